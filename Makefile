@@ -1,0 +1,43 @@
+# The two commands: `make demo` and `make test`. Everything else is below, in the order one meets it.
+PYTHON ?= python3
+VENV ?= .venv
+FEEDBACK_HOME ?= $(CURDIR)/data
+export FEEDBACK_HOME
+export DAGSTER_HOME := $(CURDIR)
+BIN := $(abspath $(VENV))/bin
+
+.PHONY: help install demo test check ui lock clean
+
+help:  ## What can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed  ## Make the virtual environment from the locked requirements
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "feedback-kto needs Python 3.11 or newer; this is %d.%d: run make PYTHON=python3.11" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check --quiet --requirement requirements.lock
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: install  ## Harbor Support, from raw log files to a release folder
+	$(BIN)/feedback-kto demo
+
+test: install  ## The tests
+	$(BIN)/python -m pytest
+
+check: install  ## Lint, types and the import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+ui: install  ## Dagster's UI on this project's instance and data
+	$(BIN)/dg dev
+
+lock: install  ## Resolve requirements.lock anew
+	$(BIN)/pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --upgrade --strip-extras --extra dev --allow-unsafe --no-annotate --no-header --no-emit-index-url --no-emit-find-links --output-file requirements.lock pyproject.toml
+
+clean:  ## Remove the virtual environment; data and Dagster's history stay
+	rm -rf $(VENV)
