@@ -1,0 +1,188 @@
+"""One month at Harbor Support: a copilot is taught, drafts replies, and people react; the logs remain.
+
+`raw/` and `transcripts.parquet` are what a real desk would have. `truth.parquet` says which drafts were
+right; it is for evaluation only, and nothing in the pipeline reads it. The same settings give the same files.
+A run that was interrupted is finished by running it again: the copilot is found in the model store, and every
+file is whole or absent.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from datetime import date, timedelta
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harbor.copilot import draft_replies, train_copilot
+from harbor.exceptions import HarborError
+from harbor.journal import Shown, keep_journal, schedule, write_day
+from harbor.replies import judge
+from harbor.settings import DEMO_SFT
+from harbor.storage import replacing
+from harbor.tickets import draw_tickets
+from harbor.transcripts import past_transcripts, write_transcripts
+from kto_core.progress import Report, silent
+
+_RECORD = "simulation.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulation:
+    """What a simulation is made from; two with equal settings write equal files.
+
+    Args:
+        tickets: how many customers write, one draft each.
+        days: how many days of logs, the last of which is `last_day`.
+        seed: draws tickets, people, drafts and noise.
+        last_day: fixed by default, so that the demo's logs are the same whenever it runs.
+        transcripts: how many past conversations the copilot is taught on.
+        temperature: how freely the copilot drafts; at 1 it is wrong as often as it is unsure.
+        sft: the copilot's training, as `kto_core.SFTConfig` takes it.
+
+    """
+
+    tickets: int = 6000
+    days: int = 28
+    seed: int = 7
+    last_day: date = date(2026, 10, 31)
+    transcripts: int = 6000
+    temperature: float = 1.0
+    sft: Mapping[str, Any] = field(default_factory=lambda: dict(DEMO_SFT))
+
+    def __post_init__(self) -> None:
+        for name in ("tickets", "days", "transcripts"):
+            if getattr(self, name) < 1:
+                raise HarborError(f"a simulation needs at least one of {name}, not {getattr(self, name)}")
+        if self.temperature <= 0:
+            raise HarborError(f"drafts are sampled at a temperature above 0, not {self.temperature}")
+
+    @property
+    def calendar(self) -> list[date]:
+        """The days of the logs, first to last."""
+        return [self.last_day - timedelta(days=back) for back in reversed(range(self.days))]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the settings as JSON has them."""
+        settings = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {**settings, "last_day": self.last_day.isoformat(), "sft": dict(self.sft)}
+
+
+def simulate(simulation: Simulation, *, out: Path, models: Path, report: Report = silent) -> dict[str, Any]:
+    """Write the logs of `simulation` under `out`, with the copilot in the store `models`.
+
+    Returns:
+        A summary: where things lie, counts of lines and oddities, how often drafts were right, seconds by
+        stage.
+
+    Raises:
+        HarborError: `out` cannot be written to, or holds something other than this simulation.
+
+    """
+    finished = _open(out, simulation)
+    if finished is not None:
+        return finished
+    seconds: dict[str, float] = {}
+    transcripts = out / "transcripts.parquet"
+    with _timed("copilot", seconds):
+        write_transcripts(transcripts, past_transcripts(simulation.transcripts, seed=simulation.seed))
+        copilot = train_copilot(transcripts, config=simulation.sft, models=models, report=report)
+    with _timed("drafts", seconds):
+        tickets = draw_tickets(simulation.tickets, purpose="logged", seed=simulation.seed)
+        drafts = draft_replies(
+            copilot, tickets, temperature=simulation.temperature, seed=simulation.seed, report=report
+        )
+    with _timed("logs", seconds):
+        calendar = simulation.calendar
+        shown = schedule(tickets, drafts, calendar=calendar, seed=simulation.seed)
+        _write_truth(out / "truth.parquet", shown)
+        journal = keep_journal(shown, model_version=copilot.name, calendar=calendar, seed=simulation.seed)
+        for number, (day, lines) in enumerate(journal.days.items(), start=1):
+            write_day(out / "raw" / f"{day}.jsonl.gz", lines)
+            report("logs", number, len(journal.days), "days")
+
+    summary = {
+        "raw": str(out / "raw"),
+        "transcripts": str(transcripts),
+        "truth": str(out / "truth.parquet"),
+        "copilot": str(copilot),
+        "first_day": str(calendar[0]),
+        "last_day": str(calendar[-1]),
+        "files": len(journal.days),
+        "lines": sum(map(len, journal.days.values())),
+        "events": journal.events,
+        "duplicates": journal.duplicates,
+        "damaged": journal.damaged,
+        "drafts": len(shown),
+        "drafts_right": _share_right(shown),
+        "seconds": seconds,
+    }
+    _record(out, simulation, summary)
+    return summary
+
+
+@contextmanager
+def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
+    started = perf_counter()
+    yield
+    seconds[stage] = round(perf_counter() - started, 1)
+
+
+def _open(out: Path, simulation: Simulation) -> dict[str, Any] | None:
+    """Claim `out` for this simulation; return its summary if it is finished there already."""
+    record = out / _RECORD
+    try:
+        if record.is_file():
+            held = json.loads(record.read_text(encoding="utf-8"))
+            if held["simulation"] != simulation.to_dict():
+                raise HarborError(
+                    f"{out} holds another simulation; choose another folder, or delete that one"
+                )
+            finished: dict[str, Any] | None = held["summary"]
+            return finished
+        if any((out / "raw").glob("*")):
+            raise HarborError(f"{out}/raw holds logs that no simulation wrote; choose another folder")
+        _record(out, simulation, None)
+    except (OSError, ValueError, KeyError) as error:
+        raise HarborError(f"cannot simulate into {out}: {error}; choose another folder") from error
+    return None
+
+
+def _record(out: Path, simulation: Simulation, summary: dict[str, Any] | None) -> None:
+    with replacing(out / _RECORD) as beside:
+        held = {"simulation": simulation.to_dict(), "summary": summary}
+        beside.write_text(json.dumps(held, indent=2), encoding="utf-8")
+
+
+def _write_truth(path: Path, shown: Sequence[Shown]) -> None:
+    rows = []
+    for draft in shown:
+        cell = draft.ticket.cell
+        judgement = judge(draft.completion, cell)
+        rows.append(
+            {
+                "draft_id": draft.draft_id,
+                "ticket_id": draft.ticket_id,
+                "category": cell.category,
+                "cell": cell.name,
+                "habit": cell.habit.kind if cell.habit else None,
+                "right": judgement.right,
+                "why": judgement.why,
+            }
+        )
+    with replacing(path) as beside:
+        pq.write_table(pa.Table.from_pylist(rows), beside)
+
+
+def _share_right(shown: Sequence[Shown]) -> dict[str, float]:
+    """How often drafts were right: over all cells, those with a habit, and the others."""
+    groups: dict[str, list[bool]] = {"all": [], "habit": [], "no_habit": []}
+    for draft in shown:
+        right = judge(draft.completion, draft.ticket.cell).right
+        groups["all"].append(right)
+        groups["habit" if draft.ticket.cell.habit else "no_habit"].append(right)
+    return {name: round(sum(rights) / len(rights), 4) for name, rights in groups.items() if rights}
