@@ -1,0 +1,82 @@
+"""What a condition may read: the columns of an interaction, their types, and the signals behind them.
+
+This is the contract between the record (`feedback` builds exactly these columns) and the policy (conditions are checked
+against them). A column that is not listed here, such as ``prompt``, exists in the table but is closed to conditions.
+"""
+
+from enum import StrEnum
+
+
+class ValueType(StrEnum):
+    """The type of a column or of an expression, named the way an error message would say it."""
+
+    TEXT = "text"
+    NUMBER = "a number"
+    BOOLEAN = "true or false"
+    TIME = "a time"
+    SPAN = "a time span"
+    TEXTS = "a list of text"
+    NULL = "NULL"
+
+
+SIGNALS: tuple[str, ...] = (
+    "accepted",
+    "edited",
+    "rejected",
+    "dismissed",
+    "copied",
+    "thumbs_up",
+    "thumbs_down",
+    "approved",
+    "flagged",
+    "resolved",
+    "unresolved",
+    "reopened",
+    "escalated",
+)
+"""Everything that can happen to a draft after it was shown. Each signal has a column ``<signal>_at``: the time of the
+last such event, null if none."""
+
+DECISION_SIGNALS: tuple[str, ...] = ("accepted", "edited", "rejected", "dismissed")
+"""What an agent does with a draft to be done with it; ``decided_at`` and ``seconds_to_decision`` come from these. A copy
+or a thumb is an opinion beside the decision, not a decision."""
+
+EDIT_KINDS: tuple[str, ...] = ("none", "cosmetic", "wording", "substantive", "factual")
+"""The values of ``edit_kind``, from least to most severe."""
+
+INTERACTION_COLUMNS: dict[str, ValueType] = {
+    "draft_id": ValueType.TEXT,
+    "ticket_id": ValueType.TEXT,
+    "agent_id": ValueType.TEXT,
+    "source": ValueType.TEXT,
+    "category": ValueType.TEXT,
+    "model_version": ValueType.TEXT,
+    "completion": ValueType.TEXT,
+    "final_text": ValueType.TEXT,
+    "shown_at": ValueType.TIME,
+    "decided_at": ValueType.TIME,
+    **{f"{signal}_at": ValueType.TIME for signal in SIGNALS},
+    "reasons": ValueType.TEXTS,
+    "edit_similarity": ValueType.NUMBER,
+    "edit_kind": ValueType.TEXT,
+    "seconds_to_decision": ValueType.NUMBER,
+    "extra": ValueType.TEXT,
+}
+"""Column name to type, for everything a condition may read."""
+
+COLUMN_VALUES: dict[str, tuple[str, ...]] = {"edit_kind": EDIT_KINDS}
+"""Columns with a closed set of values, so that a misspelt one is an error and not a rule that never fires."""
+
+# A reason can come with any event that finds fault, so a condition that reads `reasons` can be overturned by each of them.
+_FAULT_SIGNALS = ("rejected", "dismissed", "thumbs_down", "flagged", "unresolved", "reopened", "escalated")
+
+COLUMN_SIGNALS: dict[str, tuple[str, ...]] = {
+    **{f"{signal}_at": (signal,) for signal in SIGNALS},
+    "decided_at": DECISION_SIGNALS,
+    "seconds_to_decision": DECISION_SIGNALS,
+    "final_text": ("edited",),
+    "edit_similarity": ("edited",),
+    "edit_kind": ("edited",),
+    "reasons": _FAULT_SIGNALS,
+}
+"""The signals whose arrival can change a column's value: what reading the column makes a rule depend on."""

@@ -1,0 +1,145 @@
+"""A policy as one SQL query.
+
+The rule is chosen once, by a CASE in a subquery; label, tier, weight and maturity follow from the rule's id::
+
+    SELECT *,
+      CASE WHEN rule IN ('thumbs_down', …) THEN 'undesirable' … ELSE 'abstain' END AS label, …
+    FROM (SELECT *, CASE WHEN <condition 1> THEN 'safety_flag' … ELSE 'no_rule' END AS rule FROM interactions) AS decided
+
+The query is built as a tree, never by joining text, and written in any dialect that the tree's nodes have a form in.
+"""
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+import sqlglot
+from sqlglot import exp
+
+from label_policy.exceptions import PolicyError
+from label_policy.grammar import span_literal
+from label_policy.policy import NO_RULE, Label, Policy
+
+DIALECTS: tuple[str, ...] = ("duckdb", "spark", "bigquery", "snowflake", "postgres")
+"""The dialects that the tests hold the compiled query to."""
+
+
+def compile_policy(policy: Policy, *, relation: str = "interactions", dialect: str = "duckdb") -> str:
+    """Return a query that labels every row of `relation`.
+
+    Args:
+        policy: the policy.
+        relation: the table or view of interactions, with a schema or catalog if need be, in DuckDB's spelling.
+        dialect: one of `DIALECTS`.
+
+    Returns:
+        ``SELECT *, rule, label, tier, weight, matures_at``: rule, label and tier as text (tier is null where the label
+        is ``abstain``), weight as a double (0 where the label is ``abstain``), and ``matures_at``, the time from
+        which no signal that the policy waits for can overturn the label. A row that no rule decides has rule
+        ``no_rule``.
+
+    Raises:
+        PolicyError: the dialect is unknown or the relation is not a table's name.
+    """
+    if dialect not in DIALECTS:
+        raise PolicyError(f"there is no dialect '{dialect}'; choose one of {', '.join(DIALECTS)}")
+    decided = exp.select("*", exp.alias_(_rule(policy), "rule")).from_(_table(relation))
+    query = exp.select(
+        "*",
+        exp.alias_(_label(policy), "label"),
+        exp.alias_(_tier(policy), "tier"),
+        exp.alias_(_weight(policy), "weight"),
+        exp.alias_(_matures_at(policy), "matures_at"),
+    ).from_(decided.subquery("decided"))
+    if dialect == "postgres":
+        _type_json(query)
+    return query.sql(dialect=dialect, pretty=True)
+
+
+def _table(relation: str) -> exp.Table:
+    try:
+        table = sqlglot.parse_one(relation, dialect="duckdb", into=exp.Table)
+    except sqlglot.errors.SqlglotError:
+        table = None
+    # A table function (read_csv) parses as a table whose name is no identifier; an alias or a join is extra baggage.
+    plain = isinstance(table, exp.Table) and all(isinstance(part, exp.Identifier) for part in table.parts)
+    if not isinstance(table, exp.Table) or not plain or any(table.args.get(key) for key in ("alias", "joins", "sample")):
+        raise PolicyError(f"'{relation[:60]}' is not the name of a table or view; write it as in interactions or lake.interactions")
+    return table
+
+
+def _rule(policy: Policy) -> exp.Case:
+    choice = exp.Case()
+    for rule in policy.rules:
+        choice = choice.when(rule.condition.tree.copy(), exp.Literal.string(rule.id), copy=False)
+    return choice.else_(exp.Literal.string(NO_RULE), copy=False)
+
+
+def _by_rule(groups: dict[exp.Expr, list[str]], default: exp.Expr) -> exp.Expr:
+    """Return a CASE that gives each group of rules its value; without groups, the default alone."""
+    if not groups:
+        return default
+    choice = exp.Case()
+    for value, rules in groups.items():
+        names = [exp.Literal.string(rule) for rule in rules]
+        choice = choice.when(exp.column("rule").isin(*names), value, copy=False)
+    return choice.else_(default, copy=False)
+
+
+def _grouped(pairs: Iterable[tuple[exp.Expr, str]]) -> dict[exp.Expr, list[str]]:
+    """Gather the rules that share a value (trees are equal, and hash alike, by content)."""
+    groups: dict[exp.Expr, list[str]] = {}
+    for value, rule in pairs:
+        groups.setdefault(value, []).append(rule)
+    return groups
+
+
+def _label(policy: Policy) -> exp.Expr:
+    labelled = [(exp.Literal.string(rule.label), rule.id) for rule in policy.rules if rule.label is not Label.ABSTAIN]
+    return _by_rule(_grouped(labelled), exp.Literal.string(Label.ABSTAIN))
+
+
+def _tier(policy: Policy) -> exp.Expr:
+    tiers = [(exp.Literal.string(rule.tier), rule.id) for rule in policy.rules if rule.tier is not None]
+    # The cast gives the column its type even where every rule abstains.
+    return exp.cast(_by_rule(_grouped(tiers), exp.null()), exp.DType.TEXT)
+
+
+def _weight(policy: Policy) -> exp.Expr:
+    weights = [(exp.Literal.number(repr(rule.weight)), rule.id) for rule in policy.rules if rule.weight]
+    return exp.cast(_by_rule(_grouped(weights), exp.Literal.number("0.0")), exp.DType.DOUBLE)
+
+
+def _matures_at(policy: Policy) -> exp.Expr:
+    """Return when a row's label can no longer be overturned by a signal that the policy waits for.
+
+    A label decided by rule k changes only if rule k or an earlier one comes out otherwise, so only signals that rules
+    1 … k read matter, and of those only such as have a window and have not happened. `no_rule` has read every rule.
+    """
+    read: set[str] = set()
+    waits: list[tuple[exp.Expr, str]] = []
+    for rule in policy.rules:
+        read |= rule.condition.signals
+        waits.append((_after_windows(policy.maturity, read), rule.id))
+    *_, (last, _) = waits
+    # Rules that wait like the last one need no branch of their own.
+    return _by_rule(_grouped((wait, rule) for wait, rule in waits if wait != last), last)
+
+
+def _after_windows(windows: dict[str, timedelta], read: set[str]) -> exp.Expr:
+    """Return the decision (or the showing) plus the longest window of the signals in `read` that have not happened."""
+    base = exp.func("COALESCE", exp.column("decided_at"), exp.column("shown_at"))
+    # Longest first, so that the first signal still missing is the one to wait for.
+    waiting = sorted(((window, signal) for signal, window in windows.items() if signal in read), reverse=True)
+    if not waiting:
+        return base
+    choice = exp.Case()
+    for window, signal in waiting:
+        missing = exp.column(f"{signal}_at").is_(exp.null())
+        choice = choice.when(missing, exp.Add(this=base.copy(), expression=span_literal(window)), copy=False)
+    return choice.else_(base, copy=False)
+
+
+def _type_json(query: exp.Select) -> None:
+    """Cast the JSON text to JSON, which Postgres wants before it reads a key."""
+    for read in [*query.find_all(exp.JSONExtractScalar)]:
+        read.this.replace(exp.cast(read.this.copy(), exp.DType.JSON))

@@ -1,0 +1,159 @@
+"""Reading a policy file: YAML to `Policy`, with file, line and field in every error.
+
+YAML is composed to nodes first, which know their lines, and only then turned into values, so that an error about a value
+can say where it stands. Anchors and aliases are refused, which also rules out documents that expand without bound.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from label_policy.exceptions import FieldError, PolicyError
+from label_policy.policy import Policy
+
+MAX_BYTES = 256 * 1024
+"""The largest policy file; the largest shipped one has about 6 KB."""
+
+_MAX_YAML_DEPTH = 20
+_Loc = tuple[str | int, ...]
+
+
+def load_policy(path: str | Path) -> Policy:
+    """Read and validate the policy file at `path`.
+
+    Raises:
+        PolicyError: it cannot be read, is not YAML, or is not a policy; one sentence with file, line and field.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise PolicyError(f"{path}: the policy file cannot be read ({reason}); check the path") from None
+    if len(content) > MAX_BYTES:
+        raise PolicyError(f"{path}: the file is larger than {MAX_BYTES // 1024} KiB, which no policy is; check the path")
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise PolicyError(f"{path}:{line}: the file is not UTF-8 text; save it as UTF-8") from None
+    return parse_policy(text, where=str(path))
+
+
+def parse_policy(text: str, *, where: str = "policy") -> Policy:
+    """Validate a policy given as YAML text; `where` stands for the file's name in errors.
+
+    Raises:
+        PolicyError: as `load_policy`.
+    """
+    root = _compose(text, where)
+    if not isinstance(root, yaml.MappingNode):
+        line = root.start_mark.line + 1 if root is not None else 1
+        raise PolicyError(f"{where}:{line}: a policy is a mapping; start it with 'name:', 'version:' and 'rules:'")
+    lines: dict[_Loc, int] = {}
+    value = _build(root, (), lines, where)
+    try:
+        return Policy.model_validate(value)
+    except ValidationError as error:
+        problems = [_problem(details, lines) for details in error.errors(include_url=False)]
+        line, message = min(problems)
+        more = len(problems) - 1
+        also = f" (and {more} more problem{'s' if more > 1 else ''})" if more else ""
+        raise PolicyError(f"{where}:{line}: {message}{also}") from None
+
+
+def _compose(text: str, where: str) -> yaml.Node | None:
+    """Parse YAML to nodes, refusing what a policy never needs before anything recursive runs."""
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            at = f"{where}:{event.start_mark.line + 1}"
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+                raise PolicyError(f"{at}: YAML anchors and aliases are not read in a policy; write the value out")
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            if depth > _MAX_YAML_DEPTH:
+                raise PolicyError(f"{at}: the YAML nests deeper than {_MAX_YAML_DEPTH} levels; flatten it")
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        problem = error.problem or error.context
+        raise PolicyError(f"{where}:{line}: the YAML cannot be read ({problem}); check indentation, colons and quotes") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise PolicyError(f"{where}:{line}: the file holds a character that YAML does not allow; remove it") from None
+
+
+def _build(node: yaml.Node, loc: _Loc, lines: dict[_Loc, int], where: str) -> Any:
+    """Turn a node into plain values, noting in `lines` where each key and item stands."""
+    lines.setdefault(loc, node.start_mark.line + 1)
+    if isinstance(node, yaml.SequenceNode):
+        return [_build(child, (*loc, index), lines, where) for index, child in enumerate(node.value)]
+    if not isinstance(node, yaml.MappingNode):
+        return _scalar(node, where)
+    result: dict[Any, Any] = {}
+    for key_node, value_node in node.value:
+        key = _scalar(key_node, where) if isinstance(key_node, yaml.ScalarNode) else None
+        line = key_node.start_mark.line + 1
+        if not isinstance(key, str):
+            raise PolicyError(f"{where}:{line}: a key must be a word; put it in quotes if it looks like a number or a date")
+        if key in result:
+            raise PolicyError(f"{where}:{line}: the key '{key}' stands twice in one place; remove one of them")
+        lines[(*loc, key)] = line
+        result[key] = _build(value_node, (*loc, key), lines, where)
+    return result
+
+
+def _scalar(node: yaml.Node, where: str) -> Any:
+    try:
+        # One scalar node, already composed: the safe constructor gives text, numbers, booleans, dates or None.
+        return yaml.SafeLoader("").construct_object(node, deep=True)
+    except (yaml.constructor.ConstructorError, ValueError) as error:
+        line = node.start_mark.line + 1
+        reason = error.problem if isinstance(error, yaml.constructor.ConstructorError) else error
+        raise PolicyError(f"{where}:{line}: the value cannot be read ({reason}); put text in quotes") from None
+
+
+def _problem(details: ErrorDetails, lines: dict[_Loc, int]) -> tuple[int, str]:
+    """Return line and message of one of pydantic's errors."""
+    loc = tuple(part for part in details["loc"] if part != "[key]")
+    original = details.get("ctx", {}).get("error")
+    kind = details["type"]
+    if isinstance(original, FieldError):
+        loc = (*loc, *original.loc)
+    if isinstance(original, PolicyError):
+        message = str(original)
+    elif kind == "extra_forbidden":
+        message = "this key is not known; remove it or correct its spelling"
+    elif kind == "missing":
+        message = "this key is missing; add it"
+    elif kind == "string_pattern_mismatch":
+        message = f"'{details['input']}' is not a valid name; use lower-case letters and digits, starting with a letter"
+    elif kind == "string_too_short":
+        message = "this text is empty; say it in a sentence"
+    else:
+        message = f"{details['msg'][:1].lower()}{details['msg'][1:]}; it is {_shown(details['input'])}"
+    # A missing key has no line of its own: the line of what should hold it.
+    place = loc
+    while place not in lines:
+        place = place[:-1]
+    return lines[place], f"{_field(loc)}: {message}"
+
+
+def _field(loc: _Loc) -> str:
+    text = ""
+    for part in loc:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text or "policy"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}…"
