@@ -1,0 +1,230 @@
+"""Does a mapped row fit the event schema? A SELECT that casts each column and says what is wrong, row by row.
+
+A mapping may return a column as JSON (`row -> 'ticket_id'`) and leave the conversion to us: a text must then be a
+JSON string, and not an object that happens to print as text. What is nested (`prompt`, `reasons`, `extra`) may come as
+text that holds JSON, as it does in CSV files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final
+
+from feedback.events import ALL_KINDS, DRAFT_KINDS, IGNORED, MAPPED_COLUMNS, NEEDED_TEXTS
+from feedback.exceptions import SourceError
+from feedback.sources import Source
+
+REQUIRED: Final = ("event_id", "kind", "ticket_id", "occurred_at")
+EARLIEST: Final = "2000-01-01"
+"""No support log is older: an earlier time is seconds read as milliseconds, or a zero."""
+
+_TIMES: Final = ("occurred_at", "received_at")
+_PROSE: Final = ("kind", "completion", "final_text")  # in other text columns a number is an id like any other
+_MESSAGES: Final = 'STRUCT("role" VARCHAR, "content" VARCHAR)[]'
+_NULL: Final = '"NULL"'
+_COLUMNS: Final = (*MAPPED_COLUMNS, "reason")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Column:
+    """How a column of the mapping becomes the event's: SQL for its value, and for what is wrong with it or null."""
+
+    value: str
+    wrong: str = "NULL"
+
+
+def check_columns(source: Source, columns: Mapping[str, str]) -> None:
+    """Check the names of the columns (name to DuckDB type) that a mapping returns.
+
+    Raises:
+        SourceError: one is unknown, or one that every event needs is missing.
+    """
+    for name in columns:
+        if name not in ("file", "line", *_COLUMNS):
+            raise SourceError(
+                f"Source {source.path} returns the unknown column {name!r}: return file, line and any of "
+                f"{', '.join(MAPPED_COLUMNS)}, and reason for ignored parts."
+            )
+    for name in ("file", "line", *REQUIRED):
+        if columns.get(name, _NULL) == _NULL:
+            raise SourceError(f"Source {source.path} does not return {name}: every event needs it.")
+
+
+def checked_select(source: Source, columns: Mapping[str, str], arrival_date: date) -> str:
+    """Write the SELECT over the view `mapping` that gives `file, line, <event columns>, reason, fault`.
+
+    `fault` is null for a row that fits and for a part that the mapping ignores, else says what is wrong first.
+
+    Raises:
+        SourceError: a column's type can never become the event column's.
+    """
+    made = {name: _column(source, name, columns.get(name, _NULL)) for name in _COLUMNS}
+    values = ",\n        ".join(f"{column.value} AS {name}" for name, column in made.items())
+    wrongs = {f"wrong_{name}": column.wrong for name, column in made.items() if column.wrong != "NULL"}
+    wrong_columns = "".join(f",\n        {sql} AS {name}" for name, sql in wrongs.items())
+    faults = ", ".join([*wrongs, _rules(arrival_date)])
+    return f"""
+    SELECT file, line, {", ".join(_COLUMNS)},
+        CASE WHEN kind IS DISTINCT FROM '{IGNORED}' THEN coalesce({faults}) END AS fault
+    FROM (
+        SELECT * REPLACE (
+            coalesce(received_at, occurred_at) AS received_at, coalesce(source, {_text(source.name)}) AS source
+        )
+        FROM (SELECT file::VARCHAR AS file, line::BIGINT AS line,
+        {values}{wrong_columns}
+        FROM mapping)
+    )
+    """
+
+
+def _column(source: Source, name: str, type: str) -> _Column:
+    if type == _NULL:
+        return _Column(value=f"NULL::{_TYPES.get(name, 'VARCHAR')}")
+    if name in _TIMES:
+        made: _Column | None = _time(name, type)
+    elif name == "extra":
+        made = _extra(name, type)
+    elif name == "prompt":
+        made = _prompt(name, type)
+    elif name == "reasons":
+        made = _reasons(name, type)
+    else:
+        made = _scalar(name, type)
+    if made is None:
+        what = _WANTED.get(name, "text")
+        raise SourceError(f"Source {source.path} returns {name} as {type}: return {what}.")
+    return made
+
+
+_TYPES: Final = {
+    "occurred_at": "TIMESTAMPTZ",
+    "received_at": "TIMESTAMPTZ",
+    "prompt": _MESSAGES,
+    "reasons": "VARCHAR[]",
+}
+_WANTED: Final = {
+    "occurred_at": "a TIMESTAMP, as to_timestamp(seconds) or epoch_ms(milliseconds) give, or its ISO text",
+    "received_at": "a TIMESTAMP, as to_timestamp(seconds) or epoch_ms(milliseconds) give, or its ISO text",
+    "prompt": "a list of {'role': text, 'content': text}, or its JSON",
+    "reasons": "a list of text, or its JSON",
+}
+
+
+def _time(name: str, type: str) -> _Column | None:
+    if type == "DATE" or type.startswith("TIMESTAMP"):
+        return _Column(value=f"TRY_CAST({name} AS TIMESTAMPTZ)")
+    if type not in ("VARCHAR", "JSON"):
+        return None
+    shown = _shown(name, type)
+    text = name if type == "VARCHAR" else f"CASE WHEN json_type({name}) = 'VARCHAR' THEN {shown} END"
+    value = f"TRY_CAST({text} AS TIMESTAMPTZ)"
+    wrong = f"{shown} IS NOT NULL AND {value} IS NULL"
+    return _Column(value=value, wrong=_says(wrong, name, "is not a time", shown))
+
+
+def _scalar(name: str, type: str) -> _Column | None:
+    if type == "VARCHAR":
+        return _Column(value=name)
+    if type == "JSON":
+        kinds = "('VARCHAR')" if name in _PROSE else "('VARCHAR', 'UBIGINT', 'BIGINT', 'DOUBLE')"
+        wrong = f"json_type({name}) NOT IN ('NULL', {kinds[1:]}"
+        value = f"CASE WHEN json_type({name}) IN {kinds} THEN {name} ->> '$' END"
+        return _Column(value=value, wrong=_says(wrong, name, "is not text", f"lower(json_type({name}))"))
+    if type.endswith("]") or type.startswith(("STRUCT(", "MAP(", "UNION(", "BLOB", "VARIANT")):
+        return None
+    return _Column(value=f"{name}::VARCHAR")
+
+
+def _extra(name: str, type: str) -> _Column:
+    if type == "JSON":
+        return _Column(value=f"CASE WHEN json_type({name}) <> 'NULL' THEN {name}::VARCHAR END")
+    if type == "VARCHAR":
+        value = f"TRY_CAST({name} AS JSON)::VARCHAR"
+        return _Column(value=value, wrong=_says(f"{name} IS NOT NULL AND {value} IS NULL", name, "is not JSON", name))
+    return _Column(value=f"to_json({name})::VARCHAR")
+
+
+def _reasons(name: str, type: str) -> _Column | None:
+    if type == "VARCHAR[]":
+        return _Column(value=name)
+    if type not in ("VARCHAR", "JSON"):
+        return None
+    json = f"TRY_CAST({_shown(name, type)} AS JSON)"
+    stray = f"len(list_filter(TRY_CAST({json} AS JSON[]), lambda x: json_type(x) IS DISTINCT FROM 'VARCHAR'))"
+    wrong = f"{_shown(name, type)} IS NOT NULL AND ({stray} > 0 OR json_type({json}) IS DISTINCT FROM 'ARRAY')"
+    return _Column(
+        value=f"TRY_CAST({json} AS VARCHAR[])",
+        wrong=_says(wrong, name, "is not a list of text", _shown(name, type)),
+    )
+
+
+def _prompt(name: str, type: str) -> _Column | None:
+    if type in (_MESSAGES, 'STRUCT("content" VARCHAR, "role" VARCHAR)[]'):
+        value = f"{name}::{_MESSAGES}"
+        partial = f"len(list_filter({value}, lambda m: m.role IS NULL OR m.content IS NULL)) > 0"
+        return _Column(value=value, wrong=_says(partial, name, "has a message without role or content"))
+    if type not in ("VARCHAR", "JSON"):
+        return None
+    json = f"TRY_CAST({_shown(name, type)} AS JSON)"
+    parts = f'TRY_CAST({json} AS STRUCT("role" JSON, "content" JSON)[])'
+    stray = (
+        f"len(list_filter({parts}, lambda m: json_type(m.role) IS DISTINCT FROM 'VARCHAR' "
+        "OR json_type(m.content) IS DISTINCT FROM 'VARCHAR'))"
+    )
+    wrong = f"{_shown(name, type)} IS NOT NULL AND ({stray} > 0 OR json_type({json}) IS DISTINCT FROM 'ARRAY')"
+    return _Column(
+        value=f"TRY_CAST({json} AS {_MESSAGES})",
+        wrong=_says(wrong, name, "is not a list of {role, content} with text in both"),
+    )
+
+
+def _rules(arrival_date: date) -> str:
+    """Write the CASE that says what is wrong with a row whose every column fits its type.
+
+    Times: not before `EARLIEST`; not later than a day after the arrival day; nothing received more than a day before
+    it occurred (clocks differ, but not by days).
+    """
+    latest = f"TIMESTAMPTZ '{arrival_date + timedelta(days=2)} 00:00:00+00'"
+    earliest = f"TIMESTAMPTZ '{EARLIEST} 00:00:00+00'"
+    branches = [f"WHEN coalesce({name}::VARCHAR, '') = '' THEN '{name}: missing'" for name in REQUIRED]
+    branches += [
+        f"WHEN kind NOT IN ({_texts(ALL_KINDS)}) THEN 'kind: ''' || left(kind, 40) || ''' is no kind of event'",
+        f"WHEN kind IN ({_texts(DRAFT_KINDS)}) AND coalesce(draft_id, '') = '' "
+        "THEN 'draft_id: missing, and ' || kind || ' needs it'",
+    ]
+    branches += [
+        f"WHEN kind = '{kind}' AND {name} IS NULL THEN '{name}: missing, and {kind} needs it'"
+        for kind, names in NEEDED_TEXTS.items()
+        for name in names
+    ]
+    for name in _TIMES:
+        branches += [
+            f"WHEN {name} < {earliest} THEN '{name}: ' || {name}::VARCHAR || ' is before {EARLIEST}'",
+            f"WHEN {name} >= {latest} THEN '{name}: ' || {name}::VARCHAR || ' is after the arrival day'",
+        ]
+    branches.append(
+        "WHEN occurred_at > received_at + INTERVAL 1 DAY THEN 'occurred_at: ' || occurred_at::VARCHAR "
+        "|| ' is more than a day after received_at'"
+    )
+    return "CASE " + "\n        ".join(branches) + " END"
+
+
+def _shown(name: str, type: str) -> str:
+    """SQL for a value as text: a JSON string without its quotes, other JSON as it is, a JSON null as null."""
+    return f"({name} ->> '$')" if type == "JSON" else name
+
+
+def _says(wrong: str, name: str, what: str, shown: str | None = None) -> str:
+    """SQL for the message about a value, or null if nothing is wrong; long values are customers' text: cut short."""
+    message = f"'{name}: ' || left({shown}, 40) || ' {what}'" if shown else f"'{name}: {what}'"
+    return f"CASE WHEN {wrong} THEN {message} END"
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _texts(values: frozenset[str]) -> str:
+    return ", ".join(_text(value) for value in sorted(values))

@@ -1,0 +1,104 @@
+"""One arrival day's raw files in a DuckDB of their own: `day_lines`, of which mappings see the view `lines`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from feedback.progress import Report
+from feedback.rawfiles import RawFile
+from feedback.reading import LINE_LIMIT, read_texts
+from feedback.streams import FileRead
+
+# A line has a row if it is a JSON object; else its text is kept and `fault` says what is wrong. Later stages may set
+# `fault` on a line that has a row. Blank lines have neither: they are in no table, and so ignored.
+_TABLES: Final = """
+CREATE TABLE day_lines (
+    ordinal BIGINT, file VARCHAR, line BIGINT, row JSON, text VARCHAR, fault VARCHAR
+)
+"""
+
+# TRY_CAST parses a line once and hands it on as JSON; what parses and begins with a brace is an object.
+_INSERT: Final = """
+INSERT INTO day_lines
+SELECT ordinal, $file, line,
+    CASE WHEN is_object THEN parsed END,
+    CASE WHEN NOT is_object THEN text END,
+    CASE
+        WHEN is_object THEN NULL
+        WHEN parsed IS NOT NULL THEN 'not a JSON object: ' || lower(json_type(parsed))
+        ELSE 'not JSON'
+    END
+FROM (
+    SELECT *, parsed IS NOT NULL AND starts_with(ltrim(text, E' \\t\\r\\n'), '{') AS is_object
+    FROM (SELECT *, TRY_CAST(text AS JSON) AS parsed FROM chunk)
+)
+WHERE is_object OR trim(text, E' \\t\\r\\n') <> ''
+"""
+
+
+@contextmanager
+def day_connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open an empty DuckDB that may outgrow memory, speaks UTC and cannot touch files or the network.
+
+    A mapping is a program that somebody hands us: it can read the day's lines, and nothing else.
+    """
+    with TemporaryDirectory(prefix="feedback-") as spill, duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(f"SET temp_directory = '{spill}'")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        connection.execute(_TABLES)
+        yield connection
+
+
+def load_day(
+    connection: duckdb.DuckDBPyConnection,
+    files: Sequence[RawFile],
+    *,
+    line_limit: int = LINE_LIMIT,
+    report: Report,
+) -> list[FileRead]:
+    """Fill `day_lines` from `files` and return what reading each of them showed."""
+    reads = []
+    ordinal = 0
+    for done, file in enumerate(files):
+        read = FileRead(file=file)
+        for batch in read_texts(read, limit=line_limit):
+            ordinals = pa.array(np.arange(ordinal, ordinal + batch.num_rows))
+            ordinal += batch.num_rows
+            connection.register("chunk", batch.append_column("ordinal", ordinals))
+            connection.execute(_INSERT, {"file": file.name})
+            connection.unregister("chunk")
+        _judge_open_line(connection, read)
+        reads.append(read)
+        report("reading", done + 1, len(files), "files", lines=ordinal)
+    return reads
+
+
+def _judge_open_line(connection: duckdb.DuckDBPyConnection, read: FileRead) -> None:
+    """Say of a last line without a line end, if it is not whole, that it was cut off; if it is, blame the file only."""
+    if read.open_line is None:
+        return
+    reason = read.damage or "cut off: the file ends inside this line"
+    cut = connection.execute(
+        """
+        UPDATE day_lines SET fault = $reason
+        WHERE file = $file AND line = $line AND fault = 'not JSON' AND (starts_with(ltrim(text), '{') OR $damaged)
+        RETURNING line
+        """,
+        {
+            "reason": reason,
+            "file": read.file.name,
+            "line": read.open_line,
+            "damaged": read.damage is not None,
+        },
+    ).fetchall()
+    if read.damage is not None and not cut:
+        read.file_fault(read.damage)

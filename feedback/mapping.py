@@ -1,0 +1,211 @@
+"""One arrival day through a source's SELECT: events, quarantine, and the books that account for every line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+
+from feedback.checking import checked_select
+from feedback.compiling import bind
+from feedback.events import EVENT_SCHEMA, FILES_SCHEMA, IGNORED, MAPPED_COLUMNS, QUARANTINE_SCHEMA
+from feedback.exceptions import FeedbackError, SourceError
+from feedback.loading import day_connection, load_day
+from feedback.locating import NOT_THE_DATA, quarantine_failing_lines
+from feedback.progress import Report, silent
+from feedback.rawfiles import RawFile
+from feedback.reading import LINE_LIMIT
+from feedback.sources import Source
+from feedback.streams import HEAD, FileRead
+
+
+@dataclass(frozen=True, kw_only=True)
+class MappedDay:
+    """What one arrival day's files came to."""
+
+    events: pa.Table
+    """In EVENT_SCHEMA, by file, line and event id. An event id may be there more than once."""
+    quarantine: pa.Table
+    """In QUARANTINE_SCHEMA, by file and line."""
+    books: pa.Table
+    """In FILES_SCHEMA, a row a file; `duplicates` is for ingestion to count."""
+
+
+def map_day(
+    source: Source,
+    files: Sequence[RawFile],
+    *,
+    input_root: Path,
+    report: Report = silent,
+    line_limit: int = LINE_LIMIT,
+) -> MappedDay:
+    """Map the raw files of one arrival day.
+
+    A line that does not parse, that the mapping's SQL fails on, or that gives an event which does not fit, is
+    quarantined with all its events; the others go on.
+
+    Args:
+        source: the mapping.
+        files: all of one arrival day: a mapping may look at neighbouring lines.
+        input_root: the folder that the files' names are relative to, for messages.
+        report: told after each file.
+        line_limit: bytes beyond which a line is quarantined unread.
+
+    Raises:
+        SourceError: the mapping does not bind, returns what it may not, or fails in ways that no line is to blame for.
+        FeedbackError: the files are not of one arrival day, or the day is too large for this machine.
+    """
+    days = {file.arrival_date for file in files}
+    if len(days) != 1:
+        raise FeedbackError(f"map_day takes the files of one arrival day, not of {len(days)}: call it day by day.")
+    (day,) = days
+    try:
+        with day_connection() as connection:
+            reads = load_day(connection, files, line_limit=line_limit, report=report)
+            _check(connection, source, day)
+            return MappedDay(
+                events=_events(connection, day),
+                quarantine=_quarantine(connection, source, day, reads),
+                books=_books(connection, source, day, reads),
+            )
+    except duckdb.OutOfMemoryException as error:
+        raise FeedbackError(
+            f"The logs that arrived on {day} under {input_root} do not fit this machine's memory: split the day's files "
+            "over several folders, or use a larger machine."
+        ) from error
+
+
+def check_mapping(source: Source) -> None:
+    """Bind a source's SELECT without reading any log, so that a mistake shows before the work starts.
+
+    Raises:
+        SourceError: the mapping does not bind or returns what it may not.
+    """
+    with day_connection() as connection:
+        checked_select(source, bind(connection, source, date(2000, 1, 1)), date(2000, 1, 1))
+
+
+def _check(connection: duckdb.DuckDBPyConnection, source: Source, day: date) -> None:
+    """Fill `checked` with the mapping's rows, and set `fault` on the lines that a row of theirs does not fit."""
+    columns = bind(connection, source, day)
+    select = checked_select(source, columns, day)
+    while True:
+        try:
+            connection.execute(f"CREATE OR REPLACE TEMP TABLE checked AS {select}")
+            break
+        except NOT_THE_DATA:
+            raise
+        except duckdb.Error:
+            # Without the failing lines their neighbours may map otherwise, and fail in turn: once more, till it holds.
+            if quarantine_failing_lines(connection, source, day, columns) == 0:
+                raise  # not the mapping: our own SQL
+    stray = connection.execute(
+        """
+        SELECT file, line FROM checked
+        ANTI JOIN (SELECT file, line FROM day_lines WHERE fault IS NULL) USING (file, line) LIMIT 1
+        """
+    ).fetchall()
+    if stray:
+        raise SourceError(
+            f"Source {source.path} returns file {stray[0][0]!r}, line {stray[0][1]}, which is not in lines: return "
+            "each event with the file and line of the row that it comes from."
+        )
+    connection.execute(
+        """
+        UPDATE day_lines SET fault = wrong.fault
+        FROM (SELECT file, line, min(fault) AS fault FROM checked WHERE fault IS NOT NULL GROUP BY ALL) AS wrong
+        WHERE day_lines.file = wrong.file AND day_lines.line = wrong.line
+        """
+    )
+    connection.execute(
+        """
+        CREATE TEMP VIEW kept AS FROM checked
+        ANTI JOIN (SELECT file, line FROM day_lines WHERE fault IS NOT NULL) USING (file, line)
+        """
+    )
+
+
+def _events(connection: duckdb.DuckDBPyConnection, day: date) -> pa.Table:
+    events = connection.execute(
+        f"""
+        SELECT {", ".join(MAPPED_COLUMNS)}, DATE '{day}' AS arrival_date, file, line
+        FROM kept WHERE kind <> '{IGNORED}' ORDER BY file, line, event_id, kind
+        """
+    ).to_arrow_table()
+    return events.cast(EVENT_SCHEMA)
+
+
+def _quarantine(
+    connection: duckdb.DuckDBPyConnection, source: Source, day: date, reads: Sequence[FileRead]
+) -> pa.Table:
+    rows = [
+        {
+            "file": read.file.name,
+            "line": fault.line,
+            "reason": fault.reason,
+            "bytes": fault.head,
+            "size": fault.size,
+            "sha256": fault.sha256,
+            "arrival_date": day,
+            "source": source.name,
+        }
+        for read in reads
+        for fault in read.faults
+    ]
+    # The text of a line is the same whether it was kept as text or as JSON: DuckDB does not rewrite what it parsed.
+    lines = connection.execute(
+        f"""
+        SELECT file, line, fault AS reason, encode(whole)[1:{HEAD}] AS bytes, strlen(whole) AS size,
+            sha256(whole) AS sha256, DATE '{day}' AS arrival_date, $source AS source
+        FROM (SELECT *, coalesce(text, row::VARCHAR) AS whole FROM day_lines WHERE fault IS NOT NULL)
+        """,
+        {"source": source.name},
+    ).to_arrow_table()
+    both = [pa.Table.from_pylist(rows, QUARANTINE_SCHEMA), lines.cast(QUARANTINE_SCHEMA)]
+    return pa.concat_tables(both).sort_by([("file", "ascending"), ("line", "ascending")])
+
+
+def _books(connection: duckdb.DuckDBPyConnection, source: Source, day: date, reads: Sequence[FileRead]) -> pa.Table:
+    counts = connection.execute(
+        f"SELECT file, count(*), count(DISTINCT line) FROM kept WHERE kind <> '{IGNORED}' GROUP BY file"
+    ).fetchall()
+    events = {file: count for file, count, _ in counts}
+    mapped = {file: lines for file, _, lines in counts}
+    faults = dict(connection.execute("SELECT file, count(fault) FROM day_lines GROUP BY file").fetchall())
+    parts: dict[str, dict[str, int]] = {}
+    for file, reason, count in connection.execute(
+        f"""
+        SELECT file, coalesce(reason, 'no reason given') AS why, count(*)
+        FROM kept WHERE kind = '{IGNORED}' GROUP BY ALL ORDER BY ALL
+        """
+    ).fetchall():
+        parts.setdefault(file, {})[reason] = count
+    rows = []
+    for read in reads:
+        name = read.file.name
+        quarantined = faults.get(name, 0) + sum(fault.line is not None for fault in read.faults)
+        rows.append(
+            {
+                "arrival_date": day,
+                "source": source.name,
+                "file": name,
+                "bytes": read.size,
+                "sha256": read.sha256,
+                "lines": read.lines,
+                "mapped": mapped.get(name, 0),
+                "ignored": read.lines - mapped.get(name, 0) - quarantined,
+                "quarantined": quarantined,
+                "events": events.get(name, 0),
+                "duplicates": 0,
+                "parts_ignored": json.dumps(parts.get(name, {}), ensure_ascii=False),
+                "complete": read.damage is None,
+                "incomplete_reason": read.damage,
+            }
+        )
+    return pa.Table.from_pylist(rows, FILES_SCHEMA)
