@@ -1,1 +1,60 @@
-"""."""
+"""Learning from labelled replies: SFT, KTO, evaluation and releases, from a training-set folder and a config.
+
+Importing the package is light; each name below loads its module, and with it torch, on first use. The configs and
+exceptions never do.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+from kto_core.config import EvaluationConfig, KTOConfig, SFTConfig, TinyConfig
+from kto_core.exceptions import TrainingError
+
+if TYPE_CHECKING:
+    from kto_core.evaluation import evaluate
+    from kto_core.generation import generate
+    from kto_core.kto import train_kto
+    from kto_core.objectives import estimate_z0, kto_loss
+    from kto_core.release import champion, promote, rollback, write_release
+    from kto_core.sft import train_sft
+
+__all__ = [
+    "EvaluationConfig",
+    "KTOConfig",
+    "SFTConfig",
+    "TinyConfig",
+    "TrainingError",
+    "champion",
+    "estimate_z0",
+    "evaluate",
+    "generate",
+    "kto_loss",
+    "promote",
+    "rollback",
+    "train_kto",
+    "train_sft",
+    "write_release",
+]
+
+_HOME = {
+    "champion": "release",
+    "estimate_z0": "objectives",
+    "evaluate": "evaluation",
+    "generate": "generation",
+    "kto_loss": "objectives",
+    "promote": "release",
+    "rollback": "release",
+    "train_kto": "kto",
+    "train_sft": "sft",
+    "write_release": "release",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"kto_core.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'kto_core' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

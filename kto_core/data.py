@@ -1,0 +1,229 @@
+"""Rows to learn from: an SFT corpus, or a training-set folder in the layout that docs/design.md fixes.
+
+Everything stays in Arrow until the rows that a run will see are known: a bounded run on a million rows turns only those
+into Python objects.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypedDict
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from kto_core.exceptions import TrainingError
+from kto_core.store import read_json
+
+Split = Literal["train", "heldout"]
+
+
+class Message(TypedDict):
+    """One turn of a prompt: who spoke (`system`, `user`, `assistant` or a desk's own role) and what they said."""
+
+    role: str
+    content: str
+
+
+PROMPT = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+CORPUS = pa.schema([("prompt", PROMPT), ("completion", pa.string())])
+LABELLED = pa.schema(
+    [
+        *CORPUS,
+        ("label", pa.bool_()),
+        ("weight", pa.float64()),
+        ("category", pa.string()),
+        ("ticket_id", pa.string()),
+        ("row_id", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Rows that can teach, and how many of those read could not, by reason.
+
+    Attributes:
+        table: columns of `CORPUS` or `LABELLED`, no nulls in prompt, completion, label and weight.
+        refused: reason → number of rows left out.
+
+    """
+
+    table: pa.Table
+    refused: dict[str, int]
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def pairs(self, indices: Sequence[int] | None = None) -> list[tuple[list[Message], str]]:
+        """(prompt, completion) as Python objects, of all rows or of those at `indices`, in that order."""
+        table = self.table.select(["prompt", "completion"])
+        if indices is not None:
+            table = table.take(pa.array(indices, pa.int64()))
+        return list(zip(table["prompt"].to_pylist(), table["completion"].to_pylist(), strict=True))
+
+    def desirable(self) -> np.ndarray:
+        """Label of every row, bool [rows]."""
+        return np.asarray(self.table["label"].to_numpy(zero_copy_only=False), dtype=bool)
+
+    def weights(self) -> np.ndarray:
+        """Weight of every row, float64 [rows]."""
+        return np.asarray(self.table["weight"].to_numpy(), dtype=np.float64)
+
+    def characters(self) -> np.ndarray:
+        """Characters of prompt and completion together, int64 [rows]: a length to bucket by before any tokenizer."""
+        prompts = _one_chunk(self.table["prompt"])
+        contents = pc.fill_null(pc.struct_field(prompts.flatten(), "content"), "")
+        ends = np.concatenate([[0], np.cumsum(pc.utf8_length(contents).to_numpy())])
+        bounds = np.concatenate([[0], np.cumsum(pc.list_value_length(prompts).to_numpy())])
+        return ends[bounds[1:]] - ends[bounds[:-1]] + pc.utf8_length(self.table["completion"]).to_numpy()
+
+    def prompt_keys(self) -> list[bytes]:
+        """A key of every row's prompt: equal prompts, equal keys."""
+        return [
+            hashlib.blake2b(
+                repr([(m["role"], m["content"]) for m in prompt]).encode(), digest_size=12
+            ).digest()
+            for prompt in self.table["prompt"].to_pylist()
+        ]
+
+    def content_hash(self) -> str:
+        """SHA-256 in hex over the values of every row, in order; how they lie in files and chunks does not matter."""
+        hasher = hashlib.sha256()
+        prompts = _one_chunk(self.table["prompt"])
+        hasher.update(pc.list_value_length(prompts).to_numpy().astype(np.int64).tobytes())
+        turns = prompts.flatten()
+        for column in (
+            pc.struct_field(turns, "role"),
+            pc.struct_field(turns, "content"),
+            self.table["completion"],
+        ):
+            _hash_strings(hasher, _one_chunk(column))
+        for name in ("label", "weight"):
+            if name in self.table.column_names:
+                hasher.update(self.table[name].to_numpy(zero_copy_only=False).astype(np.float64).tobytes())
+        return hasher.hexdigest()
+
+
+def read_corpus(path: Path) -> Rows:
+    """Read (prompt, completion) rows for SFT from a Parquet file, a folder of them, or a training set's desirable side.
+
+    Raises:
+        TrainingError: if there is nothing to read, a column is missing or of the wrong type, or no row can teach.
+
+    """
+    folder = path / "desirable" if (path / "desirable").is_dir() else path
+    files = (
+        [path]
+        if path.is_file()
+        else sorted(f for f in folder.rglob("*.parquet") if not f.name.startswith("heldout"))
+    )
+    if not files:
+        raise TrainingError(
+            f"{path} holds no Parquet files to learn from; give a file or folder with prompt and completion"
+        )
+    return _teachable(pa.concat_tables(_read(file, CORPUS) for file in files), path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSet:
+    """A training-set folder.
+
+    Attributes:
+        folder: where it lies.
+        manifest: its manifest.json.
+        version: the hash of its content, which names it.
+
+    """
+
+    folder: Path
+    manifest: dict[str, object]
+    version: str
+
+    @classmethod
+    def open(cls, folder: Path) -> "TrainingSet":
+        """Open a training set; its Parquet is read later.
+
+        Raises:
+            TrainingError: if the folder, its manifest or the version in it is missing.
+
+        """
+        if not folder.is_dir():
+            raise TrainingError(f"training set {folder} is not a folder")
+        manifest = read_json(folder / "manifest.json")
+        version = manifest.get("version")
+        if not isinstance(version, str) or not version:
+            raise TrainingError(f"{folder / 'manifest.json'} names no version; build the training set again")
+        return cls(folder=folder, manifest=manifest, version=version)
+
+    def rows(self, split: Split) -> Rows:
+        """Read one side of the split, desirable rows first.
+
+        Raises:
+            TrainingError: if no file or no teachable row is there, or a column is missing or of the wrong type.
+
+        """
+        files = [
+            f
+            for side in ("desirable", "undesirable")
+            for f in sorted((self.folder / side).glob(f"{split}-*.parquet"))
+        ]
+        if not files:
+            raise TrainingError(f"training set {self.folder} holds no {split}-*.parquet; build it again")
+        return _teachable(pa.concat_tables(_read(file, LABELLED) for file in files), self.folder)
+
+
+def _read(file: Path, schema: pa.Schema) -> pa.Table:
+    try:
+        found = pq.read_schema(file).names
+        if missing := [name for name in schema.names if name not in found and name != "category"]:
+            raise TrainingError(f"{file} lacks the column {missing[0]!r}; it has {', '.join(found)}")
+        table = pq.ParquetFile(file).read(columns=[name for name in schema.names if name in found])
+        if "category" in schema.names and "category" not in found:
+            table = table.append_column("category", pa.nulls(table.num_rows, pa.string()))
+        return pa.table({field.name: table[field.name].cast(field.type) for field in schema}, schema=schema)
+    except (pa.ArrowException, OSError) as error:
+        raise TrainingError(
+            f"{file} cannot be read as rows with {', '.join(schema.names)}: {error}"
+        ) from error
+
+
+def _teachable(table: pa.Table, where: Path) -> Rows:
+    """Leave out the rows that cannot teach, counted by the first reason that holds."""
+    reasons = {
+        "empty prompt": pc.fill_null(pc.equal(pc.list_value_length(table["prompt"]), 0), True),
+        "empty completion": pc.fill_null(
+            pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(table["completion"])), 0), True
+        ),
+    }
+    if "label" in table.column_names:
+        reasons["no label"] = pc.is_null(table["label"])
+        usable = pc.and_(pc.is_finite(table["weight"]), pc.greater_equal(table["weight"], 0))
+        reasons["weight missing, negative or not finite"] = pc.invert(pc.fill_null(usable, False))
+    kept = np.ones(table.num_rows, dtype=bool)
+    refused: dict[str, int] = {}
+    for reason, column in reasons.items():
+        holds = np.asarray(column.to_numpy(zero_copy_only=False), dtype=bool) & kept
+        if holds.any():
+            refused[reason] = int(holds.sum())
+        kept &= ~holds
+    if not kept.any():
+        counts = ", ".join(f"{reason}: {count}" for reason, count in refused.items()) or "no rows at all"
+        raise TrainingError(f"{where} holds no row that can teach ({counts}); check how its rows were built")
+    return Rows(table=table.filter(pa.array(kept)), refused=refused)
+
+
+def _one_chunk(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _hash_strings(hasher: "hashlib._Hash", column: pa.Array) -> None:
+    binary = pc.fill_null(column, "").cast(pa.large_binary())
+    _, offsets, values = binary.buffers()
+    bounds = np.frombuffer(offsets, dtype=np.int64)[binary.offset : binary.offset + len(binary) + 1]
+    hasher.update(np.diff(bounds).tobytes())
+    if values is not None:
+        hasher.update(memoryview(values)[int(bounds[0]) : int(bounds[-1])])

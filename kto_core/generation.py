@@ -1,0 +1,145 @@
+"""Answer many prompts at once: length-sorted batches, a preallocated key-value cache, finished rows dropped as they end.
+
+Sampling draws each row's random numbers from the seed and the row's place in `prompts`, so that an answer does not depend on the
+batch it was computed in.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from kto_core.data import Message
+from kto_core.exceptions import TrainingError
+from kto_core.models import load
+from kto_core.progress import Paced, Report, silent
+from kto_core.tokenization import Encoder
+
+
+@torch.inference_mode()
+def generate(
+    model_dir: Path,
+    prompts: Sequence[Sequence[Message]],
+    *,
+    max_new_tokens: int = 128,
+    temperature: float = 0.0,
+    seed: int = 0,
+    batch_size: int = 128,
+    max_prompt_tokens: int = 512,
+    report: Report = silent,
+) -> list[str]:
+    """Answer each prompt, in the order given.
+
+    Args:
+        model_dir: a model folder.
+        prompts: lists of {role, content}.
+        max_new_tokens: an answer is cut after so many tokens.
+        temperature: 0 takes the likeliest token; above, tokens are drawn from the tempered distribution.
+        seed: decides the draws; the same seed, prompts and machine give the same answers.
+        batch_size: rows decoded together.
+        max_prompt_tokens: a longer prompt loses its beginning.
+        report: called with the stage `generate` (prompts).
+
+    Raises:
+        TrainingError: if the model cannot be loaded, a prompt is empty, or a number is out of bounds.
+
+    """
+    if temperature < 0 or max_new_tokens < 1 or batch_size < 1:
+        raise TrainingError(
+            "generate needs temperature of 0 or more, and max_new_tokens and batch_size of 1 or more"
+        )
+    if empty := [i for i, prompt in enumerate(prompts) if not prompt]:
+        raise TrainingError(f"prompt {empty[0]} of {len(prompts)} has no messages; leave it out")
+    report = Paced(report)
+    model, tokenizer = load(Path(model_dir))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device).eval()
+    encoder = Encoder(tokenizer, max_prompt_tokens=max_prompt_tokens, max_completion_tokens=max_new_tokens)
+    encoded = encoder.encode_prompts(prompts)
+    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]), reverse=True)
+    ends = torch.tensor(_end_ids(model, int(tokenizer.eos_token_id)), device=device)
+    answers: dict[int, list[int]] = {}
+    for at in range(0, len(order), batch_size):
+        places = order[at : at + batch_size]
+        draws = _draws(places, max_new_tokens, seed).to(device) if temperature > 0 else None
+        tokens = _decode(
+            model, [encoded[i] for i in places], max_new_tokens, temperature, draws, ends, encoder.pad_id
+        )
+        answers.update(zip(places, tokens, strict=True))
+        report("generate", len(answers), len(order), "prompts")
+    return [str(tokenizer.decode(answers[i], skip_special_tokens=True)) for i in range(len(encoded))]
+
+
+def _decode(
+    model: PreTrainedModel,
+    prompts: list[np.ndarray],
+    max_new_tokens: int,
+    temperature: float,
+    draws: Tensor | None,
+    ends: Tensor,
+    pad_id: int,
+) -> list[list[int]]:
+    """Token ids of each answer, the end-of-turn token not included."""
+    columns = max(len(ids) for ids in prompts)
+    ids = torch.full((len(prompts), columns), pad_id)
+    mask = torch.zeros((len(prompts), columns), dtype=torch.long)
+    for i, prompt in enumerate(prompts):
+        ids[i, columns - len(prompt) :] = torch.from_numpy(prompt)
+        mask[i, columns - len(prompt) :] = 1
+    ids, mask = ids.to(model.device), mask.to(model.device)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    rows = torch.arange(len(prompts), device=model.device)
+    answers: list[list[int]] = [[] for _ in prompts]
+    cache = DynamicCache()
+    for step in range(max_new_tokens):
+        output = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        chosen = _choose(output.logits[:, -1], temperature, draws[rows, step] if draws is not None else None)
+        going = ~torch.isin(chosen, ends)
+        for row, token, goes in zip(rows.tolist(), chosen.tolist(), going.tolist(), strict=True):
+            if goes:
+                answers[row].append(token)
+        if not going.any():
+            break
+        if not going.all():
+            kept = going.nonzero().squeeze(-1)
+            rows, chosen, mask, positions = rows[kept], chosen[kept], mask[kept], positions[kept]
+            cache.batch_select_indices(kept)
+        ids = chosen.unsqueeze(-1)
+        mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
+        positions = positions[:, -1:] + 1
+    return answers
+
+
+def _choose(logits: Tensor, temperature: float, draws: Tensor | None) -> Tensor:
+    """The likeliest token a row, or the one where the cumulated probability passes the row's uniform draw."""
+    if draws is None:
+        return logits.argmax(-1)
+    cumulated = (logits.double() / temperature).softmax(-1).cumsum(-1)
+    return (
+        torch.searchsorted(cumulated, draws.unsqueeze(-1) * cumulated[:, -1:])
+        .squeeze(-1)
+        .clamp(max=logits.shape[-1] - 1)
+    )
+
+
+def _draws(places: list[int], count: int, seed: int) -> Tensor:
+    """Uniform numbers in [0, 1), [rows, count], from the seed and each row's place."""
+    return torch.from_numpy(
+        np.stack([np.random.default_rng([seed, place]).random(count) for place in places])
+    )
+
+
+def _end_ids(model: PreTrainedModel, eos: int) -> list[int]:
+    named = getattr(model.generation_config, "eos_token_id", None)
+    more = named if isinstance(named, list) else [named] if named is not None else []
+    return sorted({eos, *more})

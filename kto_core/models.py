@@ -1,0 +1,150 @@
+"""Where models come from and how they are kept: presets, folders, LoRA, safetensors, and the hash that names weights."""
+
+import hashlib
+import json
+import mmap
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from kto_core.config import TinyConfig
+from kto_core.data import Rows
+from kto_core.exceptions import TrainingError
+from kto_core.smollm2 import load_smollm2
+from kto_core.tiny import make_tiny
+
+PRESETS = ("tiny", "smollm2")
+Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
+
+
+def load(folder: Path) -> Loaded:
+    """Load a causal model in float32, and its tokenizer, from a folder; nothing is fetched, no pickle is read.
+
+    Raises:
+        TrainingError: if transformers cannot load the folder as a causal language model with safetensors weights.
+
+    """
+    _require_folder(folder)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+        )
+        tokenizer = load_tokenizer(folder)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise TrainingError(f"{folder} cannot be loaded as a causal language model: {first}") from error
+    return model, tokenizer
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load only a folder's tokenizer.
+
+    Raises:
+        TrainingError: if there is none.
+
+    """
+    _require_folder(folder)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainingError(f"{folder} holds no tokenizer that transformers can load: {error}") from error
+    return tokenizer
+
+
+def load_or_make(model: str, *, rows: Rows | None, tiny: TinyConfig, seed: int) -> Loaded:
+    """A preset (`tiny`, made from `rows`; `smollm2`) or a folder.
+
+    Raises:
+        TrainingError: if `model` is neither, or `tiny` is asked for without rows to learn its vocabulary from.
+
+    """
+    if model == "tiny":
+        if rows is None:
+            raise TrainingError(
+                "the preset 'tiny' learns its vocabulary from the SFT rows; give rows, or another model"
+            )
+        return make_tiny(rows, tiny, seed=seed)
+    if model == "smollm2":
+        return load_smollm2()
+    return load(Path(model))
+
+
+def save(model: PreTrainedModel | peft.PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write plain safetensors, config and tokenizer; LoRA adapters are merged into the weights first."""
+    if isinstance(model, peft.PeftModel):
+        model = model.merge_and_unload()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def with_lora(model: PreTrainedModel, *, rank: int, alpha: float) -> peft.PeftModel:
+    """Put LoRA adapters (Hu et al. 2021, arXiv 2106.09685) of `rank` on every linear layer but the head."""
+    return peft.get_peft_model(
+        model, peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    )
+
+
+def check_context(model: PreTrainedModel, *, prompt: int, completion: int) -> None:
+    """Raise TrainingError if prompts and completions of these many tokens do not fit the model's positions."""
+    most = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if most is not None and prompt + completion > most:
+        raise TrainingError(
+            f"max_prompt_tokens + max_completion_tokens = {prompt + completion} exceed the model's {most} positions; lower them"
+        )
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 in hex over every tensor's name, dtype, shape and bytes, in order of names; torch is not needed.
+
+    Raises:
+        TrainingError: if the folder holds no safetensors.
+
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise TrainingError(f"{folder} holds no *.safetensors weights")
+    tensors = sorted((tensor for file in files for tensor in _tensors(file)), key=lambda tensor: tensor[0])
+    hasher = hashlib.sha256()
+    for name, kind, shape, file, begin, end in tensors:
+        hasher.update(f"{name}\0{kind}\0{shape}\0".encode())
+        with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as view:
+            for at in range(begin, end, 1 << 24):
+                hasher.update(view[at : min(end, at + (1 << 24))])
+    return hasher.hexdigest()
+
+
+def model_hash(folder: Path) -> str:
+    """SHA-256 in hex over a model's weights and its tokenizer and template: all that its answers depend on."""
+    hasher = hashlib.sha256(weights_hash(folder).encode())
+    for name in (
+        "tokenizer.json",
+        "tokenizer.model",
+        "vocab.json",
+        "merges.txt",
+        "chat_template.jinja",
+        "tokenizer_config.json",
+    ):
+        if (folder / name).is_file():
+            hasher.update(name.encode() + (folder / name).read_bytes())
+    return hasher.hexdigest()
+
+
+def _tensors(file: Path) -> Iterator[tuple[str, str, list[int], Path, int, int]]:
+    """(name, dtype, shape, file, first byte, last byte) from a safetensors header (u64 length, then JSON)."""
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header: dict[str, Any] = json.loads(stream.read(length))
+    for name, entry in header.items():
+        if name != "__metadata__":
+            begin, end = entry["data_offsets"]
+            yield name, entry["dtype"], entry["shape"], file, 8 + length + begin, 8 + length + end
+
+
+def _require_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise TrainingError(f"model {str(folder)!r} is neither a preset ({', '.join(PRESETS)}) nor a folder")

@@ -1,0 +1,70 @@
+"""What SFT and KTO share: the accelerator, AdamW, and the learning rate's rise and fall."""
+
+import math
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from kto_core.config import Precision, Schedule
+from kto_core.exceptions import TrainingError
+
+MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+
+
+def make_accelerator(
+    precision: Precision, *, tracker: str | None = None, project_dir: str | None = None
+) -> Accelerator:
+    """An accelerator for this process; devices and process count come from how it was launched.
+
+    Raises:
+        TrainingError: if the device cannot compute in `precision`, or the tracker is unknown or not installed.
+
+    """
+    mixed = MIXED[precision]
+    if AcceleratorState._shared_state.get("_mixed_precision", mixed) != mixed:
+        AcceleratorState._reset_state()  # one process may train in one precision and evaluate in another
+    try:
+        return Accelerator(mixed_precision=mixed, log_with=tracker, project_dir=project_dir)
+    except ValueError as error:
+        raise TrainingError(
+            f"training in {precision} with tracker {tracker} cannot start here: {error}"
+        ) from error
+
+
+def seeded(seed: int) -> None:
+    """Seed torch on every device: the same seed on the same machine gives the same weights."""
+    torch.manual_seed(seed)
+
+
+def make_optimizer(model: nn.Module, *, learning_rate: float, weight_decay: float) -> AdamW:
+    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101); decay on matrices only, not on norms and biases."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return AdamW(groups, lr=learning_rate, betas=(0.9, 0.95), eps=1e-8)
+
+
+def make_schedule(optimizer: Optimizer, *, steps: int, warmup: float, schedule: Schedule) -> LambdaLR:
+    """A linear rise over `warmup` × `steps`, then a fall towards 0 (cosine or linear) or none."""
+    rise = math.ceil(steps * warmup)
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / (rise + 1)
+        left = 1.0 - (step - rise) / max(1, steps - rise)
+        if schedule == "cosine":
+            return 0.5 * (1.0 - math.cos(math.pi * left))
+        return left if schedule == "linear" else 1.0
+
+    return LambdaLR(optimizer, factor)
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Number of weights, tied ones once."""
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,64 @@
+"""Progress: long work calls `report`, whoever started it decides what becomes of the call."""
+
+import time
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+class Report(Protocol):
+    """`report(stage, done, total, unit, **figures)`: `done` of `total` `unit`s of `stage`, and figures such as loss."""
+
+    def __call__(self, stage: str, done: int, total: int, unit: str, **figures: float) -> None: ...
+
+
+def silent(stage: str, done: int, total: int, unit: str, **figures: float) -> None:
+    """Report nothing."""
+
+
+class Paced:
+    """Pass on at most one report every `seconds`, and always a stage's first and last."""
+
+    def __init__(self, report: Report, *, seconds: float = 0.3) -> None:
+        self._report = report
+        self._seconds = seconds
+        self._last: tuple[str, float] = ("", 0.0)
+
+    def __call__(self, stage: str, done: int, total: int, unit: str, **figures: float) -> None:
+        now = time.monotonic()
+        if done >= total or stage != self._last[0] or now - self._last[1] >= self._seconds:
+            self._last = (stage, now)
+            self._report(stage, done, total, unit, **figures)
+
+
+class TerminalReport:
+    """A bar a stage on stderr, the figures beside it; use as a context manager."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description:<12}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=Console(stderr=True),
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, stage: str, done: int, total: int, unit: str, **figures: float) -> None:
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(stage, total=total, unit=unit, figures=shown)
+        self._progress.update(self._tasks[stage], completed=done, total=total, unit=unit, figures=shown)

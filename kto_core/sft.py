@@ -1,0 +1,219 @@
+"""Supervised fine-tuning: the reference that KTO starts from, or a model taken as it is (`steps=0`).
+
+Cross-entropy over completion tokens only, rows bucketed by length, one folder in the store per (model, rows, config).
+"""
+
+import math
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from kto_core.charts import draw_sft_curve
+from kto_core.config import SFTConfig
+from kto_core.data import Rows, read_corpus
+from kto_core.exceptions import TrainingError
+from kto_core.logps import Batch, completion_logps
+from kto_core.models import PRESETS, check_context, load_or_make, model_hash, save, weights_hash, with_lora
+from kto_core.optimization import make_accelerator, make_optimizer, make_schedule, parameter_count, seeded
+from kto_core.progress import Paced, Report, silent
+from kto_core.store import code_version, digest, publish, write_json, write_metrics
+from kto_core.tokenization import Encoded, Encoder
+
+FORMAT = 1  # raise it when the same inputs would give other weights
+CHUNK_ROWS = 2000  # rows tokenized between two reports
+BUCKET_BATCHES = 32  # rows are sorted by length within this many batches
+
+
+def train_sft(
+    *, model: str | Path, rows: Path | None, config: SFTConfig, store: Path, report: Report = silent
+) -> Path:
+    """Fine-tune `model` on `rows` and keep the result in `store`; a result that is there already is reused.
+
+    Args:
+        model: a preset (`tiny`, `smollm2`) or a folder that transformers can load.
+        rows: Parquet file or folder with `prompt` and `completion`, or a training set (its desirable side); None only with
+            `config.steps == 0`, which keeps the model as it is.
+        config: how to train.
+        store: folder of model folders.
+        report: called with the stages `tokenize` (rows) and `sft` (steps; figures loss, tokens_per_second).
+
+    Returns:
+        store/sft-<id> with safetensors, tokenizer, training.json, and metrics.parquet and curve.png if it was trained.
+
+    Raises:
+        TrainingError: if the model, the rows or the device cannot do what the config asks.
+
+    """
+    report = Paced(report)
+    corpus = read_corpus(Path(rows)) if rows is not None else None
+    if corpus is None and config.steps != 0:
+        raise TrainingError("SFT needs rows to learn from; give rows, or steps=0 to take the model as it is")
+    inputs = {
+        "model": str(model) if str(model) in PRESETS else model_hash(_folder(model)),
+        "rows": corpus.content_hash() if corpus is not None else None,
+    }
+    folder = store / f"sft-{digest({'format': FORMAT, 'inputs': inputs, 'config': config.to_dict()})[:16]}"
+    if folder.is_dir():
+        report("sft", 1, 1, "folder reused")
+        return folder
+
+    accelerator = make_accelerator(config.precision, tracker=config.tracker, project_dir=str(store / "logs"))
+    seeded(config.seed)
+    started = time.monotonic()
+    network, tokenizer = load_or_make(str(model), rows=corpus, tiny=config.tiny, seed=config.seed)
+    metrics: list[dict[str, float]] = []
+    seen = 0
+    if corpus is not None and config.steps != 0:
+        network, metrics, seen = _train(network, tokenizer, corpus, config, str(model), accelerator, report)
+    if accelerator.is_main_process:
+        with publish(folder) as scratch:
+            save(network, tokenizer, scratch)
+            if metrics:
+                write_metrics(scratch / "metrics.parquet", metrics)
+                draw_sft_curve(metrics, scratch / "curve.png")
+            write_json(
+                scratch / "training.json",
+                {
+                    "kind": "sft",
+                    "id": folder.name,
+                    "inputs": inputs
+                    | {"model_name": str(model) if str(model) in PRESETS else Path(model).name},
+                    "config": config.to_dict(),
+                    "weights_hash": weights_hash(scratch),
+                    "parameters": parameter_count(network),
+                    "rows": {
+                        "given": len(corpus) if corpus else 0,
+                        "refused": corpus.refused if corpus else {},
+                        "seen": seen,
+                    },
+                    "metrics": _summary(metrics) | {"seconds": round(time.monotonic() - started, 2)},
+                    "code_version": code_version(),
+                },
+            )
+    accelerator.wait_for_everyone()
+    return folder
+
+
+def _train(
+    network: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    corpus: Rows,
+    config: SFTConfig,
+    model: str,
+    accelerator: Accelerator,
+    report: Report,
+) -> tuple[Any, list[dict[str, float]], int]:
+    """Train in place; the network (wrapped by peft with LoRA), figures a step, and how many different rows were seen."""
+    check_context(network, prompt=config.max_prompt_tokens, completion=config.max_completion_tokens)
+    steps = config.steps or max(1, math.ceil(config.epochs * len(corpus) / config.batch_rows))
+    batches = plan_batches(corpus.characters(), batch_rows=config.batch_rows, steps=steps, seed=config.seed)
+    encoder = Encoder(
+        tokenizer,
+        max_prompt_tokens=config.max_prompt_tokens,
+        max_completion_tokens=config.max_completion_tokens,
+    )
+    wanted = sorted({index for batch in batches for index in batch})
+    encoded = _encode(encoder, corpus, wanted, report)
+    trained: Any = (
+        with_lora(network, rank=config.lora_rank, alpha=config.lora_alpha) if config.lora_rank else network
+    )
+    rate = config.learning_rate or (2e-3 if model == "tiny" else 2e-5)
+    optimizer = make_optimizer(trained, learning_rate=rate, weight_decay=config.weight_decay)
+    schedule = make_schedule(optimizer, steps=steps, warmup=config.warmup, schedule=config.schedule)
+    policy, optimizer = accelerator.prepare(trained, optimizer)
+    policy.train()
+    if config.tracker:
+        accelerator.init_trackers("feedback-kto-sft")
+    metrics: list[dict[str, float]] = []
+    for step, batch in enumerate(batches, start=1):
+        began = time.perf_counter()
+        figures = _step(
+            policy, optimizer, accelerator, [encoded[i] for i in batch], encoder.pad_id, config.max_grad_norm
+        )
+        figures |= {"step": step, "learning_rate": schedule.get_last_lr()[0]}
+        schedule.step()
+        figures["tokens_per_second"] = figures["tokens"] / (time.perf_counter() - began)
+        metrics.append(figures)
+        accelerator.log(figures, step=step)
+        report(
+            "sft", step, steps, "steps", loss=figures["loss"], tokens_per_second=figures["tokens_per_second"]
+        )
+    accelerator.end_training()
+    return accelerator.unwrap_model(policy), metrics, len(wanted)
+
+
+def _step(
+    policy: Any,  # noqa: ANN401 - whatever accelerate wrapped the model in
+    optimizer: Any,  # noqa: ANN401
+    accelerator: Accelerator,
+    rows: list[Encoded],
+    pad_id: int,
+    max_grad_norm: float,
+) -> dict[str, float]:
+    """One optimizer step: cross-entropy a completion token, over all processes' rows."""
+    tokens = sum(row.completion_tokens for row in rows)
+    mine = rows[accelerator.process_index :: accelerator.num_processes] or rows[:1]
+    share = 1.0 if len(rows) > accelerator.process_index else 0.0
+    with accelerator.autocast():
+        logps = completion_logps(policy, Batch.collate(mine, pad_id=pad_id).to(accelerator.device))
+    loss = -logps.sum() * share / tokens
+    accelerator.backward(loss * accelerator.num_processes)
+    norm = accelerator.clip_grad_norm_(policy.parameters(), max_grad_norm)
+    optimizer.step()
+    optimizer.zero_grad()
+    total = float(accelerator.reduce(loss.detach(), reduction="sum"))
+    if not math.isfinite(total):
+        raise TrainingError(
+            "the SFT loss is not finite; lower learning_rate, or use precision bfloat16 rather than float16"
+        )
+    padded = sum(len(row.ids) for row in rows)
+    return {"loss": total, "grad_norm": float(norm), "completion_tokens": tokens, "tokens": padded}
+
+
+def plan_batches(lengths: np.ndarray, *, batch_rows: int, steps: int, seed: int) -> list[list[int]]:
+    """Row indices of every step: all rows once an epoch, similar lengths together, in an order that follows from the seed."""
+    rng = random.Random(seed)
+    batches: list[list[int]] = []
+    while len(batches) < steps:
+        order = list(range(len(lengths)))
+        rng.shuffle(order)
+        epoch: list[list[int]] = []
+        for at in range(0, len(order), batch_rows * BUCKET_BATCHES):
+            bucket = sorted(order[at : at + batch_rows * BUCKET_BATCHES], key=lambda i: int(lengths[i]))
+            epoch.extend(bucket[i : i + batch_rows] for i in range(0, len(bucket), batch_rows))
+        rng.shuffle(epoch)
+        batches.extend(epoch)
+    return batches[:steps]
+
+
+def _encode(encoder: Encoder, corpus: Rows, wanted: list[int], report: Report) -> dict[int, Encoded]:
+    encoded: dict[int, Encoded] = {}
+    for at in range(0, len(wanted), CHUNK_ROWS):
+        chunk = wanted[at : at + CHUNK_ROWS]
+        encoded.update(zip(chunk, encoder.encode(corpus.pairs(chunk)), strict=True))
+        report("tokenize", len(encoded), len(wanted), "rows")
+    return encoded
+
+
+def _summary(metrics: list[dict[str, float]]) -> dict[str, float | int]:
+    if not metrics:
+        return {"steps": 0}
+    tenth = max(1, len(metrics) // 10)
+    return {
+        "steps": len(metrics),
+        "loss_first": float(np.mean([m["loss"] for m in metrics[:tenth]])),
+        "loss_last": float(np.mean([m["loss"] for m in metrics[-tenth:]])),
+        "tokens_per_second": float(np.median([m["tokens_per_second"] for m in metrics])),
+    }
+
+
+def _folder(model: str | Path) -> Path:
+    folder = Path(model)
+    if not folder.is_dir():
+        raise TrainingError(f"model {str(model)!r} is neither a preset ({', '.join(PRESETS)}) nor a folder")
+    return folder
