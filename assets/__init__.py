@@ -1,1 +1,14 @@
-"""."""
+"""The Dagster assets, a file a stage, each a thin wrapper over the packages that do the work."""
+
+STAGES = (
+    "feedback_events",
+    "interactions",
+    "labels",
+    "audit_sample",
+    "training_set",
+    "reference_model",
+    "kto_candidate",
+    "evaluation",
+    "release",
+)
+"""The assets' names, in the order in which they are made."""

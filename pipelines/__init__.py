@@ -1,1 +1,1 @@
-"""."""
+"""Definitions, jobs, schedules, sensors, and the `feedback-kto` command."""

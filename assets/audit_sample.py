@@ -1,0 +1,34 @@
+"""`audit_sample`: the labels that people are asked to read."""
+
+import dagster as dg
+
+from assets.common import OWNERS, DeskResource, column_schema, markdown_table
+from assets.labels import labels
+from feedback.audit import write_audit_sample
+from feedback.labels import summarise_labels
+from feedback.tables import AUDIT_SAMPLE
+
+
+@dg.asset(
+    group_name="labels",
+    kinds={"deltalake", "duckdb"},
+    owners=OWNERS["policy"],
+    deps=[labels],
+    metadata=column_schema(AUDIT_SAMPLE.schema),
+)
+def audit_sample(desk: DeskResource) -> dg.MaterializeResult:
+    """A sample of the final labels, stratified by label, tier, rule and category, with inclusion probabilities.
+
+    The same labels, policy and seed give the same sample, whichever run draws it.
+    """
+    active = desk.active()
+    audit = active.settings.audit
+    rows = write_audit_sample(active.lake, active.policy, seed=audit.seed, per_class=audit.per_class)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": rows.num_rows,
+            "rows by rule": markdown_table(
+                ("label", "tier", "rule", "rows to read"), summarise_labels(rows, "label", "tier", "rule")
+            ),
+        }
+    )

@@ -1,0 +1,46 @@
+"""Figures drawn for the Dagster UI."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from datetime import date
+
+
+def draw_labels(rows: Sequence[tuple[date, str, str | None, int]]) -> bytes:
+    """Rows by day as bars: desirable above the axis, undesirable below, shaded by tier (PNG).
+
+    Args:
+        rows: (day, label, tier, count).
+
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    shades = {"critical": 1.0, "explicit": 0.8, "strong": 0.6, "weak": 0.35}
+    colours = {"desirable": (0.13, 0.45, 0.70), "undesirable": (0.80, 0.33, 0.16)}
+    days = sorted({row[0] for row in rows})
+    counts = {(day, label, tier): count for day, label, tier, count in rows}
+    figure, axes = plt.subplots(figsize=(7.5, 3), dpi=100, layout="constrained")
+    for label, sign in (("desirable", 1), ("undesirable", -1)):
+        base = [0] * len(days)
+        for tier, alpha in shades.items():
+            heights = [sign * counts.get((day, label, tier), 0) for day in days]
+            if any(heights):
+                axes.bar(days, heights, bottom=base, color=(*colours[label], alpha), label=f"{label}, {tier}")
+                base = [low + high for low, high in zip(base, heights, strict=True)]
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):,.0f}")
+    axes.set_ylabel("drafts shown that day")
+    axes.set_title("Labels by day and tier")
+    axes.tick_params(axis="x", rotation=30)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8, ncols=2, frameon=False)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    out = io.BytesIO()
+    figure.savefig(out, format="png")
+    plt.close(figure)
+    return out.getvalue()

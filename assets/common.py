@@ -1,0 +1,89 @@
+"""What the assets share: partitions, the desk, the moment a run speaks of, and how figures are shown."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import dagster as dg
+import pyarrow as pa
+
+from assets.desk import Desk, DeskSettings, feedback_home
+from feedback.exceptions import FeedbackError
+
+OWNERS = {
+    "data": ["team:data-engineering"],
+    "policy": ["team:support-quality"],
+    "learning": ["team:machine-learning"],
+}
+AS_OF_TAG = "feedback-kto/as_of"
+_FIRST_DAY_WITHOUT_A_DESK = date(2026, 1, 1)
+
+
+class DeskResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The desk that the assets work on: the active one of `home`."""
+
+    home: str
+
+    def active(self) -> Desk:
+        """The desk; its settings are read anew, so that a change counts from the next run on."""
+        return Desk.active(Path(self.home))
+
+
+def _settings_at_load() -> DeskSettings | None:
+    """The active desk's settings, or None before there is a desk: definitions must load all the same."""
+    try:
+        return Desk.active(feedback_home()).settings
+    except FeedbackError:
+        return None
+
+
+_SETTINGS = _settings_at_load()
+# One partition a UTC day, from the desk's first day to yesterday.
+DAYS = dg.DailyPartitionsDefinition(
+    start_date=(_SETTINGS.first_day if _SETTINGS else _FIRST_DAY_WITHOUT_A_DESK).isoformat(), timezone="UTC"
+)
+NIGHTLY_CRON = _SETTINGS.schedule if _SETTINGS else DeskSettings.model_fields["schedule"].default
+# How long after a draft was shown a signal about it is still looked for upstream: the longest maturity window, doubled.
+LATE_DAYS = 14
+
+
+def partition_days(context: dg.AssetExecutionContext) -> list[date]:
+    """The days that this run was asked for."""
+    return [date.fromisoformat(key) for key in context.partition_keys]
+
+
+def moment_of(context: dg.AssetExecutionContext, desk: Desk) -> datetime:
+    """The moment that the run builds the record as of: its tag, else the desk's setting, else when it was launched."""
+    tag = context.run.tags.get(AS_OF_TAG)
+    if tag is not None:
+        return datetime.fromisoformat(tag).astimezone(UTC)
+    if desk.settings.as_of is not None:
+        return desk.settings.as_of.astimezone(UTC)
+    record = context.instance.get_run_record_by_id(context.run.run_id)
+    return (record.create_timestamp if record else datetime.now(UTC)).astimezone(UTC)
+
+
+def column_schema(schema: pa.Schema) -> Mapping[str, dg.TableSchema]:
+    """Definition metadata that shows an Arrow schema in the asset's Columns tab."""
+    return {
+        "dagster/column_schema": dg.TableSchema(
+            columns=[dg.TableColumn(field.name, str(field.type)) for field in schema]
+        )
+    }
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> dg.MarkdownMetadataValue:
+    """A table as Markdown; numbers are grouped by thousands."""
+
+    def cell(value: object) -> str:
+        return f"{value:,}" if isinstance(value, int) else "" if value is None else str(value).replace("|", "\\|")
+
+    lines = [" | ".join(header), " | ".join("---" for _ in header)]
+    lines += [" | ".join(cell(value) for value in row) for row in rows]
+    return dg.MetadataValue.md("\n".join(f"| {line} |" for line in lines))
+
+
+def picture(png: bytes, alt: str) -> dg.MarkdownMetadataValue:
+    """A PNG shown where the metadata is."""
+    return dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode()})")

@@ -1,0 +1,173 @@
+"""A desk: one support desk's settings, and where its data lies.
+
+`FEEDBACK_HOME` holds a folder a desk and the name of the active one; all that a desk produces lies in its folder.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import date, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from feedback.exceptions import FeedbackError
+from feedback.files import write_atomically
+from feedback.lake import Lake
+from feedback.sources import Source, load_source
+from kto_core import EvaluationConfig, KTOConfig, SFTConfig, TrainingError
+from label_policy import Policy, load_policy, shipped_policies
+
+_DEFAULT_HOME = "data"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ReferenceSettings(_Section):
+    """Where the frozen reference comes from."""
+
+    model: str = Field(default="tiny", description="a preset (tiny, smollm2) or a folder that transformers loads")
+    rows: str = Field(
+        default="training_set",
+        description="what SFT learns from: `training_set` (its desirable rows) or a Parquet file of prompt, completion",
+    )
+    sft: dict[str, Any] = Field(
+        default_factory=dict, description="kto_core.SFTConfig; `steps: 0` takes the model as it is"
+    )
+
+    @field_validator("sft")
+    @classmethod
+    def _valid_sft(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return _checked(SFTConfig, value)
+
+
+class AuditSettings(_Section):
+    """How many rows people are asked to read."""
+
+    per_class: int = Field(default=200, ge=1)
+    seed: int = 0
+
+
+class DeskSettings(_Section):
+    """`desk.yaml`: everything about a desk that a person decides."""
+
+    source: str = Field(description="a mapping: the name of a shipped one, or the path of a SQL file")
+    input: Path = Field(description="folder (or file) of raw logs")
+    policy: str = Field(description="a label policy: the name of a shipped one, or the path of a YAML file")
+    first_day: date = Field(description="the first daily partition")
+    as_of: datetime | None = Field(default=None, description="build as things stood then; by default, as of each run")
+    lookback_days: int = Field(default=14, ge=0, description="days before yesterday that the nightly run rebuilds")
+    schedule: str = Field(default="0 2 * * *", description="cron of the nightly retrain, in UTC")
+    heldout: float = Field(default=0.1, ge=0, lt=1, description="share of tickets that training never sees")
+    audit: AuditSettings = AuditSettings()
+    reference: ReferenceSettings = ReferenceSettings()
+    kto: dict[str, Any] = Field(default_factory=dict, description="kto_core.KTOConfig")
+    evaluation: dict[str, Any] = Field(default_factory=dict, description="kto_core.EvaluationConfig")
+    truth: Literal["harbor"] | None = Field(default=None, description="a simulated desk whose right answers are known")
+    launcher: tuple[str, ...] = Field(
+        default=(),
+        description="command that runs the training worker; by default this Python with -m assets.worker",
+    )
+
+    @field_validator("as_of")
+    @classmethod
+    def _aware(cls, value: datetime | None) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("needs a time zone, such as 2026-11-01T00:00:00Z")
+        return value
+
+    @field_validator("kto")
+    @classmethod
+    def _valid_kto(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return _checked(KTOConfig, value)
+
+    @field_validator("evaluation")
+    @classmethod
+    def _valid_evaluation(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return _checked(EvaluationConfig, value)
+
+
+class Desk:
+    """A desk's settings and folders. Raises FeedbackError where there is no such desk or its settings are wrong."""
+
+    def __init__(self, home: Path, name: str) -> None:
+        self.home = home
+        self.name = name
+        self.path = home / name
+        self.lake = Lake(self.path / "lake")
+        self.training_sets = self.path / "training_sets"
+        self.models = self.path / "models"
+        self.cache = self.path / "cache"
+        self.releases = self.path / "releases"
+        self.current = self.path / "current"
+
+    @classmethod
+    def active(cls, home: Path | None = None) -> Desk:
+        """The desk that `FEEDBACK_HOME/desk` names."""
+        home = home or feedback_home()
+        pointer = home / "desk"
+        if not pointer.is_file():
+            raise FeedbackError(f"{home} holds no desk yet; make one with `feedback-kto demo` or `feedback-kto init`")
+        return cls(home, pointer.read_text(encoding="utf-8").strip())
+
+    @classmethod
+    def create(cls, home: Path, name: str, settings: DeskSettings) -> Desk:
+        """Write the desk's settings and make it the active one."""
+        desk = cls(home, name)
+        desk.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(
+            desk.path / "desk.yaml",
+            yaml.safe_dump(settings.model_dump(mode="json", exclude_defaults=True), sort_keys=False),
+        )
+        write_atomically(home / "desk", name + "\n")
+        return desk
+
+    @cached_property
+    def settings(self) -> DeskSettings:
+        """What `desk.yaml` says."""
+        path = self.path / "desk.yaml"
+        try:
+            return DeskSettings.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise FeedbackError(
+                f"{path} cannot be read ({error.strerror}); make the desk with `feedback-kto init`"
+            ) from error
+        except yaml.YAMLError as error:
+            raise FeedbackError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise FeedbackError(f"{path}: {field}: {first['msg']}") from error
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The label policy that the settings name."""
+        return load_policy(policy_path(self.settings.policy))
+
+    @cached_property
+    def source(self) -> Source:
+        """The mapping that the settings name."""
+        return load_source(self.settings.source)
+
+
+def feedback_home() -> Path:
+    """The folder that everything lies in: `FEEDBACK_HOME`, or `./data`."""
+    return Path(os.environ.get("FEEDBACK_HOME") or _DEFAULT_HOME).resolve()
+
+
+def policy_path(name_or_path: str) -> Path:
+    """The file of a shipped policy by its name, or the path as it is."""
+    return shipped_policies().get(name_or_path) or Path(name_or_path)
+
+
+def _checked(config: type[SFTConfig | KTOConfig | EvaluationConfig], value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        config.from_dict(value)
+    except TrainingError as error:
+        raise ValueError(str(error)) from error
+    return value

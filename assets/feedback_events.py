@@ -1,0 +1,63 @@
+"""`feedback_events`: the raw log files of an arrival day, as events."""
+
+import dagster as dg
+
+from assets.common import DAYS, OWNERS, DeskResource, column_schema, partition_days
+from assets.progress import log_progress
+from feedback.ingest import ingest
+from feedback.rawfiles import discover
+from feedback.tables import EVENTS, FILES
+
+_COUNTS = ("lines", "mapped", "ignored", "quarantined", "events", "duplicates")
+
+
+@dg.asset(
+    group_name="record",
+    kinds={"deltalake", "duckdb"},
+    owners=OWNERS["data"],
+    partitions_def=DAYS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    metadata=column_schema(EVENTS.schema),
+)
+def feedback_events(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
+    """Raw log lines of an arrival day as events, by the desk's SQL mapping.
+
+    A line that does not parse or does not fit is in the `quarantine` table with its file, line and reason; the `files`
+    table keeps the books.
+    """
+    active = desk.active()
+    books = ingest(
+        active.lake,
+        active.source,
+        discover(active.settings.input, active.source),
+        partition_days(context),
+        input_root=active.settings.input,
+        report=log_progress(context.log.info),
+    )
+    by_day = books.group_by("arrival_date").aggregate([(name, "sum") for name in _COUNTS])
+    for row in by_day.to_pylist():
+        figures = {name: row[f"{name}_sum"] for name in _COUNTS}
+        context.add_asset_metadata(
+            {"dagster/partition_row_count": figures["events"], **figures},
+            partition_key=row["arrival_date"].isoformat(),
+        )
+    return dg.MaterializeResult(metadata={"files in this run": books.num_rows})
+
+
+@dg.asset_check(asset=feedback_events, blocking=True)
+def books_balance(desk: DeskResource) -> dg.AssetCheckResult:
+    """Each raw line has one fate, in every file: lines = mapped + ignored + quarantined."""
+    with desk.active().lake.sql(FILES) as connection:
+        off = connection.execute(
+            "SELECT file FROM files WHERE lines <> mapped + ignored + quarantined ORDER BY file"
+        ).fetchall()
+        lines, quarantined = connection.execute("SELECT sum(lines), sum(quarantined) FROM files").fetchall()[0]
+    return dg.AssetCheckResult(
+        passed=not off,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={
+            "lines": int(lines or 0),
+            "quarantined": int(quarantined or 0),
+            "files off": [name for (name,) in off],
+        },
+    )

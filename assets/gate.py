@@ -1,0 +1,34 @@
+"""The gate between an evaluated candidate and the champion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def judge(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether the candidate may become champion, with a reason for each measure that stands against it.
+
+    It must rank held-out drafts better than the reference did, put desirable ones above undesirable ones in reward,
+    and, where the truth is known, resolve no fewer tickets at first contact and invent policy no more often.
+
+    Returns:
+        `{"passed": bool, "reasons": [str, …]}`; reasons are empty when it passed.
+
+    """
+    heldout, truth = evaluation["heldout"], evaluation["truth"]
+    reasons = []
+    before, after, margin = heldout["auc_before"], heldout["auc_after"], heldout["reward_margin"]
+    if before is None or after is None or margin is None:
+        reasons.append("the held-out rows hold one class only, so nothing can be compared")
+    else:
+        if after <= before:
+            reasons.append(f"held-out AUC fell from {before:.4f} to {after:.4f}")
+        if margin <= 0:
+            reasons.append(f"held-out reward margin is {margin:.4f}, not above 0")
+    if truth is not None:
+        for name, better in (("first_contact_resolution", 1), ("invented_policy", -1)):
+            was, now = truth["baseline"]["kpis"][name]["share"], truth["model"]["kpis"][name]["share"]
+            if better * (now - was) < 0:
+                reasons.append(f"{name.replace('_', ' ')} went from {was:.1%} to {now:.1%}")
+    return {"passed": not reasons, "reasons": reasons}

@@ -1,0 +1,67 @@
+"""`interactions`: one row a draft, with every signal about it."""
+
+from datetime import date
+
+import dagster as dg
+
+from assets.common import DAYS, LATE_DAYS, OWNERS, DeskResource, column_schema, moment_of, partition_days
+from assets.feedback_events import feedback_events
+from feedback.interactions import count_unplaced, write_interactions
+from feedback.tables import INTERACTIONS
+
+
+@dg.asset(
+    group_name="record",
+    kinds={"deltalake", "duckdb"},
+    owners=OWNERS["data"],
+    partitions_def=DAYS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    deps=[
+        dg.AssetDep(
+            feedback_events,
+            partition_mapping=dg.TimeWindowPartitionMapping(
+                start_offset=0, end_offset=LATE_DAYS, allow_nonexistent_upstream_partitions=True
+            ),
+        )
+    ],
+    metadata=column_schema(INTERACTIONS.schema),
+)
+def interactions(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
+    """One row a draft shown that day: its prompt, its texts, every signal with its time, how it was edited.
+
+    Only events received by the run's moment count, so that a past day can be rebuilt as it was; `evidence` holds the
+    ids of the events that a row was made from.
+    """
+    active = desk.active()
+    moment = moment_of(context, active)
+    rows = write_interactions(active.lake, partition_days(context), as_of=moment)
+    for day in rows.column("shown_date").value_counts().to_pylist():
+        context.add_asset_metadata(
+            {"dagster/partition_row_count": day["counts"]}, partition_key=day["values"].isoformat()
+        )
+    edits = rows.column("edit_kind").value_counts().to_pylist()
+    return dg.MaterializeResult(
+        metadata={
+            "as of": moment.isoformat(),
+            "drafts in this run": rows.num_rows,
+            "decided by an agent": rows.num_rows - rows.column("decided_at").null_count,
+            "edit kinds": {item["values"] or "not sent": item["counts"] for item in edits},
+        }
+    )
+
+
+@dg.asset_check(asset=interactions)
+def nothing_unplaced(desk: DeskResource) -> dg.AssetCheckResult:
+    """No draft lies outside the partitions, and no signal speaks of a draft that was never logged."""
+    active = desk.active()
+    first = active.settings.first_day
+    counts = count_unplaced(active.lake, first, date.fromisoformat(DAYS.get_last_partition_key() or str(first)))
+    outside = counts["drafts_outside"]
+    return dg.AssetCheckResult(
+        passed=not any(counts.values()),
+        severity=dg.AssetCheckSeverity.ERROR if outside else dg.AssetCheckSeverity.WARN,
+        description=f"{outside} drafts were shown outside the partitions; set first_day in desk.yaml earlier"
+        if outside
+        else None,
+        metadata=dict(counts),
+    )

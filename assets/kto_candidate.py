@@ -1,0 +1,34 @@
+"""`kto_candidate`: the reference, trained by KTO on the training set."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from assets.common import OWNERS, DeskResource
+from assets.training import POOL, model_metadata, run_worker
+
+
+@dg.asset(group_name="learning", kinds={"pytorch", "huggingface"}, owners=OWNERS["learning"], pool=POOL)
+def kto_candidate(
+    context: dg.AssetExecutionContext,
+    desk: DeskResource,
+    training_set: dict[str, Any],
+    reference_model: dict[str, Any],
+) -> dg.Output[dict[str, Any]]:
+    """A model trained by KTO (Ethayarajh et al. 2024) on single labelled rows against the frozen reference."""
+    active = desk.active()
+    outcome = run_worker(
+        context,
+        active,
+        {
+            "name": "kto",
+            "reference": reference_model["path"],
+            "training_set": training_set["path"],
+            "config": active.settings.kto,
+            "store": str(active.models),
+            "cache": str(active.cache),
+        },
+    )
+    path = Path(outcome["path"])
+    return dg.Output(outcome, metadata=model_metadata(path), data_version=dg.DataVersion(path.name))

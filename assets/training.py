@@ -1,0 +1,69 @@
+"""Running the training worker: its own process, so that the orchestrator never loads torch.
+
+The desk's `launcher` is the command that starts it. By default that is this Python; a cluster takes over by
+configuration, with `srun`, `kubectl exec` or `accelerate launch` in front, wherever the desk's folder is mounted: the task travels in
+environment variables, and messages come back through a file in the desk's folder.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import dagster as dg
+from dagster import PipesEnvContextInjector, PipesFileMessageReader
+
+from assets.common import markdown_table, picture
+from assets.desk import Desk
+
+# Runs of models share this pool; dagster.yaml says how many go at once.
+POOL = "training"
+
+
+def run_worker(context: dg.AssetExecutionContext, desk: Desk, task: Mapping[str, Any]) -> dict[str, Any]:
+    """Run one task of `assets.worker` and return its outcome; its log lines stream into the run.
+
+    Raises:
+        dagster.Failure: the worker refused the task (bad data or configuration), which no retry would change.
+        DagsterPipesExecutionError: the process died, which a retry may.
+
+    """
+    messages = desk.path / "runs" / context.run.run_id / f"{context.op_execution_context.op.name}.messages"
+    messages.parent.mkdir(parents=True, exist_ok=True)
+    messages.unlink(missing_ok=True)  # of an earlier try of this step
+    client = dg.PipesSubprocessClient(
+        context_injector=PipesEnvContextInjector(), message_reader=PipesFileMessageReader(str(messages))
+    )
+    invocation = client.run(
+        context=context.op_execution_context,
+        command=[*(desk.settings.launcher or (sys.executable, "-m", "assets.worker"))],
+        extras={"task": dict(task)},
+    )
+    for message in invocation.get_custom_messages():
+        if "refused" in message:
+            raise dg.Failure(description=message["refused"], allow_retries=False)
+        if "outcome" in message:
+            return cast("dict[str, Any]", message["outcome"])
+    raise dg.Failure(description="the training worker ended without an outcome; see the run's stderr")
+
+
+def training_record(model: Path) -> dict[str, Any]:
+    """A model folder's `training.json`: its inputs, settings, hashes and metrics."""
+    return dict(json.loads((model / "training.json").read_text(encoding="utf-8")))
+
+
+def model_metadata(path: Path) -> dict[str, Any]:
+    """What a model folder's `training.json` and curve show in Dagster."""
+    metrics = training_record(path)["metrics"]
+    figures = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+    shown: dict[str, Any] = {
+        "path": dg.MetadataValue.path(path),
+        "figures": markdown_table(("figure", "value"), [(name, f"{value:,.6g}") for name, value in figures.items()]),
+    }
+    curve = path / "curve.png"
+    if curve.exists():
+        shown["training curve"] = picture(curve.read_bytes(), "training curve")
+    return shown

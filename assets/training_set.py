@@ -1,0 +1,68 @@
+"""`training_set`: immutable Parquet, named by its content."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from assets.common import OWNERS, DeskResource, markdown_table
+from assets.labels import labels
+from feedback.training_set import build_training_set, read_training_set, tickets_on_both_sides
+
+
+@dg.asset(group_name="learning", kinds={"parquet", "duckdb"}, owners=OWNERS["data"], deps=[labels])
+def training_set(desk: DeskResource) -> dg.Output[dict[str, Any]]:
+    """The final labels that train, as desirable and undesirable Parquet that any tool reads without us.
+
+    Redacted, deduplicated, contradictions resolved by tier or left out, and split by ticket. The version is a hash of
+    the rows: the same rows give the same version anywhere.
+    """
+    active = desk.active()
+    made = build_training_set(active.lake, active.policy, active.training_sets, heldout=active.settings.heldout)
+    counts = made.manifest["counts"]
+    classes = ("desirable", "undesirable")
+    return dg.Output(
+        {"path": str(made.path), "version": made.version},
+        metadata={
+            "version": made.version,
+            "path": dg.MetadataValue.path(made.path),
+            "dagster/row_count": sum(counts[split].get(name, 0) for split in ("train", "heldout") for name in classes),
+            "rows": markdown_table(
+                ("split", *classes),
+                [(split, *(counts[split].get(name, 0) for name in classes)) for split in ("train", "heldout")],
+            ),
+            "rows by tier": markdown_table(
+                ("tier", *classes),
+                [(tier, *(by.get(name, 0) for name in classes)) for tier, by in counts["tier"].items()],
+            ),
+            "left out": made.manifest["left_out"],
+            "lambda bounds": made.manifest["lambda_bounds"],
+        },
+        data_version=dg.DataVersion(made.version),
+    )
+
+
+@dg.asset_check(asset=training_set, blocking=True)
+def both_classes(training_set: dict[str, Any]) -> dg.AssetCheckResult:
+    """KTO needs desirable and undesirable rows to train on, and both held out to be judged on."""
+    counts = read_training_set(Path(training_set["path"])).manifest["counts"]
+    missing = [
+        f"{name} rows to {'train on' if split == 'train' else 'judge by'}"
+        for split in ("train", "heldout")
+        for name in ("desirable", "undesirable")
+        if not counts[split].get(name)
+    ]
+    return dg.AssetCheckResult(
+        passed=not missing,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"no {' and no '.join(missing)}; bring more logs or change the policy" if missing else None,
+    )
+
+
+@dg.asset_check(asset=training_set, blocking=True)
+def split_by_ticket(training_set: dict[str, Any]) -> dg.AssetCheckResult:
+    """No ticket is both trained on and held out."""
+    tickets = tickets_on_both_sides(Path(training_set["path"]))
+    return dg.AssetCheckResult(
+        passed=not tickets, severity=dg.AssetCheckSeverity.ERROR, metadata={"tickets": tickets[:20]}
+    )

@@ -1,0 +1,78 @@
+"""The training process: `python -m assets.worker`, launched by the orchestrator through Dagster Pipes.
+
+It is the only place where learning meets Dagster: what to do comes in as Pipes extras, progress goes back as log
+lines into the run, and the result as one custom message. A refusal (a TrainingError: bad data, bad configuration) is an answer,
+not a crash: it goes back as a message too and the process exits 0, so that only real crashes are retried.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from dagster_pipes import PipesContext, PipesEnvVarParamsLoader, open_dagster_pipes
+
+import kto_core
+from assets.progress import log_progress
+from feedback.progress import Report
+
+
+def _sft(task: dict[str, Any], report: Report) -> dict[str, Any]:
+    path = kto_core.train_sft(
+        model=task["model"],
+        rows=Path(task["rows"]),
+        config=kto_core.SFTConfig.from_dict(task["config"]),
+        store=Path(task["store"]),
+        report=report,
+    )
+    return {"path": str(path)}
+
+
+def _kto(task: dict[str, Any], report: Report) -> dict[str, Any]:
+    path = kto_core.train_kto(
+        reference=Path(task["reference"]),
+        training_set=Path(task["training_set"]),
+        config=kto_core.KTOConfig.from_dict(task["config"]),
+        store=Path(task["store"]),
+        cache=Path(task["cache"]),
+        report=report,
+    )
+    return {"path": str(path)}
+
+
+def _evaluate(task: dict[str, Any], report: Report) -> dict[str, Any]:
+    heldout = kto_core.evaluate(
+        reference=Path(task["reference"]),
+        candidate=Path(task["candidate"]),
+        training_set=Path(task["training_set"]),
+        config=kto_core.EvaluationConfig.from_dict(task["config"]),
+        cache=Path(task["cache"]),
+        report=report,
+    )
+    if task["truth"] is None:
+        return {"heldout": heldout, "truth": None}
+    import harbor
+
+    truth = harbor.evaluate(model=Path(task["candidate"]), baseline=Path(task["reference"]), report=report)
+    return {"heldout": heldout, "truth": truth}
+
+
+TASKS = {"sft": _sft, "kto": _kto, "evaluate": _evaluate}
+
+
+def main() -> None:
+    """Do the task that the Pipes extras describe."""
+    with open_dagster_pipes(params_loader=PipesEnvVarParamsLoader()):
+        pipes = PipesContext.get()
+        task = pipes.get_extra("task")
+        try:
+            outcome = TASKS[task["name"]](task, log_progress(pipes.log.info))
+        except kto_core.TrainingError as error:
+            pipes.report_custom_message({"refused": str(error)})
+        else:
+            pipes.report_custom_message({"outcome": outcome})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

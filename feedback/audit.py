@@ -1,0 +1,19 @@
+"""The audit sample: which final labels people are asked to read."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from feedback.lake import Lake
+from feedback.tables import AUDIT_SAMPLE, LABELS
+from label_policy import Policy, draw_sample
+
+
+def write_audit_sample(lake: Lake, policy: Policy, *, seed: int, per_class: int) -> pa.Table:
+    """Draw the sample from the lake's final labels, replace the `audit_sample` table by it, and return its rows."""
+    with lake.sql(LABELS) as connection:
+        final = connection.sql("SELECT * FROM labels WHERE state = 'final' ORDER BY draft_id").to_arrow_table()
+    rows = draw_sample(final, policy_digest=policy.digest, seed=seed, per_class=per_class)
+    rows = rows.append_column("seed", pa.repeat(seed, rows.num_rows))
+    lake.replace(AUDIT_SAMPLE, rows)
+    return rows

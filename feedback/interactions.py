@@ -1,0 +1,65 @@
+"""Interactions: one row a draft with its prompt, its texts and every signal about it, as of a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from pathlib import Path
+
+import pyarrow as pa
+
+from feedback.lake import Lake
+from feedback.tables import EVENTS, INTERACTIONS
+from label_policy import classify_edits, edit_similarities
+
+_SQL = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+
+
+def build_interactions(lake: Lake, days: Sequence[date], *, as_of: datetime) -> pa.Table:
+    """The interactions whose drafts were shown on `days`, from the events received by `as_of`.
+
+    Args:
+        lake: holds the events.
+        days: UTC dates on which the drafts were shown.
+        as_of: aware datetime; later events do not count, so a past day can be rebuilt as it was.
+
+    Returns:
+        A table in the schema of `INTERACTIONS`, ordered by `shown_at, draft_id`.
+
+    """
+    with lake.sql(EVENTS) as connection:
+        rows = connection.sql(_SQL, params={"days": list(days), "as_of": as_of}).to_arrow_table()
+    texts = rows.column("completion"), rows.column("final_text")
+    rows = rows.append_column("edit_kind", classify_edits(*texts))
+    rows = rows.append_column("edit_similarity", edit_similarities(*texts))
+    return rows.select(INTERACTIONS.schema.names).cast(INTERACTIONS.schema)
+
+
+def write_interactions(lake: Lake, days: Sequence[date], *, as_of: datetime) -> pa.Table:
+    """Build the interactions of `days` and replace those partitions in one commit; returns the rows."""
+    rows = build_interactions(lake, days, as_of=as_of)
+    lake.replace(INTERACTIONS, rows, days)
+    return rows
+
+
+def count_unplaced(lake: Lake, first_day: date, last_day: date) -> dict[str, int]:
+    """Events that no interaction of `first_day` to `last_day` can hold, by why; all zero where nothing is lost.
+
+    `drafts_outside`: drafts shown before `first_day` or after `last_day`. `reactions_without_draft`: draft-level
+    events whose draft was never logged. `outcomes_without_draft`: ticket outcomes of tickets without any draft.
+    """
+    with lake.sql(EVENTS) as connection:
+        row = connection.execute(
+            """
+            WITH drafts AS (SELECT draft_id, ticket_id, CAST(occurred_at AS DATE) AS day FROM events WHERE kind = 'draft_shown')
+            SELECT
+                (SELECT count(*) FROM drafts WHERE day NOT BETWEEN $first AND $last),
+                (SELECT count(*) FROM events WHERE kind NOT IN ('draft_shown', 'preference') AND draft_id IS NOT NULL
+                    AND draft_id NOT IN (SELECT draft_id FROM drafts)),
+                (SELECT count(*) FROM events WHERE kind IN ('resolved', 'unresolved', 'reopened', 'escalated')
+                    AND ticket_id NOT IN (SELECT ticket_id FROM drafts))
+            """,
+            {"first": first_day, "last": last_day},
+        ).fetchone()
+    assert row is not None
+    return dict(zip(("drafts_outside", "reactions_without_draft", "outcomes_without_draft"), row, strict=True))

@@ -1,0 +1,81 @@
+-- One row a draft, with every signal about it that had been received by $as_of.
+-- Relations: events. Parameters: $days (dates the drafts were shown on), $as_of.
+-- edit_similarity and edit_kind are added by feedback.interactions, which compares the texts.
+WITH known AS (
+    SELECT * FROM events
+    -- A draft is never logged before it is shown (sources allow a clock one day of error), so older arrival days cannot matter.
+    WHERE received_at <= $as_of AND arrival_date >= list_min($days) - 1
+),
+shown AS (
+    -- A draft shown twice is one interaction, from the first time on.
+    SELECT * FROM known
+    WHERE kind = 'draft_shown'
+    QUALIFY row_number() OVER (PARTITION BY draft_id ORDER BY occurred_at, event_id) = 1
+),
+drafts AS (
+    SELECT * FROM shown
+    WHERE CAST(occurred_at AS DATE) IN (SELECT unnest($days))
+        AND draft_id NOT IN (
+            SELECT draft_id FROM events
+            WHERE kind = 'draft_shown' AND occurred_at < list_min($days) AND received_at <= $as_of
+        )
+),
+signals AS (
+    SELECT d.draft_id, e.* EXCLUDE (draft_id)
+    FROM drafts AS d JOIN known AS e ON e.draft_id = d.draft_id
+    WHERE e.kind NOT IN ('preference', 'resolved', 'unresolved', 'reopened', 'escalated')
+    UNION ALL BY NAME
+    -- What became of the ticket speaks of every draft that it had been shown by then.
+    SELECT d.draft_id, e.* EXCLUDE (draft_id)
+    FROM drafts AS d JOIN known AS e ON e.ticket_id = d.ticket_id AND e.occurred_at >= d.occurred_at
+    WHERE e.kind IN ('resolved', 'unresolved', 'reopened', 'escalated')
+),
+summary AS (
+    SELECT
+        draft_id,
+        min(occurred_at) FILTER (kind IN ('accepted', 'edited', 'rejected', 'dismissed', 'copied')) AS decided_at,
+        max(occurred_at) FILTER (kind = 'accepted') AS accepted_at,
+        max(occurred_at) FILTER (kind = 'edited') AS edited_at,
+        max(occurred_at) FILTER (kind = 'rejected') AS rejected_at,
+        max(occurred_at) FILTER (kind = 'dismissed') AS dismissed_at,
+        max(occurred_at) FILTER (kind = 'copied') AS copied_at,
+        max(occurred_at) FILTER (kind = 'thumbs_up') AS thumbs_up_at,
+        max(occurred_at) FILTER (kind = 'thumbs_down') AS thumbs_down_at,
+        max(occurred_at) FILTER (kind = 'approved') AS approved_at,
+        max(occurred_at) FILTER (kind = 'flagged') AS flagged_at,
+        max(occurred_at) FILTER (kind = 'resolved') AS resolved_at,
+        max(occurred_at) FILTER (kind = 'unresolved') AS unresolved_at,
+        max(occurred_at) FILTER (kind = 'reopened') AS reopened_at,
+        max(occurred_at) FILTER (kind = 'escalated') AS escalated_at,
+        arg_max(final_text, (occurred_at, event_id))
+            FILTER (kind IN ('accepted', 'edited') AND final_text IS NOT NULL) AS final_text,
+        arg_min(agent_id, (occurred_at, event_id)) FILTER (agent_id IS NOT NULL) AS agent_id,
+        list_sort(list_distinct(flatten(list(reasons) FILTER (reasons IS NOT NULL)))) AS reasons,
+        list(event_id ORDER BY occurred_at, event_id) AS evidence
+    FROM signals
+    GROUP BY draft_id
+)
+SELECT
+    d.draft_id,
+    d.ticket_id,
+    s.agent_id,
+    d.source,
+    d.category,
+    d.model_version,
+    d.occurred_at AS shown_at,
+    CAST(d.occurred_at AS DATE) AS shown_date,
+    d.prompt,
+    d.completion,
+    -- Sent as it stood, unless an event says what was sent instead.
+    CASE
+        WHEN s.final_text IS NOT NULL THEN s.final_text
+        WHEN s.accepted_at IS NOT NULL THEN d.completion
+    END AS final_text,
+    s.* EXCLUDE (draft_id, agent_id, final_text, reasons, evidence),
+    coalesce(s.reasons, []) AS reasons,
+    epoch_us(s.decided_at - d.occurred_at) / 1e6 AS seconds_to_decision,
+    d.extra,
+    s.evidence,
+    $as_of AS as_of
+FROM drafts AS d JOIN summary AS s USING (draft_id)
+ORDER BY shown_at, draft_id

@@ -1,0 +1,98 @@
+"""The lake: one Delta table a stage, replaced by whole partitions in one commit.
+
+A partition is the unit of truth: a stage computes all rows of the days it was asked for and replaces exactly those
+days, so that running it again changes nothing and an interrupted run leaves the last commit readable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset as pads
+from deltalake import DeltaTable, write_deltalake
+
+from feedback.exceptions import FeedbackError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """What a lake table holds: its Arrow schema, and the columns that part it, the day first (none: one part)."""
+
+    name: str
+    schema: pa.Schema
+    partition_by: tuple[str, ...] = ()
+
+
+class Lake:
+    """The Delta tables of one desk, under `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, table: Table) -> Path:
+        """Where the table lies."""
+        return self.root / table.name
+
+    def exists(self, table: Table) -> bool:
+        """Whether the table has been written at least once."""
+        return bool(DeltaTable.is_deltatable(str(self.path(table))))
+
+    def version(self, table: Table) -> int | None:
+        """The table's current Delta version, or None before its first commit."""
+        return DeltaTable(self.path(table)).version() if self.exists(table) else None
+
+    def replace(self, table: Table, rows: pa.Table, days: Sequence[date] | None = None) -> int:
+        """Replace the partitions of `days` (the whole table where it has no partitions) by `rows`, in one commit.
+
+        Args:
+            table: the table to write; created on first use.
+            rows: all rows of those days; columns in any order, cast to the table's schema.
+            days: values of the first partition column; days without rows become empty.
+
+        Returns:
+            The Delta version that holds the rows.
+
+        Raises:
+            ValueError: rows of a day that was not to be replaced.
+
+        """
+        rows = rows.select(table.schema.names).cast(table.schema)
+        DeltaTable.create(self.path(table), schema=table.schema, partition_by=list(table.partition_by), mode="ignore")
+        if not table.partition_by:
+            write_deltalake(self.path(table), rows, mode="overwrite")
+        elif days:
+            column = table.partition_by[0]
+            strays = set(rows.column(column).unique().to_pylist()) - set(days)
+            if strays:
+                raise ValueError(f"{table.name}: rows of {sorted(strays)} are outside the days to replace")
+            listed = ", ".join(f"'{day.isoformat()}'" for day in sorted(days))
+            write_deltalake(self.path(table), rows, mode="overwrite", predicate=f"{column} IN ({listed})")
+        return DeltaTable(self.path(table)).version()
+
+    def dataset(self, table: Table, *, version: int | None = None) -> pads.Dataset:
+        """The table, now or as of a Delta `version`, as an Arrow dataset that reads only what a query asks for."""
+        if not self.exists(table):
+            return pads.InMemoryDataset(table.schema.empty_table())
+        try:
+            return DeltaTable(self.path(table), version=version).to_pyarrow_dataset()
+        except Exception as error:
+            raise FeedbackError(
+                f"{self.path(table)} cannot be read as a Delta table ({error}); restore it or remove it and run again"
+            ) from error
+
+    @contextmanager
+    def sql(self, *tables: Table, **relations: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A DuckDB connection in UTC that sees `tables` by their names and the Arrow `relations` by theirs."""
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            for table in tables:
+                connection.register(table.name, self.dataset(table))
+            for name, relation in relations.items():
+                connection.register(name, relation)
+            yield connection

@@ -1,0 +1,5 @@
+"""`python -m pipelines` is the `feedback-kto` command."""
+
+from pipelines.cli import main
+
+main(prog_name="feedback-kto")

@@ -1,0 +1,141 @@
+"""Start a job in its own process and follow its run: what happens, stage by stage."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dagster as dg
+from dagster import DagsterEventType
+
+from assets import STAGES
+from assets.desk import Desk
+from assets.progress import Progress
+from feedback.exceptions import FeedbackError
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+_SECONDS_BETWEEN_LOOKS = 0.3
+# Errors meant to be read by a person; anything else is a bug and is shown with its log.
+_USER_ERRORS = {"FeedbackError", "SourceError", "PolicyError", "TrainingError", "HarborError", "Failure"}
+
+
+@dataclass
+class StageSeen:
+    """A stage of the run as far as it is known."""
+
+    name: str
+    state: str  # running, done, failed
+    seconds: float = 0.0
+    progress: Progress | None = None
+
+
+@dataclass
+class RunSeen:
+    """What is known of a run: its stages in the order they began, warnings, and why it failed."""
+
+    run_id: str
+    log: Path
+    stages: dict[str, StageSeen] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    error: str | None = None
+    finished: bool = False
+
+
+def project_environment(home: Path) -> dict[str, str]:
+    """The environment of a process that loads the definitions: this home, and this project's instance by default."""
+    return {
+        **os.environ,
+        "FEEDBACK_HOME": str(home),
+        "DAGSTER_HOME": os.environ.get("DAGSTER_HOME") or str(PROJECT_ROOT),
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
+def follow(desk: Desk, job: str, tags: Mapping[str, str]) -> Iterator[RunSeen]:
+    """Run `job` on the desk and yield what is known, a few times a second, until it has ended.
+
+    Interrupting the generator interrupts the run; the lake keeps its last commits, and running again finishes it.
+    """
+    run_id = str(uuid.uuid4())
+    folder = desk.path / "runs" / run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    seen = RunSeen(run_id=run_id, log=folder / "run.log")
+    environment = project_environment(desk.home)
+    with seen.log.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.launch", job, run_id, json.dumps(dict(tags))],
+            cwd=PROJECT_ROOT,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        # Relative paths in dagster.yaml are the project's, whatever folder the command was called from.
+        with contextlib.chdir(PROJECT_ROOT), dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
+            cursor: str | None = None
+            while True:
+                ended = process.poll() is not None
+                page = instance.get_records_for_run(run_id, cursor=cursor)
+                cursor = page.cursor
+                for record in page.records:
+                    _take(seen, record.event_log_entry)
+                if ended and not page.has_more:
+                    break
+                yield seen
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+    if process.returncode != 0 and seen.error is None:
+        tail = seen.log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
+        seen.error = "the run ended without saying why; its log ends with:\n" + "\n".join(tail)
+    seen.finished = True
+    yield seen
+
+
+def _take(seen: RunSeen, entry: dg.EventLogEntry) -> None:
+    """Learn from one entry of the event log."""
+    event = entry.dagster_event
+    if event is None:
+        progress = Progress.parse(entry.user_message)
+        if progress is not None and entry.step_key in seen.stages:
+            seen.stages[entry.step_key].progress = progress
+        return
+    kind, step = event.event_type, event.step_key
+    if kind is DagsterEventType.STEP_START and step in STAGES:
+        seen.stages[step] = StageSeen(name=step, state="running", seconds=-entry.timestamp)
+    elif kind in (DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE):
+        if stage := seen.stages.get(step or ""):
+            stage.seconds += entry.timestamp
+            stage.state = "done" if kind is DagsterEventType.STEP_SUCCESS else "failed"
+        if kind is DagsterEventType.STEP_FAILURE:
+            seen.error = _reason(event, seen.log)
+    elif kind is DagsterEventType.ASSET_CHECK_EVALUATION:
+        check = event.asset_check_evaluation_data
+        if not check.passed:
+            why = check.description or ", ".join(f"{name} {item.value}" for name, item in check.metadata.items())
+            seen.warnings.append(f"check {check.asset_key.to_user_string()}.{check.check_name}: {why}")
+
+
+def _reason(event: dg.DagsterEvent, log: Path) -> str:
+    """One sentence where the failure was meant for a person, the error and where its log is otherwise."""
+    data = event.step_failure_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return data.user_failure_data.description
+    error = data.error
+    while error is not None:
+        if error.cls_name in _USER_ERRORS:
+            return error.message.split(": ", 1)[-1].strip()
+        error = error.cause
+    return (
+        f"{event.step_key} failed unexpectedly ({data.error.message.strip() if data.error else 'no error'}); see {log}"
+    )

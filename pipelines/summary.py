@@ -1,0 +1,80 @@
+"""What a run of the main job made, read back from the desk: for `--json` and for the eye."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table as View
+
+from assets.desk import Desk
+from assets.training import training_record
+from feedback.tables import FILES, INTERACTIONS, LABELS, QUARANTINE
+from feedback.training_set import read_training_set
+
+_LABELS = ("desirable", "undesirable", "abstain")
+
+
+def summarise(desk: Desk, seconds: dict[str, float]) -> dict[str, Any]:
+    """The desk's newest figures from raw lines to release, as one JSON object.
+
+    Args:
+        desk: whose lake and folders to read.
+        seconds: how long each stage of the run took.
+    """
+    with desk.lake.sql(FILES, INTERACTIONS, LABELS, QUARANTINE) as connection:
+        names = ("files", "lines", "mapped", "ignored", "quarantined", "events", "duplicates")
+        books = connection.execute(
+            "SELECT count(*), " + ", ".join(f"coalesce(sum({name}), 0)::BIGINT" for name in names[1:]) + " FROM files"
+        ).fetchall()[0]
+        parts: dict[str, int] = {}
+        for (text,) in connection.execute("SELECT parts_ignored FROM files").fetchall():
+            for reason, count in json.loads(text).items():
+                parts[reason] = parts.get(reason, 0) + count
+        interactions = connection.execute("SELECT count(*) FROM interactions").fetchall()[0][0]
+        labels = dict(connection.execute("SELECT label, count(*) FROM labels GROUP BY label").fetchall())
+        tiers: dict[str, dict[str, int]] = {}
+        for tier, label, count in connection.execute(
+            "SELECT tier, label, count(*) FROM labels WHERE tier IS NOT NULL GROUP BY ALL ORDER BY ALL"
+        ).fetchall():
+            tiers.setdefault(tier, {})[label] = count
+        provisional = connection.execute("SELECT count(*) FROM labels WHERE state = 'provisional'").fetchall()[0][0]
+        reasons = dict(
+            connection.execute(
+                "SELECT reason, count(*) FROM quarantine GROUP BY reason ORDER BY count(*) DESC, reason LIMIT 20"
+            ).fetchall()
+        )
+    made = {name: _pointer(desk, name) for name in ("training_set", "kto_candidate", "evaluation", "release")}
+    training_set = read_training_set(Path(made["training_set"]["path"]))
+    counts = training_set.manifest["counts"]
+    evaluation = made["evaluation"]
+    return {
+        "source": desk.source.name,
+        **dict(zip(names, books, strict=True)),
+        "parts_ignored": parts,
+        "quarantine_reasons": reasons,
+        "interactions": interactions,
+        "labels": {label: labels.get(label, 0) for label in _LABELS},
+        "provisional": provisional,
+        "tiers": tiers,
+        "training_set": {
+            "version": training_set.version,
+            "desirable": counts["train"].get("desirable", 0),
+            "undesirable": counts["train"].get("undesirable", 0),
+            "heldout": sum(counts["heldout"].values()),
+        },
+        "train": training_record(Path(made["kto_candidate"]["path"]))["metrics"],
+        "heldout": evaluation["heldout"],
+        "truth": evaluation["truth"],
+        "gate": evaluation["gate"],
+        "release": made["release"]["path"],
+        "promoted": made["release"]["promoted"],
+        "seconds": {name: round(value, 2) for name, value in seconds.items()},
+    }
+
+
+def _pointer(desk: Desk, name: str) -> dict[str, Any]:
+    return dict(json.loads((desk.current / f"{name}.json").read_text(encoding="utf-8")))

@@ -1,0 +1,121 @@
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+
+from feedback.interactions import build_interactions, count_unplaced
+from feedback.lake import Lake
+from feedback.tables import INTERACTIONS
+from label_policy import INTERACTION_COLUMNS
+
+DAY = date(2026, 3, 2)
+LATER = datetime(2027, 1, 1, tzinfo=UTC)
+
+
+def one(lake: Lake, as_of: datetime = LATER) -> dict[str, Any]:
+    [row] = build_interactions(lake, [DAY], as_of=as_of).to_pylist()
+    return row
+
+
+def test_every_column_that_a_policy_may_read_is_built() -> None:
+    assert set(INTERACTION_COLUMNS) <= set(INTERACTIONS.schema.names)
+
+
+def test_a_draft_collects_its_signals_with_their_times(
+    lake: Lake, make_event: Callable, store: Callable, at: Callable
+) -> None:
+    store(
+        make_event("draft_shown"),
+        make_event("accepted", when=at(seconds=90)),
+        make_event("thumbs_down", when=at(hours=1), reasons=["wrong_routing", "tone"]),
+        make_event("thumbs_down", when=at(hours=2), reasons=["tone"]),
+        make_event("reopened", draft=None, when=at(days=5)),
+    )
+    row = one(lake)
+    assert row["accepted_at"] == row["decided_at"] == at(seconds=90)
+    assert row["seconds_to_decision"] == 90.0
+    assert row["thumbs_down_at"] == at(hours=2), "the last such event"
+    assert row["reasons"] == ["tone", "wrong_routing"]
+    assert row["reopened_at"] == at(days=5)
+    assert row["dismissed_at"] is None
+    assert row["evidence"] == ["e1", "e2", "e3", "e4", "e5"]
+
+
+def test_an_accept_without_another_text_was_sent_as_it_stood(lake: Lake, make_event: Callable, store: Callable) -> None:
+    store(make_event("draft_shown"), make_event("accepted"))
+    row = one(lake)
+    assert (row["final_text"], row["edit_kind"], row["edit_similarity"]) == (row["completion"], "none", 1.0)
+
+
+def test_an_edit_says_what_was_sent(lake: Lake, make_event: Callable, store: Callable, at: Callable) -> None:
+    store(
+        make_event("draft_shown", completion="refund within 30 days"),
+        make_event("edited", when=at(minutes=1), final_text="refund within 20 days"),
+        make_event("edited", when=at(minutes=2), final_text="refund within 14 days"),
+    )
+    row = one(lake)
+    assert row["final_text"] == "refund within 14 days"
+    assert row["edit_kind"] == "factual"
+    assert 0 < row["edit_similarity"] < 1
+
+
+def test_nothing_sent_has_no_edit(lake: Lake, make_event: Callable, store: Callable) -> None:
+    store(make_event("draft_shown"), make_event("dismissed"))
+    row = one(lake)
+    assert (row["final_text"], row["edit_kind"], row["edit_similarity"]) == (None, None, None)
+
+
+@pytest.mark.parametrize(("hours", "seen"), [(5, False), (7, True)])
+def test_only_what_had_been_received_counts(
+    lake: Lake, make_event: Callable, store: Callable, at: Callable, hours: int, seen: bool
+) -> None:
+    store(make_event("draft_shown"), make_event("accepted", when=at(hours=1), received_at=at(hours=6)))
+    row = one(lake, as_of=at(hours=hours))
+    assert (row["accepted_at"] is not None) == seen
+
+
+def test_an_outcome_speaks_of_the_drafts_shown_before_it(
+    lake: Lake, make_event: Callable, store: Callable, at: Callable
+) -> None:
+    store(
+        make_event("draft_shown", draft="before"),
+        make_event("escalated", draft=None, when=at(hours=1)),
+        make_event("draft_shown", draft="after", when=at(hours=2)),
+        make_event("draft_shown", draft="elsewhere", ticket="t2"),
+    )
+    rows = build_interactions(lake, [DAY], as_of=LATER).to_pylist()
+    assert {row["draft_id"]: row["escalated_at"] is not None for row in rows} == {
+        "before": True,
+        "after": False,
+        "elsewhere": False,
+    }
+
+
+def test_an_outcome_that_names_a_draft_is_evidence_once(
+    lake: Lake, make_event: Callable, store: Callable, at: Callable
+) -> None:
+    store(make_event("draft_shown"), make_event("reopened", draft="d1", when=at(hours=1)))
+    assert one(lake)["evidence"] == ["e1", "e2"]
+
+
+def test_a_draft_shown_again_is_one_interaction(
+    lake: Lake, make_event: Callable, store: Callable, at: Callable
+) -> None:
+    store(make_event("draft_shown"), make_event("draft_shown", when=at(days=9), completion="another text"))
+    assert one(lake)["completion"] == "reply d1"
+    assert build_interactions(lake, [date(2026, 3, 11)], as_of=LATER).num_rows == 0
+
+
+def test_what_no_interaction_can_hold_is_counted(lake: Lake, make_event: Callable, store: Callable) -> None:
+    store(
+        make_event("draft_shown"),
+        make_event("accepted", draft="never shown"),
+        make_event("resolved", draft=None, ticket="unknown"),
+    )
+    assert count_unplaced(lake, DAY, DAY) == {
+        "drafts_outside": 0,
+        "reactions_without_draft": 1,
+        "outcomes_without_draft": 1,
+    }
+    assert count_unplaced(lake, date(2026, 3, 3), date(2026, 3, 9))["drafts_outside"] == 1

@@ -1,0 +1,58 @@
+from datetime import date
+
+import pyarrow as pa
+import pytest
+
+from feedback.exceptions import FeedbackError
+from feedback.lake import Lake, Table
+
+DAYS = [date(2026, 3, day) for day in (1, 2, 3)]
+COUNTS = Table(
+    name="counts",
+    schema=pa.schema([("day", pa.date32()), ("label", pa.string()), ("n", pa.int64())]),
+    partition_by=("day", "label"),
+)
+
+
+def rows(*values: tuple[date, str, int]) -> pa.Table:
+    return pa.Table.from_pylist(
+        [dict(zip(("day", "label", "n"), value, strict=True)) for value in values], COUNTS.schema
+    )
+
+
+def stored(lake: Lake, version: int | None = None) -> list[tuple[date, int]]:
+    table = lake.dataset(COUNTS, version=version).to_table()
+    return sorted(zip(table.column("day").to_pylist(), table.column("n").to_pylist(), strict=True))
+
+
+def test_a_table_never_written_is_empty(lake: Lake) -> None:
+    assert stored(lake) == []
+    assert lake.version(COUNTS) is None
+
+
+def test_replacing_days_leaves_the_others_and_empties_days_without_rows(lake: Lake) -> None:
+    first = lake.replace(COUNTS, rows((DAYS[0], "a", 1), (DAYS[1], "a", 2), (DAYS[2], "b", 3)), DAYS)
+    second = lake.replace(COUNTS, rows((DAYS[1], "b", 20)), DAYS[1:])
+    assert stored(lake) == [(DAYS[0], 1), (DAYS[1], 20)]
+    assert second == first + 1, "one commit"
+    assert stored(lake, first) == [(DAYS[0], 1), (DAYS[1], 2), (DAYS[2], 3)], "an old version can be read"
+
+
+def test_rows_of_a_day_that_was_not_asked_for_are_refused(lake: Lake) -> None:
+    with pytest.raises(ValueError, match="2026, 3, 3"):
+        lake.replace(COUNTS, rows((DAYS[2], "a", 1)), DAYS[:2])
+    assert stored(lake) == []
+
+
+def test_duckdb_sees_a_table_by_its_name_in_utc(lake: Lake) -> None:
+    lake.replace(COUNTS, rows((DAYS[0], "a", 1)), DAYS)
+    with lake.sql(COUNTS) as connection:
+        assert connection.execute("SELECT sum(n), current_setting('TimeZone') FROM counts").fetchall() == [(1, "UTC")]
+
+
+def test_a_damaged_log_is_one_sentence_that_names_the_table(lake: Lake) -> None:
+    lake.replace(COUNTS, rows((DAYS[0], "a", 1)), DAYS)
+    for commit in (lake.path(COUNTS) / "_delta_log").glob("*.json"):
+        commit.write_text("{not json")
+    with pytest.raises(FeedbackError, match="counts cannot be read as a Delta table"):
+        lake.dataset(COUNTS)

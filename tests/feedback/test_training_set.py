@@ -1,0 +1,209 @@
+import json
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from feedback.exceptions import FeedbackError
+from feedback.lake import Lake
+from feedback.tables import LABELS
+from feedback.training_set import TIERS, build_training_set, lambda_bounds, read_training_set, tickets_on_both_sides
+from label_policy import Policy, load_policy, shipped_policies
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    return load_policy(shipped_policies()["harbor-support.v1"])
+
+
+@pytest.fixture
+def label(policy: Policy) -> Callable[..., dict[str, Any]]:
+    """A label as the lake stores it: desirable, strong and final unless told otherwise."""
+
+    def make(draft: str, **given: Any) -> dict[str, Any]:
+        return {
+            "draft_id": draft,
+            "ticket_id": f"ticket of {draft}",
+            "source": "test",
+            "shown_at": NOON,
+            "shown_date": NOON.date(),
+            "prompt": [{"role": "user", "content": f"question {draft}"}],
+            "completion": f"answer {draft}",
+            "label": "desirable",
+            "tier": "strong",
+            "weight": 1.0,
+            "rule": "some_rule",
+            "state": "final",
+            "policy": policy.name,
+            "policy_version": policy.version,
+            "policy_digest": policy.digest,
+            "as_of": NOON,
+            **given,
+        }
+
+    return make
+
+
+def write(lake: Lake, *rows: dict[str, Any]) -> None:
+    full = [{name: row.get(name) for name in LABELS.schema.names} for row in rows]
+    table = pa.Table.from_pylist(full, schema=LABELS.schema)
+    lake.replace(LABELS, table, sorted({row["shown_date"] for row in rows}))
+
+
+def rows_of(folder: Path, pattern: str = "*/*.parquet") -> list[dict[str, Any]]:
+    return [row for path in sorted(folder.glob(pattern)) for row in pq.read_table(path).to_pylist()]
+
+
+def test_only_final_labels_with_weight_train(lake: Lake, policy: Policy, label: Callable, tmp_path: Path) -> None:
+    write(
+        lake,
+        label("good"),
+        label("bad", label="undesirable"),
+        label("young", state="provisional"),
+        label("unsure", label="abstain", tier=None, weight=0.0),
+        label("weightless", weight=0.0),
+        label("empty", completion="  "),
+    )
+    made = build_training_set(lake, policy, tmp_path, heldout=0)
+    assert {row["row_id"]: row["label"] for row in rows_of(made.path)} == {"good": True, "bad": False}
+    assert rows_of(made.path, "undesirable/train-*")[0]["row_id"] == "bad"
+
+
+def test_a_text_seen_twice_counts_once_and_a_contradiction_goes_by_tier(
+    lake: Lake, policy: Policy, label: Callable, tmp_path: Path
+) -> None:
+    same = [{"role": "user", "content": "same"}]
+    write(
+        lake,
+        label("twice", prompt=same, completion="a", tier="weak"),
+        label("twice, stronger", prompt=same, completion="a", tier="explicit"),
+        label("won", prompt=same, completion="b", tier="explicit", label="undesirable"),
+        label("overruled", prompt=same, completion="b", tier="weak"),
+        label("tie", prompt=same, completion="c"),
+        label("tie too", prompt=same, completion="c", label="undesirable"),
+    )
+    made = build_training_set(lake, policy, tmp_path, heldout=0)
+    assert {row["row_id"] for row in rows_of(made.path)} == {"twice, stronger", "won"}
+    assert made.manifest["left_out"] == {"duplicate": 1, "overruled": 1, "contradicted": 2}
+
+
+def test_personal_data_does_not_reach_the_training_set(
+    lake: Lake, policy: Policy, label: Callable, tmp_path: Path
+) -> None:
+    write(
+        lake,
+        label(
+            "d",
+            prompt=[{"role": "user", "content": "I am ann@example.org, card 4111 1111 1111 1111, order 12345"}],
+            completion="We called +44 20 7946 0958 about DE89 3704 0044 0532 0130 00; refund in 14 days.",
+        ),
+    )
+    made = build_training_set(lake, policy, tmp_path, heldout=0)
+    [row] = rows_of(made.path)
+    assert row["prompt"][0]["content"] == "I am [EMAIL], card [CARD], order 12345"
+    assert row["completion"] == "We called [PHONE] about [IBAN]; refund in 14 days."
+    assert {name: count for name, count in made.manifest["redactions"].items() if count} == {
+        "EMAIL": 1, "CARD": 1, "PHONE": 1, "IBAN": 1,
+    }  # fmt: skip
+
+
+def test_the_version_is_of_the_rows_alone(lake: Lake, policy: Policy, label: Callable, tmp_path: Path) -> None:
+    rows = [label(f"d{number}", label="desirable" if number % 2 else "undesirable") for number in range(20)]
+    write(lake, *rows)
+    first = build_training_set(lake, policy, tmp_path / "one")
+    write(lake, *reversed(rows))
+    assert build_training_set(lake, policy, tmp_path / "two").version == first.version
+    write(lake, *rows[:-1], {**rows[-1], "weight": 0.5})
+    assert build_training_set(lake, policy, tmp_path / "two").version != first.version
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    drawn=st.lists(
+        st.tuples(
+            st.integers(0, 5), st.integers(0, 3), st.sampled_from(["desirable", "undesirable"]), st.sampled_from(TIERS)
+        ),
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_whatever_the_labels(
+    drawn: list[tuple[int, int, str, str]], policy: Policy, label: Callable, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("set")
+    lake = Lake(folder / "lake")
+    write(
+        lake,
+        *(
+            label(
+                f"d{number:03d}", ticket_id=f"t{ticket}", label=name, tier=tier, completion=f"answer {text}",
+                prompt=[{"role": "user", "content": "q"}],
+            )
+            for number, (ticket, text, name, tier) in enumerate(drawn)
+        ),
+    )  # fmt: skip
+    strongest = {
+        (text, name): min(TIERS.index(tier) for _, other, its, tier in drawn if (other, its) == (text, name))
+        for _, text, name, _ in drawn
+    }
+    expected = set()
+    for text in {text for _, text, _, _ in drawn}:
+        sides = {name: strongest[text, name] for name in ("desirable", "undesirable") if (text, name) in strongest}
+        best = [name for name, tier in sides.items() if tier == min(sides.values())]
+        if len(best) == 1:
+            expected.add((f"answer {text}", best[0] == "desirable"))
+    if not expected:
+        with pytest.raises(FeedbackError, match="no label can train"):
+            build_training_set(lake, policy, folder, heldout=0.4)
+        return
+    made = build_training_set(lake, policy, folder, heldout=0.4)
+    kept = rows_of(made.path)
+    assert sorted((row["completion"], row["label"]) for row in kept) == sorted(expected)
+    assert tickets_on_both_sides(made.path) == []
+    assert sum(
+        sum(part.values()) for part in (made.manifest["counts"]["train"], made.manifest["counts"]["heldout"])
+    ) == len(kept)
+    assert sum(made.manifest["left_out"].values()) + len(kept) == len(drawn)
+
+
+def test_any_tool_reads_it(lake: Lake, policy: Policy, label: Callable, tmp_path: Path) -> None:
+    write(lake, *(label(f"d{number}", label="desirable" if number % 2 else "undesirable") for number in range(200)))
+    made = build_training_set(lake, policy, tmp_path, heldout=0.2)
+    held, total = duckdb.execute(
+        f"SELECT count(*) FILTER (filename LIKE '%heldout%'), count(*) FROM read_parquet('{made.path}/*/*.parquet', filename=true)"
+    ).fetchall()[0]
+    assert total == 200
+    assert 20 <= held <= 60
+    manifest = json.loads((made.path / "manifest.json").read_text())
+    assert manifest["policy"]["digest"] == policy.digest
+    assert read_training_set(made.path).version == made.path.name == manifest["version"]
+
+
+def test_labels_of_another_policy_stop_the_build(lake: Lake, policy: Policy, label: Callable, tmp_path: Path) -> None:
+    write(lake, label("new"), label("old", policy_digest="another", shown_date=date(2026, 3, 1)))
+    with pytest.raises(FeedbackError, match="1 of 2 labelled days are behind"):
+        build_training_set(lake, policy, tmp_path)
+
+
+def test_nothing_to_train_on_says_what_there_is(lake: Lake, policy: Policy, label: Callable, tmp_path: Path) -> None:
+    write(lake, label("young", state="provisional"))
+    with pytest.raises(FeedbackError, match="1 desirable provisional"):
+        build_training_set(lake, policy, tmp_path)
+
+
+def test_lambda_bounds_keep_the_ratio_that_the_paper_asks_for() -> None:
+    rows = pa.table({"label": [True] * 10 + [False] * 40 + [True], "split": ["train"] * 50 + ["heldout"]})
+    bounds = lambda_bounds(rows)
+    for low_or_high, ratio in ((0, 1.0), (1, 1.5)):
+        assert bounds["desirable_weight"][low_or_high] * 10 / 40 == pytest.approx(ratio, rel=1e-3)
+        assert 10 / (bounds["undesirable_weight"][1 - low_or_high] * 40) == pytest.approx(ratio, rel=1e-3)
+    assert lambda_bounds(rows.slice(0, 10)) == {"desirable_weight": None, "undesirable_weight": None}
