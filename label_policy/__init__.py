@@ -1,1 +1,53 @@
-"""."""
+"""What counts as a good draft, written down and versioned.
+
+Agents react to a copilot's drafts: they send, edit, reject, thumb or ignore them; tickets reopen or escalate later. A
+label policy turns the record of one draft (an *interaction*) into a label that a model can be trained on. It is a YAML
+file that a support lead can read: ordered rules, each a SQL condition over the interaction's columns, a label, a tier
+that says how far it can be trusted, a weight, and a sentence of why. The first rule that holds decides.
+
+>>> policy = load_policy(shipped_policies()["harbor-support.v1"])
+>>> policy.rules[0].id, str(policy.rules[0].label), str(policy.rules[0].tier)
+('safety_flag', 'undesirable', 'critical')
+>>> query = compile_policy(policy, relation="interactions", dialect="duckdb")
+
+`load_policy` validates (and says file, line and field where it cannot), `compile_policy` makes one query of the whole
+for any of five SQL dialects, `Policy.digest` identifies its meaning, `classify_edit` says what an agent's edit changed,
+and `draw_sample` picks the labels that people should check. Everything that a user can get wrong raises `PolicyError`.
+"""
+
+from label_policy.audit import draw_sample
+from label_policy.columns import DECISION_SIGNALS, EDIT_KINDS, INTERACTION_COLUMNS, SIGNALS, ValueType
+from label_policy.compiler import DIALECTS, compile_policy
+from label_policy.conditions import Condition, parse_condition
+from label_policy.edits import EditKind, classify_edit, classify_edits, edit_similarities, edit_similarity
+from label_policy.exceptions import PolicyError
+from label_policy.loading import load_policy, parse_policy
+from label_policy.policy import NO_RULE, Label, Policy, Rule, Tier
+from label_policy.shipped import shipped_policies
+
+__all__ = [
+    "DECISION_SIGNALS",
+    "DIALECTS",
+    "EDIT_KINDS",
+    "INTERACTION_COLUMNS",
+    "NO_RULE",
+    "SIGNALS",
+    "Condition",
+    "EditKind",
+    "Label",
+    "Policy",
+    "PolicyError",
+    "Rule",
+    "Tier",
+    "ValueType",
+    "classify_edit",
+    "classify_edits",
+    "compile_policy",
+    "draw_sample",
+    "edit_similarities",
+    "edit_similarity",
+    "load_policy",
+    "parse_condition",
+    "parse_policy",
+    "shipped_policies",
+]

@@ -38,8 +38,8 @@ SIGNALS: tuple[str, ...] = (
 last such event, null if none."""
 
 DECISION_SIGNALS: tuple[str, ...] = ("accepted", "edited", "rejected", "dismissed")
-"""What an agent does with a draft to be done with it; ``decided_at`` and ``seconds_to_decision`` come from these. A copy
-or a thumb is an opinion beside the decision, not a decision."""
+"""What an agent does with a draft to be done with it; ``decided_at`` and ``seconds_to_decision`` come from these. A
+copy or a thumb is an opinion beside the decision, not a decision."""
 
 EDIT_KINDS: tuple[str, ...] = ("none", "cosmetic", "wording", "substantive", "factual")
 """The values of ``edit_kind``, from least to most severe."""
@@ -67,7 +67,7 @@ INTERACTION_COLUMNS: dict[str, ValueType] = {
 COLUMN_VALUES: dict[str, tuple[str, ...]] = {"edit_kind": EDIT_KINDS}
 """Columns with a closed set of values, so that a misspelt one is an error and not a rule that never fires."""
 
-# A reason can come with any event that finds fault, so a condition that reads `reasons` can be overturned by each of them.
+# A reason can come with any event that finds fault, so each of them can overturn a condition that reads `reasons`.
 _FAULT_SIGNALS = ("rejected", "dismissed", "thumbs_down", "flagged", "unresolved", "reopened", "escalated")
 
 COLUMN_SIGNALS: dict[str, tuple[str, ...]] = {

@@ -4,7 +4,7 @@ The rule is chosen once, by a CASE in a subquery; label, tier, weight and maturi
 
     SELECT *,
       CASE WHEN rule IN ('thumbs_down', …) THEN 'undesirable' … ELSE 'abstain' END AS label, …
-    FROM (SELECT *, CASE WHEN <condition 1> THEN 'safety_flag' … ELSE 'no_rule' END AS rule FROM interactions) AS decided
+    FROM (SELECT *, CASE WHEN <condition 1> THEN 'safety_flag' … ELSE 'no_rule' END AS rule FROM interactions)
 
 The query is built as a tree, never by joining text, and written in any dialect that the tree's nodes have a form in.
 """
@@ -39,6 +39,7 @@ def compile_policy(policy: Policy, *, relation: str = "interactions", dialect: s
 
     Raises:
         PolicyError: the dialect is unknown or the relation is not a table's name.
+
     """
     if dialect not in DIALECTS:
         raise PolicyError(f"there is no dialect '{dialect}'; choose one of {', '.join(DIALECTS)}")
@@ -62,8 +63,14 @@ def _table(relation: str) -> exp.Table:
         table = None
     # A table function (read_csv) parses as a table whose name is no identifier; an alias or a join is extra baggage.
     plain = isinstance(table, exp.Table) and all(isinstance(part, exp.Identifier) for part in table.parts)
-    if not isinstance(table, exp.Table) or not plain or any(table.args.get(key) for key in ("alias", "joins", "sample")):
-        raise PolicyError(f"'{relation[:60]}' is not the name of a table or view; write it as in interactions or lake.interactions")
+    if (
+        not isinstance(table, exp.Table)
+        or not plain
+        or any(table.args.get(key) for key in ("alias", "joins", "sample"))
+    ):
+        raise PolicyError(
+            f"'{relation[:60]}' is not the name of a table or view; write it as in interactions or lake.interactions"
+        )
     return table
 
 
@@ -128,14 +135,17 @@ def _matures_at(policy: Policy) -> exp.Expr:
 def _after_windows(windows: dict[str, timedelta], read: set[str]) -> exp.Expr:
     """Return the decision (or the showing) plus the longest window of the signals in `read` that have not happened."""
     base = exp.func("COALESCE", exp.column("decided_at"), exp.column("shown_at"))
-    # Longest first, so that the first signal still missing is the one to wait for.
-    waiting = sorted(((window, signal) for signal, window in windows.items() if signal in read), reverse=True)
+    waiting: dict[timedelta, list[exp.Expr]] = {}
+    for signal, window in sorted(windows.items()):
+        if signal in read:
+            waiting.setdefault(window, []).append(exp.column(f"{signal}_at").is_(exp.null()))
     if not waiting:
         return base
     choice = exp.Case()
-    for window, signal in waiting:
-        missing = exp.column(f"{signal}_at").is_(exp.null())
-        choice = choice.when(missing, exp.Add(this=base.copy(), expression=span_literal(window)), copy=False)
+    # Longest first, so that the first signal still missing is the one to wait for.
+    for window, missing in sorted(waiting.items(), key=lambda item: item[0], reverse=True):
+        until = exp.Add(this=base.copy(), expression=span_literal(window))
+        choice = choice.when(exp.or_(*missing), until, copy=False)
     return choice.else_(base, copy=False)
 
 

@@ -30,6 +30,7 @@ class Condition:
         meaning: the canonical form, equal for two conditions that differ in spelling only.
         columns: the interaction columns it reads.
         signals: the signals that can change its value.
+
     """
 
     text: str
@@ -45,6 +46,7 @@ def parse_condition(text: str) -> Condition:
 
     Raises:
         PolicyError: it is not one boolean expression within the allow-list, is badly typed, or is beyond the bounds.
+
     """
     check_text(text)
     try:
@@ -73,7 +75,9 @@ def _check_depth(tree: exp.Expr) -> None:
     while pending:
         node, depth = pending.pop()
         if depth > _MAX_DEPTH:
-            raise PolicyError(f"the condition nests deeper than {_MAX_DEPTH} operators; simplify it or split it into several rules")
+            raise PolicyError(
+                f"the condition nests deeper than {_MAX_DEPTH} operators; simplify it or split it into several rules"
+            )
         for child in node.iter_expressions():
             chained = isinstance(node, exp.Connector) and type(child) is type(node)
             pending.append((child, depth if chained else depth + 1))
@@ -86,7 +90,6 @@ def _portable(tree: exp.Expr) -> exp.Expr:
     zone); arithmetic is in doubles (integers overflow, decimals round, each dialect in its own way); a missing list
     contains nothing (NULL in DuckDB, FALSE in BigQuery).
     """
-
     root = exp.Paren(this=tree.copy())  # a parent for the topmost node, so that it too can be replaced
     for column in root.find_all(exp.Column):
         column.this.set("this", column.name.lower())

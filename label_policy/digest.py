@@ -1,7 +1,7 @@
 """A policy's digest: a hash of what it means, so that two spellings of one policy are one policy.
 
-In: the conditions' trees, the rules' ids and order, labels, tiers, weights, maturity windows. Out: comments, layout, key
-order and number formats of the file; ``why``, ``description`` and ``owner``, which are for readers; ``name`` and
+In: the conditions' trees, the rules' ids and order, labels, tiers, weights, maturity windows. Out: comments, layout,
+key order and number formats of the file; ``why``, ``description`` and ``owner``, which are for readers; ``name`` and
 ``version``, which identify a policy and are stored beside the digest. A rule's id is in: it is written on every label.
 """
 
@@ -13,6 +13,6 @@ FORM = 1
 
 
 def meaning_digest(meaning: object) -> str:
-    """Return the SHA-256 (64 hexadecimal digits) of `meaning`, nested lists and dicts of JSON values, in canonical JSON."""
+    """Return the SHA-256, in hexadecimal, of `meaning` (nested lists and dicts of JSON values) in canonical JSON."""
     text = json.dumps([FORM, meaning], sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from itertools import pairwise
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 from rapidfuzz.distance import OSA, Levenshtein
 from rapidfuzz.process import cpdist
 
-from label_policy.facts import is_content, is_negation, is_word, negates, normal_word, read_facts, tokenize
+from label_policy.facts import is_content, is_negation, is_word, negates, read_facts, tokenize
 
 _SUBSTANTIVE_SHARE = 0.35
 """The share of content words changed from which an edit is substantive."""
@@ -28,10 +29,10 @@ _SUBSTANTIVE_WORDS = 12
 _MAX_ALIGNED = 4_000
 """The most words a side that are aligned; the alignment's memory grows with the product of both sides."""
 
-_MAX_CHARACTERS = 20_000
-"""Texts longer than this are compared by words, which takes seconds rather than minutes for a megabyte."""
+_MAX_CHARACTERS = 50_000
+"""Texts longer than this are compared as bags of words: the distance's time grows with the product of both lengths."""
 
-Texts = Sequence[str | None] | pa.Array | pa.ChunkedArray
+Texts: TypeAlias = Sequence[str | None] | pa.Array | pa.ChunkedArray
 
 
 class EditKind(StrEnum):
@@ -47,12 +48,15 @@ class EditKind(StrEnum):
 def edit_similarity(draft: str, final: str) -> float:
     """Return 1 minus the normalized Levenshtein distance of two texts: 1.0 for equal ones, 0.0 for nothing in common.
 
-    By characters, or by words where either text is longer than 20,000 characters.
+    By characters. Where either text is longer than 50,000 characters, by the bag distance of their words (Bartolini et
+    al. 2002), which never exceeds the edit distance.
     """
     if draft == final:
         return 1.0
     if max(len(draft), len(final)) > _MAX_CHARACTERS:
-        return float(Levenshtein.normalized_similarity(draft.split(), final.split()))
+        before, after = Counter(draft.split()), Counter(final.split())
+        longer = max(before.total(), after.total())
+        return 1.0 - max((before - after).total(), (after - before).total()) / longer if longer else 0.0
     return float(Levenshtein.normalized_similarity(draft, final))
 
 
@@ -69,6 +73,7 @@ def classify_edit(draft: str, final: str, terms: Iterable[str] = ()) -> EditKind
         address, negation or term came, went or changed. ``cosmetic``: nothing but case, punctuation, white space and
         spelling. ``substantive``: more than about a third of the content words changed, or a dozen, or nothing is left.
         ``wording``: anything else.
+
     """
     if draft == final:
         return EditKind.NONE
@@ -80,6 +85,7 @@ def classify_edits(drafts: Texts, finals: Texts, terms: Iterable[str] = ()) -> p
 
     Raises:
         pyarrow.ArrowInvalid: the two columns differ in length.
+
     """
     left, right = _column(drafts), _column(finals)
     pattern = _term_pattern(terms)
@@ -98,6 +104,7 @@ def edit_similarities(drafts: Texts, finals: Texts) -> pa.Array:
 
     Raises:
         pyarrow.ArrowInvalid: the two columns differ in length.
+
     """
     left, right = _column(drafts), _column(finals)
     unequal = pc.fill_null(pc.not_equal(left, right), False)
@@ -129,7 +136,7 @@ def _classify(draft: str, final: str, terms: re.Pattern[str] | None) -> EditKind
         return EditKind.SUBSTANTIVE if draft.strip() else EditKind.COSMETIC
     if terms is not None and terms.findall(draft.casefold()) != terms.findall(final.casefold()):
         return EditKind.FACTUAL
-    before, after = [normal_word(token) for token in tokenize(draft)], [normal_word(token) for token in tokenize(final)]
+    before, after = tokenize(draft), tokenize(final)
     start, end = _common_ends(before, after)
     if _facts_differ(before, after, start, end):
         return EditKind.FACTUAL
@@ -149,8 +156,8 @@ def _common_ends(before: list[str], after: list[str]) -> tuple[int, int]:
 
 
 def _facts_differ(before: list[str], after: list[str], start: int, end: int) -> bool:
-    # Facts before and after the changed stretch are the same on both sides. A fact reaches over a few words (a unit, the
-    # word that is denied), so some context is read with it.
+    # Facts before and after the changed stretch are the same on both sides. A fact reaches over a few words (a unit,
+    # the word that is denied), so some context is read with it.
     first, last = max(0, start - 4), max(0, end - 4)
     left, right = before[first : len(before) - last], after[first : len(after) - last]
     facts, other = read_facts(left), read_facts(right)
@@ -179,23 +186,20 @@ def _by_words(before: list[str], after: list[str], start: int, end: int) -> Edit
     if not removed and not added:
         return EditKind.COSMETIC
     # A word that moved is neither new nor gone.
-    changed = max(_content_words(removed - added), _content_words(added - removed))
-    total = max(_content_words(Counter(before)), _content_words(Counter(after)))
+    changed = max(sum(map(is_content, (one - other).elements())) for one, other in ((removed, added), (added, removed)))
+    total = max(sum(map(is_content, before)), sum(map(is_content, after)))
     heavy = changed > _SUBSTANTIVE_SHARE * total and (changed > 1 or changed == total)
     return EditKind.SUBSTANTIVE if heavy or changed >= _SUBSTANTIVE_WORDS else EditKind.WORDING
-
-
-def _content_words(words: Counter[str]) -> int:
-    return sum(count for word, count in words.items() if is_word(word) and is_content(word))
 
 
 def _changes(left: list[str], right: list[str]) -> list[tuple[list[str], list[str]]]:
     """Return the stretches that differ, each as (words removed, words added)."""
     if max(len(left), len(right)) > _MAX_ALIGNED:
-        kept = set(left) & set(right)
-        return [([word for word in left if word not in kept], [word for word in right if word not in kept])]
+        before, after = Counter(left), Counter(right)
+        return [([*(before - after).elements()], [*(after - before).elements()])]
     # The alignment's gaps are what lies between the stretches that both sides share.
-    blocks = [(0, 0, 0), *Levenshtein.opcodes(left, right).as_matching_blocks()]
+    matches = Levenshtein.opcodes(left, right).as_matching_blocks()
+    blocks = [(0, 0, 0), *((match.a, match.b, match.size) for match in matches)]
     gaps = []
     for (i, j, size), (next_i, next_j, _) in pairwise(blocks):
         removed, added = left[i + size : next_i], right[j + size : next_j]

@@ -15,6 +15,7 @@ class FieldError(PolicyError):
     Args:
         loc: the keys and indices that lead from where it was raised to the field, e.g. ``("rules", 2, "id")``.
         message: what is wrong with it and what to do.
+
     """
 
     def __init__(self, loc: tuple[str | int, ...], message: str) -> None:

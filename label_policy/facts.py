@@ -6,10 +6,24 @@ amounts, links and addresses are read in any language.
 """
 
 import re
+from functools import lru_cache
+
+from label_policy.vocabulary import (
+    DATES,
+    DATES_BY_NUMBER,
+    FUNCTION_WORDS,
+    NEGATIONS,
+    NUMBER_WORDS,
+    PLEASANTRIES,
+    SCALES,
+    UNIT_MODIFIERS,
+    UNITS,
+)
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
 _TOKEN = re.compile(
-    r"https?://[^\s<>]+|www\.[^\s<>]+"  # a link
+    r"[a-z]+(?:'[a-z]+)*(?=\s|[,.;:!?](?:\s|$)|$)"  # most words; tried first because it fails fast
+    r"|https?://[^\s<>]+|www\.[^\s<>]+"  # a link
     r"|[\w.+-]+@[\w-]+(?:\.[\w-]+)+"  # an e-mail address
     r"|[$€£¥]|%"
     r"|\d+(?:[.,:/\-–]\d+)*\w*"  # 30, 1,000.50, 10:30, 2026-01-31, 3rd
@@ -18,60 +32,11 @@ _TOKEN = re.compile(
     r"|[^\w\s]"
 )
 _ENUMERATOR = re.compile(r"^[ \t]*\d{1,2}[.)](?=\s)", re.MULTILINE)
-_GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+_LINK = ("http://", "https://", "www.")
+_DIGIT = re.compile(r"\d")
+_GROUPING_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
-_SMALL = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-_NUMBER_WORDS = {word: value for value, word in enumerate(_SMALL)} | {
-    word: value * 10 for value, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)
-}
-_SCALES = {"hundred": 100, "thousand": 1000, "million": 1_000_000}
-
-_UNITS = {
-    form: unit
-    for unit, forms in {
-        "$": "$ dollar dollars usd bucks",
-        "€": "€ euro euros eur",
-        "£": "£ pound pounds gbp",
-        "¥": "¥ yen jpy",
-        "%": "% percent",
-        "second": "second seconds sec secs",
-        "minute": "minute minutes min mins",
-        "hour": "hour hours hr hrs",
-        "day": "day days",
-        "week": "week weeks",
-        "month": "month months",
-        "year": "year years",
-        "gb": "gb",
-        "mb": "mb",
-        "am": "am",
-        "pm": "pm",
-    }.items()
-    for form in forms.split()
-}
-_UNIT_MODIFIERS = frozenset(("business", "working", "calendar"))
-
-_DATES = {day: day for day in "monday tuesday wednesday thursday friday saturday sunday".split()}
-_DATES |= {day: day for day in "today tomorrow yesterday tonight".split()}
-_DATES |= {month: month for month in "january february april june july august september october november december".split()}
-# These are words of their own, or too short to be sure of, unless a number stands beside them.
-_DATES_BY_NUMBER = {"may": "may", "march": "march", "mar": "march", "sept": "september"} | {
-    month[:3]: month for month in _DATES if month not in ("today", "tomorrow", "yesterday", "tonight") and month[-3:] != "day"
-}
-
-_NEGATIONS = frozenset(
-    "not no never none nothing nobody neither nor without cannot unable cant dont wont isnt arent wasnt werent doesnt "
-    "didnt hasnt havent couldnt shouldnt wouldnt".split()
-)
-# Set phrases in which nothing is denied.
-_PLEASANTRIES = frozenset(("problem", "problems", "worries", "worry", "hesitate", "doubt"))
-_FUNCTION_WORDS = frozenset(
-    "a an the this that these those it its i you we they he she me us them my your our their his her is are was were be "
-    "been being am do does did have has had will would can could shall should may might must to of in on at by for from "
-    "with as and or but so if then than there here just also very really please yet any more".split()
-)
+# Four letters at least must follow: "interest" is not the denial of "terest", nor "under" of "der".
 _NEGATING_PREFIX = re.compile(r"(?:un|in|im|ir|il|dis|non)(?=\w{4})")
 
 Facts = dict[str, list[str]]
@@ -79,72 +44,81 @@ Facts = dict[str, list[str]]
 
 
 def tokenize(text: str) -> list[str]:
-    """Split `text` into words, numbers, links, addresses and single marks, as written; list numbering is left out."""
-    tokens: list[str] = _TOKEN.findall(_ENUMERATOR.sub("", text))
+    """Split `text` into words, numbers, links, addresses and single marks, in the form in which they are compared.
+
+    Without case, with straight apostrophes, without commas inside numbers and without a list's own numbering.
+    """
+    plain = text.casefold().replace("’", "'")
+    if _DIGIT.search(plain):
+        plain = _GROUPING_COMMA.sub("", _ENUMERATOR.sub("", plain))
+    tokens: list[str] = _TOKEN.findall(plain)
     return tokens
 
 
-def normal_word(token: str) -> str:
-    """Return a token as it is compared: no case, straight apostrophes, and numbers without grouping commas."""
-    if _GROUPED.fullmatch(token):
-        return token.replace(",", "")
-    return token.casefold().replace("’", "'")
-
-
+# The tests on single words are cached: a desk's replies share a small vocabulary, and a lookup costs a tenth of a test.
+@lru_cache(maxsize=1 << 16)
 def is_word(token: str) -> bool:
     """Return whether a token is more than punctuation."""
-    return token[0].isalnum() or token[0] == "_" or token in _UNITS
+    return token[0].isalnum() or token[0] == "_" or token in UNITS
 
 
-def is_content(word: str) -> bool:
-    """Return whether a normal word carries content, rather than grammar."""
-    return word not in _FUNCTION_WORDS
+@lru_cache(maxsize=1 << 16)
+def is_content(token: str) -> bool:
+    """Return whether a token is a word that carries content, rather than grammar."""
+    return is_word(token) and token not in FUNCTION_WORDS
 
 
 def is_negation(word: str) -> bool:
-    """Return whether a normal word denies something."""
-    return word in _NEGATIONS or word.endswith("n't")
+    """Return whether a word denies something."""
+    return word in NEGATIONS or word.endswith("n't")
 
 
 def negates(word: str, other: str) -> bool:
-    """Return whether one of two normal words is the other with a negating prefix, as in available and unavailable."""
+    """Return whether one of two words is the other with a negating prefix, as in available and unavailable."""
     longer, shorter = (word, other) if len(word) > len(other) else (other, word)
     prefix = _NEGATING_PREFIX.match(longer)
     return prefix is not None and longer[prefix.end() :] == shorter
 
 
 def read_facts(words: list[str]) -> Facts:
-    """Return the facts in a list of normal words and marks.
+    """Return the facts in a stretch of `tokenize`'s words.
 
     Numbers are kept by unit, so that a clause that moves does not change a fact, but two amounts that swap places do.
     """
     facts: Facts = {}
-    position = 0
-    while position < len(words):
-        word = words[position]
-        length = 1
-        if word[0].isdigit() or word in _NUMBER_WORDS:
+    done = 0
+    for position, word in enumerate(words):
+        if position < done or not _may_be_fact(word):
+            continue
+        if word[0].isdigit() or word in NUMBER_WORDS:
             value, length = _number(words, position)
-            unit = _unit(words, position, position + length)
+            done = position + length
+            unit = _unit(words, position, done)
             # A bare "one" is a pronoun more often than a number.
             if word != "one" or unit != "number" or length > 1:
                 facts.setdefault(unit, []).append(value)
-        elif word in _DATES:
-            facts.setdefault("date", []).append(_DATES[word])
-        elif word in _DATES_BY_NUMBER and _beside_number(words, position):
-            facts.setdefault("date", []).append(_DATES_BY_NUMBER[word])
+        elif word in DATES:
+            facts.setdefault("date", []).append(DATES[word])
+        elif word in DATES_BY_NUMBER:
+            if _beside_number(words, position):
+                facts.setdefault("date", []).append(DATES_BY_NUMBER[word])
         elif is_negation(word):
             denied = _denied(words, position)
-            if denied not in _PLEASANTRIES:
+            if denied not in PLEASANTRIES:
                 facts.setdefault("not", []).append(denied)
-        elif word.startswith(("http://", "https://", "www.")):
-            facts.setdefault("link", []).append(word.rstrip(".,;:!?)]'\""))
-        elif "@" in word and len(word) > 1:
+        elif "@" in word:
             facts.setdefault("email", []).append(word)
-        elif not word.isalpha() and any(map(str.isdigit, word)):
-            facts.setdefault("number", []).append(word)  # an order number such as ab12
-        position += length
+        else:
+            kind = "link" if word.startswith(_LINK) else "number"  # such as the order number ab12
+            facts.setdefault(kind, []).append(word.rstrip(".,;:!?)]'\""))
     return facts
+
+
+@lru_cache(maxsize=1 << 16)
+def _may_be_fact(word: str) -> bool:
+    listed = word in NUMBER_WORDS or word in DATES or word in DATES_BY_NUMBER or is_negation(word)
+    address = word.startswith(_LINK) or ("@" in word and len(word) > 1)
+    return listed or address or any(map(str.isdigit, word))
 
 
 def _number(words: list[str], start: int) -> tuple[str, int]:
@@ -154,13 +128,13 @@ def _number(words: list[str], start: int) -> tuple[str, int]:
     total, current, end = 0, 0, start
     while end < len(words):
         word = words[end]
-        if word in _NUMBER_WORDS:
-            current += _NUMBER_WORDS[word]
-        elif word in _SCALES and end > start:
-            current *= _SCALES[word]
+        if word in NUMBER_WORDS:
+            current += NUMBER_WORDS[word]
+        elif word in SCALES and end > start:
+            current *= SCALES[word]
             if word != "hundred":
                 total, current = total + current, 0
-        elif not (word == "-" and end + 1 < len(words) and words[end + 1] in _NUMBER_WORDS):
+        elif not (word == "-" and end + 1 < len(words) and words[end + 1] in NUMBER_WORDS):
             break
         end += 1
     return str(total + current), end - start
@@ -173,9 +147,9 @@ def _unit(words: list[str], start: int, end: int) -> str:
     after = words[end : end + 2]
     if len(after) == 2 and after[0] == "-":
         after = after[1:]  # a 30-day trial
-    if len(after) == 2 and after[0] in _UNIT_MODIFIERS and after[1] in _UNITS:
-        return f"{after[0]} {_UNITS[after[1]]}"
-    return _UNITS.get(after[0], "number") if after else "number"
+    if len(after) == 2 and after[0] in UNIT_MODIFIERS and after[1] in UNITS:
+        return f"{after[0]} {UNITS[after[1]]}"
+    return UNITS.get(after[0], "number") if after else "number"
 
 
 def _beside_number(words: list[str], position: int) -> bool:
@@ -186,6 +160,6 @@ def _beside_number(words: list[str], position: int) -> bool:
 def _denied(words: list[str], position: int) -> str:
     """Return the first content word after the negation at `position`, or an empty string."""
     for word in words[position + 1 : position + 6]:
-        if word[0].isalnum() and is_content(word) and not is_negation(word):
+        if is_content(word) and not is_negation(word):
             return word
     return ""

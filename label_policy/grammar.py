@@ -16,8 +16,8 @@ from sqlglot import exp
 from label_policy.exceptions import PolicyError
 
 ALLOWED = (
-    "comparisons, AND, OR, NOT, IS [NOT] NULL, IS [NOT] DISTINCT FROM, [NOT] IN (list), BETWEEN, LIKE, ILIKE, + - * /, CASE, "
-    "INTERVAL, TIMESTAMPTZ '…', coalesce, lower, upper, length, trim, starts_with, abs, "
+    "comparisons, AND, OR, NOT, IS [NOT] NULL, IS [NOT] DISTINCT FROM, [NOT] IN (list), BETWEEN, LIKE, ILIKE, + - * /, "
+    "CASE, INTERVAL, TIMESTAMPTZ '…', coalesce, lower, upper, length, trim, starts_with, abs, "
     "list_contains(reasons, '…') and json_extract_string(extra, '$.key')"
 )
 """What a condition may use, as error messages and the documentation say it."""
@@ -89,6 +89,7 @@ def shape_of(node: exp.Expr) -> Shape:
 
     Raises:
         PolicyError: the node, or one of its arguments, is outside the allow-list.
+
     """
     shape = SHAPES.get(type(node))
     if shape is None:
@@ -113,6 +114,7 @@ def number_value(node: exp.Literal) -> float:
 
     Raises:
         PolicyError: it is too large to be the same number in every dialect.
+
     """
     value = float(node.this)
     if not math.isfinite(value) or abs(value) > MAX_NUMBER:
@@ -125,6 +127,7 @@ def span_value(node: exp.Interval) -> timedelta:
 
     Raises:
         PolicyError: it is not a plain number of seconds, minutes, hours, days or weeks.
+
     """
     unit = node.args.get("unit")
     name = unit.name.upper().removesuffix("S") if isinstance(unit, exp.Var) else ""
@@ -153,6 +156,7 @@ def moment_value(node: exp.Cast) -> datetime:
 
     Raises:
         PolicyError: it is any other cast, or not a time.
+
     """
     timestamps = (exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ, exp.DType.TIMESTAMPNTZ)
     if not (isinstance(node.this, exp.Literal) and node.this.is_string and node.to.this in timestamps):
@@ -191,6 +195,9 @@ def canonical(node: exp.Expr) -> Canonical:
             return ["column", node.name.lower()]
         case exp.Literal():
             return ["text", node.this] if node.is_string else ["number", number_value(node)]
+        case exp.Like() | exp.ILike():
+            like: Canonical = [SHAPES[type(node)].name, canonical(node.this), canonical(node.expression)]
+            return ["not", like] if node.args.get("negate") else like
         case exp.Boolean():
             return ["boolean", bool(node.this)]
         case exp.Interval():
@@ -206,7 +213,7 @@ def canonical(node: exp.Expr) -> Canonical:
         if isinstance(value, list):
             form.append([canonical(item) for item in value])
         else:
-            form.append(canonical(value) if isinstance(value, exp.Expr) else bool(value) if value else None)
+            form.append(canonical(value) if isinstance(value, exp.Expr) else None)
     return form
 
 
@@ -215,6 +222,7 @@ def json_path(node: exp.JSONExtractScalar) -> str:
 
     Raises:
         PolicyError: it is anything else.
+
     """
     path = node.args["expression"]
     steps = path.expressions if isinstance(path, exp.JSONPath) else []

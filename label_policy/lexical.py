@@ -37,10 +37,12 @@ def check_text(text: str) -> None:
 
     Raises:
         PolicyError: saying which bound was broken, where, and what to do instead.
+
     """
     if len(text) > MAX_LENGTH:
         raise PolicyError(
-            f"the condition has {len(text):,} characters and at most {MAX_LENGTH:,} are allowed; split it into several rules"
+            f"the condition has {len(text):,} characters and at most {MAX_LENGTH:,} are allowed; "
+            "split it into several rules"
         )
     if not text.strip():
         raise PolicyError("the condition is empty; write TRUE for a rule that always holds")

@@ -1,11 +1,11 @@
 """Reading a policy file: YAML to `Policy`, with file, line and field in every error.
 
-YAML is composed to nodes first, which know their lines, and only then turned into values, so that an error about a value
-can say where it stands. Anchors and aliases are refused, which also rules out documents that expand without bound.
+YAML is composed to nodes first, which know their lines, and only then turned into values, so that an error about a
+value can say where it stands. Anchors and aliases are refused, and with them documents that expand without bound.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import yaml
 from pydantic import ValidationError
@@ -21,11 +21,18 @@ _MAX_YAML_DEPTH = 20
 _Loc = tuple[str | int, ...]
 
 
+class _Mark(Protocol):
+    """What both of PyYAML's parsers, in Python and in C, give as a place: ``line`` counts from 0."""
+
+    line: int
+
+
 def load_policy(path: str | Path) -> Policy:
     """Read and validate the policy file at `path`.
 
     Raises:
         PolicyError: it cannot be read, is not YAML, or is not a policy; one sentence with file, line and field.
+
     """
     path = Path(path)
     try:
@@ -35,7 +42,9 @@ def load_policy(path: str | Path) -> Policy:
         reason = error.strerror or type(error).__name__
         raise PolicyError(f"{path}: the policy file cannot be read ({reason}); check the path") from None
     if len(content) > MAX_BYTES:
-        raise PolicyError(f"{path}: the file is larger than {MAX_BYTES // 1024} KiB, which no policy is; check the path")
+        raise PolicyError(
+            f"{path}: the file is larger than {MAX_BYTES // 1024} KiB, which no policy is; check the path"
+        )
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -49,10 +58,11 @@ def parse_policy(text: str, *, where: str = "policy") -> Policy:
 
     Raises:
         PolicyError: as `load_policy`.
+
     """
     root = _compose(text, where)
     if not isinstance(root, yaml.MappingNode):
-        line = root.start_mark.line + 1 if root is not None else 1
+        line = _line(root.start_mark) if root is not None else 1
         raise PolicyError(f"{where}:{line}: a policy is a mapping; start it with 'name:', 'version:' and 'rules:'")
     lines: dict[_Loc, int] = {}
     value = _build(root, (), lines, where)
@@ -71,7 +81,7 @@ def _compose(text: str, where: str) -> yaml.Node | None:
     depth = 0
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            at = f"{where}:{event.start_mark.line + 1}"
+            at = f"{where}:{_line(event.start_mark)}"
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
                 raise PolicyError(f"{at}: YAML anchors and aliases are not read in a policy; write the value out")
             if isinstance(event, yaml.CollectionStartEvent):
@@ -82,28 +92,35 @@ def _compose(text: str, where: str) -> yaml.Node | None:
                 raise PolicyError(f"{at}: the YAML nests deeper than {_MAX_YAML_DEPTH} levels; flatten it")
         return yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
+        line = _line(error.problem_mark or error.context_mark)
         problem = error.problem or error.context
-        raise PolicyError(f"{where}:{line}: the YAML cannot be read ({problem}); check indentation, colons and quotes") from None
+        raise PolicyError(
+            f"{where}:{line}: the YAML cannot be read ({problem}); check indentation, colons and quotes"
+        ) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise PolicyError(f"{where}:{line}: the file holds a character that YAML does not allow; remove it") from None
 
 
-def _build(node: yaml.Node, loc: _Loc, lines: dict[_Loc, int], where: str) -> Any:
+def _line(mark: _Mark | None) -> int:
+    return mark.line + 1 if mark is not None else 1
+
+
+def _build(node: yaml.Node, loc: _Loc, lines: dict[_Loc, int], where: str) -> object:
     """Turn a node into plain values, noting in `lines` where each key and item stands."""
-    lines.setdefault(loc, node.start_mark.line + 1)
+    lines.setdefault(loc, _line(node.start_mark))
     if isinstance(node, yaml.SequenceNode):
         return [_build(child, (*loc, index), lines, where) for index, child in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
         return _scalar(node, where)
-    result: dict[Any, Any] = {}
+    result: dict[str, object] = {}
     for key_node, value_node in node.value:
         key = _scalar(key_node, where) if isinstance(key_node, yaml.ScalarNode) else None
-        line = key_node.start_mark.line + 1
+        line = _line(key_node.start_mark)
         if not isinstance(key, str):
-            raise PolicyError(f"{where}:{line}: a key must be a word; put it in quotes if it looks like a number or a date")
+            raise PolicyError(
+                f"{where}:{line}: a key must be a word; put it in quotes if it looks like a number or a date"
+            )
         if key in result:
             raise PolicyError(f"{where}:{line}: the key '{key}' stands twice in one place; remove one of them")
         lines[(*loc, key)] = line
@@ -111,12 +128,12 @@ def _build(node: yaml.Node, loc: _Loc, lines: dict[_Loc, int], where: str) -> An
     return result
 
 
-def _scalar(node: yaml.Node, where: str) -> Any:
+def _scalar(node: yaml.Node, where: str) -> object:
     try:
         # One scalar node, already composed: the safe constructor gives text, numbers, booleans, dates or None.
-        return yaml.SafeLoader("").construct_object(node, deep=True)
+        return yaml.constructor.SafeConstructor().construct_object(node, deep=True)
     except (yaml.constructor.ConstructorError, ValueError) as error:
-        line = node.start_mark.line + 1
+        line = _line(node.start_mark)
         reason = error.problem if isinstance(error, yaml.constructor.ConstructorError) else error
         raise PolicyError(f"{where}:{line}: the value cannot be read ({reason}); put text in quotes") from None
 

@@ -90,6 +90,7 @@ class Rule(BaseModel):
         tier: how far that can be trusted; none for an abstaining rule.
         weight: the row's weight in training, 0 or more; 0 for an abstaining rule.
         why: one or more sentences for the people who audit its labels, edge cases included.
+
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -111,7 +112,11 @@ class Rule(BaseModel):
         if self.id == NO_RULE:
             raise FieldError(("id",), f"'{NO_RULE}' is what rows get that no rule decides; choose another id")
         for field in ("tier", "weight"):
-            given = getattr(self, field) not in (None, 0.0) if self.label is Label.ABSTAIN else field in self.model_fields_set
+            given = (
+                getattr(self, field) not in (None, 0.0)
+                if self.label is Label.ABSTAIN
+                else field in self.model_fields_set
+            )
             if self.label is Label.ABSTAIN and given:
                 raise FieldError((field,), f"rule '{self.id}' abstains, so its rows do not train; remove its {field}")
             if self.label is not Label.ABSTAIN and (not given or getattr(self, field) is None):
@@ -137,6 +142,7 @@ class Policy(BaseModel):
         owner: who answers for it.
         maturity: for how long after the decision a signal may still come; a signal without a window is not waited for.
         rules: in order; the first that holds decides.
+
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -154,7 +160,9 @@ class Policy(BaseModel):
         for index, rule in enumerate(self.rules):
             if rule.id in first:
                 earlier = first[rule.id] + 1
-                raise FieldError(("rules", index, "id"), f"rule id '{rule.id}' is already rule {earlier}'s; rename one of them")
+                raise FieldError(
+                    ("rules", index, "id"), f"rule id '{rule.id}' is already rule {earlier}'s; rename one of them"
+                )
             first[rule.id] = index
         return self
 

@@ -1,7 +1,7 @@
 """Types of a condition: every column exists, every operator gets what it can compare, the whole is true or false.
 
-A condition that is well typed here cannot fail while it runs: text is never compared with numbers, nothing is divided by
-a column, no cast can overflow. What may still be missing is a value, and a missing value makes a condition not hold.
+A condition that is well typed here cannot fail while it runs: text is never compared with numbers, nothing is divided
+by a column, no cast can overflow. What may still be missing is a value, and a missing value makes a condition not hold.
 """
 
 import difflib
@@ -22,6 +22,7 @@ def check_condition(tree: exp.Expr) -> None:
 
     Raises:
         PolicyError: naming the offending part, its type, and what to write instead.
+
     """
     kind = type_of(tree)
     if kind is not ValueType.BOOLEAN:
@@ -33,6 +34,7 @@ def type_of(node: exp.Expr) -> ValueType:
 
     Raises:
         PolicyError: as `check_condition`.
+
     """
     shape_of(node)
     return _RULES[type(node)](node)
@@ -97,7 +99,9 @@ def _is(node: exp.Is) -> ValueType:
 def _in(node: exp.In) -> ValueType:
     members: list[exp.Expr] = node.expressions
     if not members:
-        raise PolicyError(f"{spell(node)} needs a list of values in parentheses, as in category IN ('billing', 'refund')")
+        raise PolicyError(
+            f"{spell(node)} needs a list of values in parentheses, as in category IN ('billing', 'refund')"
+        )
     if not all(isinstance(_bare(member), exp.Literal | exp.Cast | exp.Interval | exp.Boolean) for member in members):
         raise PolicyError(f"{spell(node)} may list plain values only; compare columns with = and join them with OR")
     if _common(node, [node.this, *members]) is ValueType.TEXTS:
@@ -186,7 +190,9 @@ def _takes(argument: ValueType, result: ValueType) -> Callable[[exp.Expr], Value
 def _list_contains(node: exp.ArrayContains) -> ValueType:
     _expect(node.this, ValueType.TEXTS, node)
     if not (isinstance(node.expression, exp.Literal) and node.expression.is_string):
-        raise PolicyError(f"{spell(node)} looks for something other than a text in quotes; write it as in 'wrong_routing'")
+        raise PolicyError(
+            f"{spell(node)} looks for something other than a text in quotes; write it as in 'wrong_routing'"
+        )
     return ValueType.BOOLEAN
 
 
@@ -200,7 +206,9 @@ def _common(parent: exp.Expr, sides: list[exp.Expr]) -> ValueType:
     """Return the one type that all `sides` have."""
     kinds = [type_of(side) for side in sides]
     if not kinds or ValueType.NULL in kinds:
-        raise PolicyError(f"{spell(parent)} uses NULL as a value, which never compares equal; write IS NULL or IS NOT NULL")
+        raise PolicyError(
+            f"{spell(parent)} uses NULL as a value, which never compares equal; write IS NULL or IS NOT NULL"
+        )
     for side, kind in zip(sides, kinds, strict=True):
         if kind is not kinds[0]:
             raise PolicyError(
