@@ -16,7 +16,7 @@ from feedback.tables import AUDIT_SAMPLE
     deps=[labels],
     metadata=column_schema(AUDIT_SAMPLE.schema),
 )
-def audit_sample(desk: DeskResource) -> dg.MaterializeResult:
+def audit_sample(context: dg.AssetExecutionContext, desk: DeskResource) -> None:
     """A sample of the final labels, stratified by label, tier, rule and category, with inclusion probabilities.
 
     The same labels, policy and seed give the same sample, whichever run draws it.
@@ -24,8 +24,8 @@ def audit_sample(desk: DeskResource) -> dg.MaterializeResult:
     active = desk.active()
     audit = active.settings.audit
     rows = write_audit_sample(active.lake, active.policy, seed=audit.seed, per_class=audit.per_class)
-    return dg.MaterializeResult(
-        metadata={
+    context.add_asset_metadata(
+        {
             "dagster/row_count": rows.num_rows,
             "rows by rule": markdown_table(
                 ("label", "tier", "rule", "rows to read"), summarise_labels(rows, "label", "tier", "rule")

@@ -17,22 +17,26 @@ def draw_labels(rows: Sequence[tuple[date, str, str | None, int]]) -> bytes:
     import matplotlib as mpl
 
     mpl.use("Agg")
+    from matplotlib import dates as mdates
     from matplotlib import pyplot as plt
 
     shades = {"critical": 1.0, "explicit": 0.8, "strong": 0.6, "weak": 0.35}
     colours = {"desirable": (0.13, 0.45, 0.70), "undesirable": (0.80, 0.33, 0.16)}
     days = sorted({row[0] for row in rows})
     counts = {(day, label, tier): count for day, label, tier, count in rows}
+    positions = mdates.date2num(days)
     figure, axes = plt.subplots(figsize=(7.5, 3), dpi=100, layout="constrained")
     for label, sign in (("desirable", 1), ("undesirable", -1)):
         base = [0] * len(days)
         for tier, alpha in shades.items():
             heights = [sign * counts.get((day, label, tier), 0) for day in days]
             if any(heights):
-                axes.bar(days, heights, bottom=base, color=(*colours[label], alpha), label=f"{label}, {tier}")
+                axes.bar(positions, heights, bottom=base, color=(*colours[label], alpha), label=f"{label}, {tier}")
                 base = [low + high for low, high in zip(base, heights, strict=True)]
     axes.axhline(0, color="black", linewidth=0.8)
+    axes.xaxis_date()
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):,.0f}")
+    axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(axes.xaxis.get_major_locator()))
     axes.set_ylabel("drafts shown that day")
     axes.set_title("Labels by day and tier")
     axes.tick_params(axis="x", rotation=30)

@@ -19,7 +19,7 @@ _COUNTS = ("lines", "mapped", "ignored", "quarantined", "events", "duplicates")
     backfill_policy=dg.BackfillPolicy.single_run(),
     metadata=column_schema(EVENTS.schema),
 )
-def feedback_events(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
+def feedback_events(context: dg.AssetExecutionContext, desk: DeskResource) -> None:
     """Raw log lines of an arrival day as events, by the desk's SQL mapping.
 
     A line that does not parse or does not fit is in the `quarantine` table with its file, line and reason; the `files`
@@ -41,7 +41,7 @@ def feedback_events(context: dg.AssetExecutionContext, desk: DeskResource) -> dg
             {"dagster/partition_row_count": figures["events"], **figures},
             partition_key=row["arrival_date"].isoformat(),
         )
-    return dg.MaterializeResult(metadata={"files in this run": books.num_rows})
+    context.add_asset_metadata({"files in this run": books.num_rows})
 
 
 @dg.asset_check(asset=feedback_events, blocking=True)

@@ -26,7 +26,7 @@ from feedback.tables import INTERACTIONS
     ],
     metadata=column_schema(INTERACTIONS.schema),
 )
-def interactions(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
+def interactions(context: dg.AssetExecutionContext, desk: DeskResource) -> None:
     """One row a draft shown that day: its prompt, its texts, every signal with its time, how it was edited.
 
     Only events received by the run's moment count, so that a past day can be rebuilt as it was; `evidence` holds the
@@ -40,8 +40,8 @@ def interactions(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.Ma
             {"dagster/partition_row_count": day["counts"]}, partition_key=day["values"].isoformat()
         )
     edits = rows.column("edit_kind").value_counts().to_pylist()
-    return dg.MaterializeResult(
-        metadata={
+    context.add_asset_metadata(
+        {
             "as of": moment.isoformat(),
             "drafts in this run": rows.num_rows,
             "decided by an agent": rows.num_rows - rows.column("decided_at").null_count,

@@ -1,7 +1,5 @@
 """`labels`: the policy's verdict on every interaction."""
 
-from typing import cast
-
 import dagster as dg
 
 from assets.charts import draw_labels
@@ -29,7 +27,7 @@ from feedback.tables import LABELS
     deps=[interactions],
     metadata=column_schema(LABELS.schema),
 )
-def labels(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
+def labels(context: dg.AssetExecutionContext, desk: DeskResource) -> None:
     """Each draft's label, tier, weight and the rule that decided, by the desk's label policy.
 
     A label is provisional until every signal that could still overturn it has had its time, and final after.
@@ -46,7 +44,7 @@ def labels(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.Material
         context.add_asset_metadata(figures, partition_key=key)
     if by_day:
         # On the newest day only: that is the one the asset's page shows, and a picture a day would fill the run store.
-        chart = draw_labels(cast("list", summarise_labels(rows, "shown_date", "label", "tier")))
+        chart = draw_labels(summarise_labels(rows, "shown_date", "label", "tier"))
         context.add_asset_metadata(
             {
                 "labels by day and tier": picture(chart, "labels by day and tier"),
@@ -58,8 +56,8 @@ def labels(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.Material
             partition_key=max(by_day),
         )
     policy = active.policy
-    return dg.MaterializeResult(
-        metadata={
+    context.add_asset_metadata(
+        {
             "policy": f"{policy.name} {policy.version}",
             "policy digest": policy.digest,
             "as of": moment.isoformat(),

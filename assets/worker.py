@@ -1,17 +1,16 @@
 """The training process: `python -m assets.worker`, launched by the orchestrator through Dagster Pipes.
 
-It is the only place where learning meets Dagster: what to do comes in as Pipes extras, progress goes back as log
-lines into the run, and the result as one custom message. A refusal (a TrainingError: bad data, bad configuration) is an answer,
-not a crash: it goes back as a message too and the process exits 0, so that only real crashes are retried.
+It is the only place where learning meets Dagster: what to do comes in as Pipes extras, progress goes back as
+log lines into the run, and the result as one custom message. A refusal (a TrainingError: bad data or settings) is an
+answer, not a crash: it goes back as a message too and the process exits 0, so that only real crashes are retried.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
-from dagster_pipes import PipesContext, PipesEnvVarParamsLoader, open_dagster_pipes
+from dagster_pipes import PipesContext, open_dagster_pipes
 
 import kto_core
 from assets.progress import log_progress
@@ -63,7 +62,7 @@ TASKS = {"sft": _sft, "kto": _kto, "evaluate": _evaluate}
 
 def main() -> None:
     """Do the task that the Pipes extras describe."""
-    with open_dagster_pipes(params_loader=PipesEnvVarParamsLoader()):
+    with open_dagster_pipes():
         pipes = PipesContext.get()
         task = pipes.get_extra("task")
         try:
@@ -75,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -73,7 +73,8 @@ def _without_duplicates(
             CREATE TEMP TABLE fresh AS
             SELECT arrival_date, file, position,
                 known.event_id IS NULL
-                    AND row_number() OVER (PARTITION BY p.event_id ORDER BY arrival_date, file, line, position) = 1 AS is_first
+                    AND row_number() OVER (PARTITION BY p.event_id ORDER BY arrival_date, file, line, position) = 1
+                    AS is_first
             FROM (SELECT event_id, arrival_date, file, line, row_number() OVER () AS position FROM produced) AS p
             LEFT JOIN (
                 SELECT DISTINCT event_id FROM events WHERE arrival_date NOT IN (SELECT unnest($days))
@@ -86,7 +87,8 @@ def _without_duplicates(
             """
             SELECT books.* REPLACE (coalesce(n.stored, 0) AS events, coalesce(n.repeated, 0) AS duplicates)
             FROM books LEFT JOIN (
-                SELECT arrival_date, file, count(*) FILTER (is_first) AS stored, count(*) FILTER (NOT is_first) AS repeated
+                SELECT arrival_date, file,
+                    count(*) FILTER (is_first) AS stored, count(*) FILTER (NOT is_first) AS repeated
                 FROM fresh GROUP BY ALL
             ) AS n USING (arrival_date, file)
             ORDER BY arrival_date, file

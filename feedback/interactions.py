@@ -51,7 +51,9 @@ def count_unplaced(lake: Lake, first_day: date, last_day: date) -> dict[str, int
     with lake.sql(EVENTS) as connection:
         row = connection.execute(
             """
-            WITH drafts AS (SELECT draft_id, ticket_id, CAST(occurred_at AS DATE) AS day FROM events WHERE kind = 'draft_shown')
+            WITH drafts AS (
+                SELECT draft_id, ticket_id, CAST(occurred_at AS DATE) AS day FROM events WHERE kind = 'draft_shown'
+            )
             SELECT
                 (SELECT count(*) FROM drafts WHERE day NOT BETWEEN $first AND $last),
                 (SELECT count(*) FROM events WHERE kind NOT IN ('draft_shown', 'preference') AND draft_id IS NOT NULL

@@ -8,6 +8,7 @@ import re
 import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import click
 from rich.console import Console
@@ -24,40 +25,10 @@ _DATE = click.DateTime(["%Y-%m-%d"])
 _PATH = click.Path(path_type=Path)
 
 
-class Command(click.Group):
-    """A group whose every failure ends in one sentence on stderr and a non-zero exit."""
-
-    def main(self, *args: object, **kwargs: object) -> None:  # type: ignore[override]
-        """Run the command; a person's mistake ends with exit code 2 or 1, never with a traceback."""
-        try:
-            super().main(*args, **{**kwargs, "standalone_mode": False})  # type: ignore[arg-type]
-        except click.exceptions.NoArgsIsHelpError as error:
-            click.echo(error.format_message())
-            sys.exit(2)
-        except click.ClickException as error:
-            where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "feedback-kto"
-            _stop(f"{where}: {_sentence(error.format_message())} See `{where} --help`.", 2)
-        except USER_ERRORS as error:
-            _stop(f"feedback-kto: {_sentence(str(error))}", 1)
-        except (click.Abort, KeyboardInterrupt):
-            _stop("feedback-kto: interrupted; the lake keeps what was committed, run the same again to finish.", 130)
-        except BrokenPipeError:
-            sys.exit(141)
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "\n")) or "\n" in text else text + "."
-
-
-def _stop(message: str, code: int) -> None:
-    click.echo(message, err=True)
-    sys.exit(code)
-
-
-@click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--home", type=_PATH, help="Folder that everything lies in.  [default: $FEEDBACK_HOME or ./data]")
 @click.version_option(package_name="feedback-kto")
-def main(home: Path | None) -> None:
+def cli(home: Path | None) -> None:
     """Support feedback in, a KTO-trained and released model out.
 
     `demo` shows everything on a simulated desk. For logs of your own: write a mapping (`source check`), choose or
@@ -67,7 +38,7 @@ def main(home: Path | None) -> None:
         os.environ["FEEDBACK_HOME"] = str(home)
 
 
-@main.command()
+@cli.command()
 @click.option(
     "--source", default="harbor", show_default=True, help="harbor (simulated), or the name of a shipped source."
 )
@@ -93,7 +64,7 @@ def demo(source: str, input_: Path | None, steps: int | None, as_json: bool) -> 
     _run_main_job(desk, None, None, as_json)
 
 
-@main.command()
+@cli.command()
 @click.argument("name")
 @click.option("--source", required=True, help="A mapping: the name of a shipped source, or the path of a SQL file.")
 @click.option("--input", "input_", type=_PATH, required=True, help="Folder (or file) of raw logs.")
@@ -125,12 +96,11 @@ def init(name: str, source: str, input_: Path, policy: str, model: str, sft_rows
             ),
         ),
     )
-    click.echo(
-        f"{desk.path / 'desk.yaml'} is set up for {len(files)} files from {files[0].arrival_date} on; now `feedback-kto run`."
-    )
+    settings = desk.path / "desk.yaml"
+    click.echo(f"{settings} is set up for {len(files)} files from {files[0].arrival_date} on; now `feedback-kto run`.")
 
 
-@main.command()
+@cli.command()
 @click.option("--from", "first", type=_DATE, help="First day.  [default: the desk's first day]")
 @click.option("--to", "last", type=_DATE, help="Last day.  [default: the newest logs', or yesterday]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object last, on stdout.")
@@ -139,7 +109,7 @@ def run(first: datetime | None, last: datetime | None, as_json: bool) -> None:
     _run_main_job(Desk.active(), first and first.date(), last and last.date(), as_json)
 
 
-@main.command()
+@cli.command()
 @click.option("--from", "first", type=_DATE, help="First day.  [default: the desk's first day]")
 @click.option("--to", "last", type=_DATE, help="Last day.  [default: the newest logs', or yesterday]")
 def relabel(first: datetime | None, last: datetime | None) -> None:
@@ -148,7 +118,7 @@ def relabel(first: datetime | None, last: datetime | None) -> None:
     _run_job(desk, "relabel", _tags(desk, first and first.date(), last and last.date()))
 
 
-@main.command()
+@cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object last, on stdout.")
 def retrain(as_json: bool) -> None:
     """A training set from the labels at hand, and a release from it."""
@@ -156,7 +126,7 @@ def retrain(as_json: bool) -> None:
     _finish(desk, _run_job(desk, "retrain", {}), as_json)
 
 
-@main.group()
+@cli.group()
 def source() -> None:
     """Mappings from raw logs to events."""
 
@@ -196,7 +166,7 @@ def source_check(mapping: str, input_: Path, day: datetime | None) -> None:
         click.echo("the first event:\n" + json.dumps(row, indent=2, default=str, ensure_ascii=False)[:4000])
 
 
-@main.group()
+@cli.group()
 def policy() -> None:
     """Label policies: what counts as a good draft."""
 
@@ -215,9 +185,8 @@ def policy_check(file: str) -> None:
     loaded = load_policy(policy_path(file))
     click.echo(f"{loaded.name} {loaded.version}, digest {loaded.digest[:16]}: {len(loaded.rules)} rules")
     for rule in loaded.rules:
-        click.echo(
-            f"  {rule.id:<28} {rule.label:<12} {rule.tier or '':<9} {rule.weight:<5g} when {' '.join(rule.when.split())}"
-        )
+        when = " ".join(rule.when.split())
+        click.echo(f"  {rule.id:<28} {rule.label:<12} {rule.tier or '':<9} {rule.weight:<5g} when {when}")
 
 
 @policy.command("sql")
@@ -228,7 +197,7 @@ def policy_sql(file: str, dialect: str) -> None:
     click.echo(compile_policy(load_policy(policy_path(file)), dialect=dialect))
 
 
-@main.group()
+@cli.group()
 def release() -> None:
     """Released models."""
 
@@ -310,3 +279,30 @@ def _finish(desk: Desk, seconds: dict[str, float], as_json: bool) -> None:
     show_summary(summary, desk, Console(stderr=as_json))
     if as_json:
         click.echo(json.dumps(summary, ensure_ascii=False))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; a person's mistake ends in one sentence on stderr and a non-zero exit, never in a traceback."""
+    try:
+        cli(arguments, prog_name="feedback-kto", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(2)
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "feedback-kto"
+        _stop(f"{where}: {_sentence(error.format_message())} See `{where} --help`.", 2)
+    except click.ClickException as error:
+        _stop(f"feedback-kto: {_sentence(error.format_message())}", 2)
+    except USER_ERRORS as error:
+        _stop(f"feedback-kto: {_sentence(str(error))}", 1)
+    except (click.Abort, KeyboardInterrupt):
+        _stop("feedback-kto: interrupted; the lake keeps what was committed, run the same again to finish.", 130)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else text + "."
+
+
+def _stop(message: str, code: int) -> NoReturn:
+    click.echo(message, err=True)
+    sys.exit(code)

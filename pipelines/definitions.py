@@ -23,7 +23,8 @@ from pipelines.schedules import nightly
 from pipelines.sensors import new_log_files
 
 _STAGES = [
-    feedback_events, interactions, labels, audit_sample, training_set, reference_model, kto_candidate, evaluation, release,
+    feedback_events, interactions, labels, audit_sample, training_set,
+    reference_model, kto_candidate, evaluation, release,
 ]  # fmt: skip
 
 defs = dg.Definitions(

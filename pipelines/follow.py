@@ -19,7 +19,6 @@ from dagster import DagsterEventType
 from assets import STAGES
 from assets.desk import Desk
 from assets.progress import Progress
-from feedback.exceptions import FeedbackError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 _SECONDS_BETWEEN_LOOKS = 0.3

@@ -1,7 +1,7 @@
 """The process that a run of a job lives in: `python -m pipelines.launch JOB RUN_ID TAGS`.
 
-The command starts it and follows the run through the instance's event log, as the Dagster UI does, so that the command's
-terminal is its own and the run is the same as one started from the UI.
+The command starts it and follows the run through the instance's event log, as the Dagster UI does, so that the
+command's terminal is its own and the run is the same as one started from the UI.
 """
 
 from __future__ import annotations

@@ -6,10 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
-from rich.panel import Panel
-from rich.table import Table as View
-
 from assets.desk import Desk
 from assets.training import training_record
 from feedback.tables import FILES, INTERACTIONS, LABELS, QUARANTINE

@@ -96,7 +96,7 @@ def show_summary(summary: dict[str, Any], desk: Desk, console: Console) -> None:
     console.print("\n[bold]What to try next[/]", highlight=False)
     for line in (
         "make ui                          the same run in Dagster: lineage, partitions, training curve",
-        "feedback-kto policy check FILE   write a policy of your own, then set it in desk.yaml and `feedback-kto relabel`",
+        "feedback-kto policy check FILE   check a policy of your own; set it in desk.yaml and `feedback-kto relabel`",
         "feedback-kto source check FILE --input DIR   write a mapping for your own logs and see what it gives",
         "feedback-kto run                 run everything again; what has not changed comes out the same",
     ):
