@@ -23,6 +23,8 @@ EARLIEST: Final = "2000-01-01"
 _TIMES: Final = ("occurred_at", "received_at")
 _PROSE: Final = ("kind", "completion", "final_text")  # in other text columns a number is an id like any other
 _MESSAGES: Final = 'STRUCT("role" VARCHAR, "content" VARCHAR)[]'
+_QUOTE: Final = '"'  # what a JSON string begins with
+_NUMBER: Final = "-0123456789"
 _NULL: Final = '"NULL"'
 _COLUMNS: Final = (*MAPPED_COLUMNS, "reason")
 
@@ -117,33 +119,28 @@ def _time(name: str, type: str) -> _Column | None:
         return _Column(value=f"TRY_CAST({name} AS TIMESTAMPTZ)")
     if type not in ("VARCHAR", "JSON"):
         return None
-    shown = _shown(name, type)
-    text = name if type == "VARCHAR" else f"CASE WHEN json_type({name}) = 'VARCHAR' THEN {shown} END"
+    text = name if type == "VARCHAR" else f"CASE WHEN {_is(name, _QUOTE)} THEN {name} ->> '$' END"
     value = f"TRY_CAST({text} AS TIMESTAMPTZ)"
-    wrong = f"{shown} IS NOT NULL AND {value} IS NULL"
-    return _Column(value=value, wrong=_says(wrong, name, "is not a time", shown))
+    return _Column(value=value, wrong=_says(_misfit(name, value), name, "is not a time", _shown(name)))
 
 
 def _scalar(name: str, type: str) -> _Column | None:
     if type == "VARCHAR":
         return _Column(value=name)
     if type == "JSON":
-        kinds = "('VARCHAR')" if name in _PROSE else "('VARCHAR', 'UBIGINT', 'BIGINT', 'DOUBLE')"
-        wrong = f"json_type({name}) NOT IN ('NULL', {kinds[1:]}"
-        value = f"CASE WHEN json_type({name}) IN {kinds} THEN {name} ->> '$' END"
-        return _Column(value=value, wrong=_says(wrong, name, "is not text", f"lower(json_type({name}))"))
+        number = "" if name in _PROSE else f" WHEN {_is(name, _NUMBER)} THEN {name}::VARCHAR"
+        value = f"CASE WHEN {_is(name, _QUOTE)} THEN {name} ->> '$'{number} END"
+        return _Column(value=value, wrong=_says(_misfit(name, value), name, "is not text", _shown(name)))
     if type.endswith("]") or type.startswith(("STRUCT(", "MAP(", "UNION(", "BLOB", "VARIANT")):
         return None
     return _Column(value=f"{name}::VARCHAR")
 
 
 def _extra(name: str, type: str) -> _Column:
-    if type == "JSON":
-        return _Column(value=f"CASE WHEN json_type({name}) <> 'NULL' THEN {name}::VARCHAR END")
-    if type == "VARCHAR":
-        value = f"TRY_CAST({name} AS JSON)::VARCHAR"
-        return _Column(value=value, wrong=_says(f"{name} IS NOT NULL AND {value} IS NULL", name, "is not JSON", name))
-    return _Column(value=f"to_json({name})::VARCHAR")
+    if type not in ("VARCHAR", "JSON"):
+        return _Column(value=f"to_json({name})::VARCHAR")
+    value = f"{_parsed(name, type)}::VARCHAR"
+    return _Column(value=value, wrong=_says(_misfit(name, value), name, "is not JSON", _shown(name)))
 
 
 def _reasons(name: str, type: str) -> _Column | None:
@@ -151,33 +148,25 @@ def _reasons(name: str, type: str) -> _Column | None:
         return _Column(value=name)
     if type not in ("VARCHAR", "JSON"):
         return None
-    json = f"TRY_CAST({_shown(name, type)} AS JSON)"
-    stray = f"len(list_filter(TRY_CAST({json} AS JSON[]), lambda x: json_type(x) IS DISTINCT FROM 'VARCHAR'))"
-    wrong = f"{_shown(name, type)} IS NOT NULL AND ({stray} > 0 OR json_type({json}) IS DISTINCT FROM 'ARRAY')"
-    return _Column(
-        value=f"TRY_CAST({json} AS VARCHAR[])",
-        wrong=_says(wrong, name, "is not a list of text", _shown(name, type)),
-    )
+    parts = f"TRY_CAST({_parsed(name, type)} AS JSON[])"
+    strays = f"len(list_filter({parts}, lambda part: NOT coalesce({_is('part', _QUOTE)}, false)))"
+    value = f"CASE WHEN {strays} = 0 THEN TRY_CAST({_parsed(name, type)} AS VARCHAR[]) END"
+    return _Column(value=value, wrong=_says(_misfit(name, value), name, "is not a list of text", _shown(name)))
 
 
 def _prompt(name: str, type: str) -> _Column | None:
     if type in (_MESSAGES, 'STRUCT("content" VARCHAR, "role" VARCHAR)[]'):
-        value = f"{name}::{_MESSAGES}"
-        partial = f"len(list_filter({value}, lambda m: m.role IS NULL OR m.content IS NULL)) > 0"
-        return _Column(value=value, wrong=_says(partial, name, "has a message without role or content"))
+        partial = f"len(list_filter({name}, lambda m: m.role IS NULL OR m.content IS NULL)) > 0"
+        wrong = _says(partial, name, "has a message without role or content")
+        return _Column(value=f"{name}::{_MESSAGES}", wrong=wrong)
     if type not in ("VARCHAR", "JSON"):
         return None
-    json = f"TRY_CAST({_shown(name, type)} AS JSON)"
-    parts = f'TRY_CAST({json} AS STRUCT("role" JSON, "content" JSON)[])'
-    stray = (
-        f"len(list_filter({parts}, lambda m: json_type(m.role) IS DISTINCT FROM 'VARCHAR' "
-        "OR json_type(m.content) IS DISTINCT FROM 'VARCHAR'))"
-    )
-    wrong = f"{_shown(name, type)} IS NOT NULL AND ({stray} > 0 OR json_type({json}) IS DISTINCT FROM 'ARRAY')"
-    return _Column(
-        value=f"TRY_CAST({json} AS {_MESSAGES})",
-        wrong=_says(wrong, name, "is not a list of {role, content} with text in both"),
-    )
+    parts = f'TRY_CAST({_parsed(name, type)} AS STRUCT("role" JSON, "content" JSON)[])'
+    whole = " AND ".join(f"coalesce({_is(part, _QUOTE)}, false)" for part in ("m.role", "m.content"))
+    strays = f"len(list_filter({parts}, lambda m: NOT ({whole})))"
+    value = f"CASE WHEN {strays} = 0 THEN TRY_CAST({_parsed(name, type)} AS {_MESSAGES}) END"
+    what = "is not a list of {role, content} with text in both"
+    return _Column(value=value, wrong=_says(_misfit(name, value), name, what))
 
 
 def _rules(arrival_date: date) -> str:
@@ -211,9 +200,25 @@ def _rules(arrival_date: date) -> str:
     return "CASE " + "\n        ".join(branches) + " END"
 
 
-def _shown(name: str, type: str) -> str:
-    """SQL for a value as text: a JSON string without its quotes, other JSON as it is, a JSON null as null."""
-    return f"({name} ->> '$')" if type == "JSON" else name
+def _is(name: str, first: str) -> str:
+    """SQL for whether JSON begins with one of the characters: a string, a number. Cheaper than asking its type."""
+    return f"contains('{first}', left({name}::VARCHAR, 1))"
+
+
+def _parsed(name: str, type: str) -> str:
+    """SQL for the JSON that a column is or, as text, holds."""
+    if type == "VARCHAR":
+        return f"TRY_CAST({name} AS JSON)"
+    return f"CASE WHEN {_is(name, _QUOTE)} THEN TRY_CAST({name} ->> '$' AS JSON) ELSE {name} END"
+
+
+def _misfit(name: str, value: str) -> str:
+    """SQL for whether a column has something that came to nothing."""
+    return f"{value} IS NULL AND {name}::VARCHAR <> 'null'"
+
+
+def _shown(name: str) -> str:
+    return f"{name}::VARCHAR"
 
 
 def _says(wrong: str, name: str, what: str, shown: str | None = None) -> str:

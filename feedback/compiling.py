@@ -15,7 +15,7 @@ _POSITION = re.compile(r"^LINE (?P<line>\d+): (?P<text>.*)\n(?P<before> *)\^", r
 
 
 def show_lines(connection: duckdb.DuckDBPyConnection, arrival_date: date, where: str = "true") -> None:
-    """Let the mapping see those of the day's lines that are JSON objects, have no fault, and for which `where` holds."""
+    """Let the mapping see the day's lines that have no fault, as far as `where` holds for them."""
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP VIEW lines AS

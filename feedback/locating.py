@@ -48,8 +48,8 @@ def quarantine_failing_lines(
         ordinal, fault = found[0]
         file, line = connection.execute("SELECT file, line FROM day_lines WHERE ordinal = ?", [ordinal]).fetchall()[0]
         raise SourceError(
-            f"Source {source.path} fails on more than {MOST_FAILING_LINES} lines that arrived on {arrival_date}, first on "
-            f"{file} line {line}: {fault}; let the mapping take such lines (TRY_CAST gives null), or mend the log."
+            f"Source {source.path} fails on more than {MOST_FAILING_LINES} lines that arrived on {arrival_date}, "
+            f"first on {file} line {line}: {fault}; let the mapping take such lines (TRY_CAST gives null), or mend the log."
         )
     connection.executemany("UPDATE day_lines SET fault = ? WHERE ordinal = ?", [(f, o) for o, f in found])
     return len(found)

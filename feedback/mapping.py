@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Final
 
 import duckdb
 import pyarrow as pa
@@ -76,8 +75,8 @@ def map_day(
             )
     except duckdb.OutOfMemoryException as error:
         raise FeedbackError(
-            f"The logs that arrived on {day} under {input_root} do not fit this machine's memory: split the day's files "
-            "over several folders, or use a larger machine."
+            f"The logs that arrived on {day} under {input_root} do not fit this machine's memory: split the "
+            "day's files over several folders, or use a larger machine."
         ) from error
 
 
@@ -132,7 +131,7 @@ def _check(connection: duckdb.DuckDBPyConnection, source: Source, day: date) -> 
 
 
 def _events(connection: duckdb.DuckDBPyConnection, day: date) -> pa.Table:
-    events = connection.execute(
+    events = connection.sql(
         f"""
         SELECT {", ".join(MAPPED_COLUMNS)}, DATE '{day}' AS arrival_date, file, line
         FROM kept WHERE kind <> '{IGNORED}' ORDER BY file, line, event_id, kind
@@ -159,13 +158,13 @@ def _quarantine(
         for fault in read.faults
     ]
     # The text of a line is the same whether it was kept as text or as JSON: DuckDB does not rewrite what it parsed.
-    lines = connection.execute(
+    lines = connection.sql(
         f"""
         SELECT file, line, fault AS reason, encode(whole)[1:{HEAD}] AS bytes, strlen(whole) AS size,
             sha256(whole) AS sha256, DATE '{day}' AS arrival_date, $source AS source
         FROM (SELECT *, coalesce(text, row::VARCHAR) AS whole FROM day_lines WHERE fault IS NOT NULL)
         """,
-        {"source": source.name},
+        params={"source": source.name},
     ).to_arrow_table()
     both = [pa.Table.from_pylist(rows, QUARANTINE_SCHEMA), lines.cast(QUARANTINE_SCHEMA)]
     return pa.concat_tables(both).sort_by([("file", "ascending"), ("line", "ascending")])

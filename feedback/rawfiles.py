@@ -43,6 +43,7 @@ def discover(input: Path, source: Source) -> list[RawFile]:
 
     Raises:
         FeedbackError: `input` does not exist or holds no raw file.
+
     """
     found = []
     for path, name in _walk(input):
@@ -52,8 +53,8 @@ def discover(input: Path, source: Source) -> list[RawFile]:
             found.append(RawFile(path=path, name=name, arrival_date=day, format=kind[0], compression=kind[1]))
     if not found:
         raise FeedbackError(
-            f"There is no raw log in {input}: put .jsonl, .ndjson, .json or .csv files (plain, .gz or .zst) or .parquet "
-            "files there, or name another input."
+            f"There is no raw log in {input}: put .jsonl, .ndjson, .json or .csv files (plain, .gz or .zst) "
+            "or .parquet files there, or name another input."
         )
     return sorted(found, key=lambda file: (file.arrival_date, file.name))
 
@@ -63,6 +64,7 @@ def skipped_files(input: Path) -> list[str]:
 
     Raises:
         FeedbackError: `input` does not exist.
+
     """
     return sorted(name for path, name in _walk(input) if _kind(path.name) is None)
 
@@ -73,9 +75,7 @@ def _walk(input: Path) -> Iterator[tuple[Path, str]]:
         yield input, input.name
         return
     if not input.is_dir():
-        raise FeedbackError(
-            f"The input folder {input} does not exist: name the folder that holds the raw logs."
-        )
+        raise FeedbackError(f"The input folder {input} does not exist: name the folder that holds the raw logs.")
     for path in input.rglob("*"):
         parts = path.relative_to(input).parts
         if path.is_file() and not any(part.startswith(".") for part in parts):

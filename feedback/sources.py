@@ -47,6 +47,7 @@ def load_source(name_or_path: str | Path) -> Source:
 
     Raises:
         SourceError: there is no such source or file, it cannot be read, or its header does not make sense.
+
     """
     path = _locate(name_or_path)
     try:
@@ -100,6 +101,4 @@ def _arrival_date(value: str | None, path: Path) -> date | None:
     try:
         return date.fromisoformat(value)
     except ValueError as error:
-        raise SourceError(
-            f"Source {path}: arrival_date {value!r} is no date; write it as 2022-08-04."
-        ) from error
+        raise SourceError(f"Source {path}: arrival_date {value!r} is no date; write it as 2022-08-04.") from error

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from feedback.nesting import TOO_DEEP, too_deep
 from feedback.streams import FileRead, hash_file, read_lines
 
 Line = tuple[int, bytes]
@@ -31,44 +32,44 @@ def read_csv(read: FileRead, *, limit: int) -> Iterator[pa.RecordBatch]:
     """
     lines = _Records(read, limit)
     rows: list[tuple[int, str]] = []
-    held = 0
+    held = good = 0
     header: list[str] | None = None
-    records = 0
     for record in lines:
         line, raw = record[0][0], b"\n".join(part for _, part in record)
-        if header is None:
-            header, wrong = _header(raw)
-            if wrong:
-                read.damage = read.damage or f"CSV header: {wrong}"
-                break
-            continue
-        if not raw.strip():
-            records += 1
-            continue
         try:
-            fields = _fields(raw)
-        except UnicodeDecodeError as error:
-            read.fault(line, f"not UTF-8: byte {error.start + 1}", raw)
-        except csv.Error as error:
-            # A stray quote swallows the lines after it: only the line it is on is at fault, the others get their turn.
-            read.fault(line, f"not CSV: {error}", record[0][1])
-            lines.give_back(record[1:])
-        else:
-            if len(fields) != len(header):
-                read.fault(line, f"not CSV: {len(fields)} fields under {len(header)} columns", raw)
+            if header is None:
+                header = _header(raw)
                 continue
-            records += 1
-            row = {name: field or None for name, field in zip(header, fields, strict=True)}
-            rows.append((line, json.dumps(row, ensure_ascii=False)))
+            text = _as_object(raw, header) if raw.strip() else None
+        except _UnfitError as unfit:
+            if header is None:
+                read.damage = f"CSV header: {unfit}"
+                break
+            # A stray quote swallows the lines after it: only the line it is on is at fault, the others get their turn.
+            swallowed = record[1:] if unfit.stray_quote else []
+            read.fault(line, str(unfit), record[0][1] if swallowed else raw)
+            lines.give_back(swallowed)
+            continue
+        good += 1
+        if text is not None:
+            rows.append((line, text))
             held += len(raw)
-            if len(rows) >= _ROWS or held >= _HELD:
-                yield _batch(rows)
-                rows, held = [], 0
+        if len(rows) >= _ROWS or held >= _HELD:
+            yield _batch(rows)
+            rows, held = [], 0
     lines.drain()
     if rows:
         yield _batch(rows)
-    read.lines = records + sum(fault.line is not None for fault in read.faults)
+    read.lines = good + sum(fault.line is not None for fault in read.faults)
     read.open_line = None  # a record says by itself whether it is whole
+
+
+class _UnfitError(Exception):
+    """Why a CSV record cannot be read."""
+
+    def __init__(self, reason: str, *, stray_quote: bool = False) -> None:
+        super().__init__(reason)
+        self.stray_quote = stray_quote
 
 
 class _Records:
@@ -121,24 +122,35 @@ def _batch(rows: list[tuple[int, str]]) -> pa.RecordBatch:
 
 
 def _fields(raw: bytes) -> list[str]:
-    rows = list(csv.reader([raw.decode()], strict=True))
+    try:
+        rows = list(csv.reader([raw.decode()], strict=True))
+    except UnicodeDecodeError as error:
+        raise _UnfitError("not UTF-8") from error
+    except csv.Error as error:
+        raise _UnfitError(f"not CSV: {error}", stray_quote=True) from error
     if len(rows) != 1:
-        raise csv.Error(f"{len(rows)} records in one")
+        raise _UnfitError(f"not CSV: {len(rows)} records in one", stray_quote=True)
     return rows[0]
 
 
-def _header(raw: bytes) -> tuple[list[str], str | None]:
-    """Return the column names, and what is wrong with them."""
-    try:
-        names = [name.strip() for name in _fields(raw.removeprefix(_BOM))]
-    except UnicodeDecodeError as error:
-        return [], f"not UTF-8: byte {error.start + 1}"
-    except csv.Error as error:
-        return [], str(error)
+def _as_object(raw: bytes, header: list[str]) -> str:
+    fields = _fields(raw)
+    if len(fields) != len(header):
+        raise _UnfitError(f"not CSV: {len(fields)} fields under {len(header)} columns")
+    if any(too_deep(field.encode()) for field in fields):
+        raise _UnfitError(TOO_DEEP)
+    row = {name: field or None for name, field in zip(header, fields, strict=True)}
+    return json.dumps(row, ensure_ascii=False)
+
+
+def _header(raw: bytes) -> list[str]:
+    names = [name.strip() for name in _fields(raw.removeprefix(_BOM))]
     if not all(names):
-        return names, f"column {names.index('') + 1} has no name"
+        raise _UnfitError(f"column {names.index('') + 1} has no name")
     twice = sorted({name for name in names if names.count(name) > 1})
-    return names, f"column {twice[0]!r} is there twice" if twice else None
+    if twice:
+        raise _UnfitError(f"column {twice[0]!r} is there twice")
+    return names
 
 
 def read_parquet(read: FileRead, *, limit: int) -> Iterator[pa.RecordBatch]:
@@ -165,7 +177,7 @@ def _as_json(
     batch: pa.RecordBatch, connection: duckdb.DuckDBPyConnection, read: FileRead, limit: int
 ) -> pa.RecordBatch:
     connection.register("batch", batch)
-    texts = connection.execute("SELECT to_json(struct_pack(*COLUMNS(*)))::VARCHAR AS text FROM batch")
+    texts = connection.sql("SELECT to_json(struct_pack(*COLUMNS(*)))::VARCHAR AS text FROM batch")
     text = texts.to_arrow_table().column("text").combine_chunks()
     lines = pa.array(range(read.lines + 1, read.lines + 1 + len(text)), pa.int64())
     read.lines += len(text)
