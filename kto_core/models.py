@@ -98,6 +98,11 @@ def check_context(model: PreTrainedModel, *, prompt: int, completion: int) -> No
         )
 
 
+def parameter_count(model: torch.nn.Module) -> int:
+    """Number of weights, tied ones once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def weights_hash(folder: Path) -> str:
     """SHA-256 in hex over every tensor's name, dtype, shape and bytes, in order of names; torch is not needed.
 
@@ -120,6 +125,7 @@ def weights_hash(folder: Path) -> str:
 
 def model_hash(folder: Path) -> str:
     """SHA-256 in hex over a model's weights and its tokenizer and template: all that its answers depend on."""
+    _require_folder(folder)
     hasher = hashlib.sha256(weights_hash(folder).encode())
     for name in (
         "tokenizer.json",

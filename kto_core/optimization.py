@@ -63,8 +63,3 @@ def make_schedule(optimizer: Optimizer, *, steps: int, warmup: float, schedule: 
         return left if schedule == "linear" else 1.0
 
     return LambdaLR(optimizer, factor)
-
-
-def parameter_count(model: nn.Module) -> int:
-    """Number of weights, tied ones once."""
-    return sum(parameter.numel() for parameter in model.parameters())

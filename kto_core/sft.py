@@ -18,8 +18,8 @@ from kto_core.config import SFTConfig
 from kto_core.data import Rows, read_corpus
 from kto_core.exceptions import TrainingError
 from kto_core.logps import Batch, completion_logps
-from kto_core.models import PRESETS, check_context, load_or_make, model_hash, save, weights_hash, with_lora
-from kto_core.optimization import make_accelerator, make_optimizer, make_schedule, parameter_count, seeded
+from kto_core.models import PRESETS, check_context, load_or_make, model_hash, parameter_count, save, weights_hash, with_lora
+from kto_core.optimization import make_accelerator, make_optimizer, make_schedule, seeded
 from kto_core.progress import Paced, Report, silent
 from kto_core.store import code_version, digest, publish, write_json, write_metrics
 from kto_core.tokenization import Encoded, Encoder
@@ -54,7 +54,7 @@ def train_sft(
     if corpus is None and config.steps != 0:
         raise TrainingError("SFT needs rows to learn from; give rows, or steps=0 to take the model as it is")
     inputs = {
-        "model": str(model) if str(model) in PRESETS else model_hash(_folder(model)),
+        "model": str(model) if str(model) in PRESETS else model_hash(Path(model)),
         "rows": corpus.content_hash() if corpus is not None else None,
     }
     folder = store / f"sft-{digest({'format': FORMAT, 'inputs': inputs, 'config': config.to_dict()})[:16]}"
@@ -210,10 +210,3 @@ def _summary(metrics: list[dict[str, float]]) -> dict[str, float | int]:
         "loss_last": float(np.mean([m["loss"] for m in metrics[-tenth:]])),
         "tokens_per_second": float(np.median([m["tokens_per_second"] for m in metrics])),
     }
-
-
-def _folder(model: str | Path) -> Path:
-    folder = Path(model)
-    if not folder.is_dir():
-        raise TrainingError(f"model {str(model)!r} is neither a preset ({', '.join(PRESETS)}) nor a folder")
-    return folder

@@ -1,0 +1,301 @@
+"""KTO training: from a reference model and a training set to a candidate, a group at a time.
+
+Plan the groups, make them ready (tokens, log π_ref), train through accelerate, and keep the candidate with all that it was made from.
+"""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from kto_core.charts import draw_kto_curve
+from kto_core.config import KTOConfig
+from kto_core.data import Rows, TrainingSet
+from kto_core.exceptions import TrainingError
+from kto_core.groups import Group, class_weights, plan_groups, plan_steps
+from kto_core.logps import GroupLogps
+from kto_core.models import check_context, load, model_hash, parameter_count, save, weights_hash, with_lora
+from kto_core.objectives import estimate_z0, kto_loss
+from kto_core.optimization import make_accelerator, make_optimizer, make_schedule, seeded
+from kto_core.preparation import ReadyGroup, prepare_groups
+from kto_core.progress import Paced, Report, silent
+from kto_core.reference import LogpCache
+from kto_core.store import code_version, digest, publish, write_json, write_metrics
+from kto_core.tokenization import Encoder
+
+FORMAT = 1  # raise it when the same inputs would give other weights
+SMALL = 10_000_000  # parameters; full fine-tuning of fewer bears LoRA's learning rate
+
+# What is summed over groups and processes to describe a step.
+SUMS = (
+    "rows_desirable",
+    "rows_undesirable",
+    "loss_desirable",
+    "loss_undesirable",
+    "reward_desirable",
+    "reward_undesirable",
+    "completion_desirable",
+    "completion_undesirable",
+    "groups",
+    "z0_raw",
+    "z0",
+    "tokens",
+)
+
+
+def train_kto(
+    *, reference: Path, training_set: Path, config: KTOConfig, store: Path, cache: Path, report: Report = silent
+) -> Path:
+    """Train a candidate from `reference` on `training_set` and keep it in `store`; one that is there already is reused.
+
+    Args:
+        reference: a model folder: π_ref, and where π starts.
+        training_set: a training-set folder.
+        config: how to train.
+        store: folder of model folders.
+        cache: folder of the log-probability cache.
+        report: called with the stages `tokenize` and `reference` (groups), and `kto` (steps; figures loss, z0, margin).
+
+    Returns:
+        store/kto-<id> with safetensors (LoRA merged), tokenizer, training.json, metrics.parquet and curve.png.
+
+    Raises:
+        TrainingError: if the model, the rows or the device cannot do what the config asks.
+    """
+    report = Paced(report)
+    started = time.monotonic()
+    data = TrainingSet.open(Path(training_set))
+    inputs = {"reference": model_hash(Path(reference)), "training_set": data.version}
+    folder = Path(store) / f"kto-{digest({'format': FORMAT, 'inputs': inputs, 'config': config.to_dict()})[:16]}"
+    if folder.is_dir():
+        report("kto", 1, 1, "folder reused")
+        return folder
+
+    rows = data.rows("train")
+    groups, steps = plan(rows, config)
+    accelerator = make_accelerator(config.precision, tracker=config.tracker, project_dir=str(Path(store) / "logs"))
+    if config.batch_groups % accelerator.num_processes:
+        raise TrainingError(
+            f"KTOConfig.batch_groups = {config.batch_groups} cannot be shared by {accelerator.num_processes} processes; "
+            "make it a multiple of their number"
+        )
+    seeded(config.seed)
+    model, tokenizer = load(Path(reference))
+    check_context(model, prompt=config.max_prompt_tokens, completion=config.max_completion_tokens)
+    encoder = Encoder(
+        tokenizer, max_prompt_tokens=config.max_prompt_tokens, max_completion_tokens=config.max_completion_tokens
+    )
+    reference_weights = weights_hash(Path(reference))
+    with LogpCache(Path(cache), weights=reference_weights, precision=config.precision) as logps:
+        ready, computed = prepare_groups(
+            {index: groups[index] for step in steps for index in step},
+            rows=rows,
+            encoder=encoder,
+            model=model,
+            cache=logps,
+            accelerator=accelerator,
+            report=report,
+        )
+    looked_up = sum(2 * len(group.desirable) for group in ready.values())
+    lambdas = _lambdas(rows, config)
+    policy: Any = with_lora(model, rank=config.lora_rank, alpha=config.lora_alpha) if config.lora_rank else model
+    metrics = _train(policy, ready, steps, lambdas, encoder.pad_id, config, accelerator, report)
+
+    if accelerator.is_main_process:
+        seen = {row for index in ready for row in groups[index].rows}
+        labels = rows.desirable()
+        with publish(folder) as scratch:
+            save(policy, tokenizer, scratch)
+            write_metrics(scratch / "metrics.parquet", metrics)
+            draw_kto_curve(metrics, scratch / "curve.png")
+            write_json(
+                scratch / "training.json",
+                {
+                    "kind": "kto",
+                    "id": folder.name,
+                    "inputs": inputs | {"reference_weights": reference_weights, "reference_id": Path(reference).name},
+                    "config": config.to_dict(),
+                    "applied": {"desirable_weight": lambdas[0], "undesirable_weight": lambdas[1]},
+                    "weights_hash": weights_hash(scratch),
+                    "rows": {
+                        "given": len(rows),
+                        "desirable": int(labels.sum()),
+                        "undesirable": int((~labels).sum()),
+                        "refused": rows.refused,
+                        "seen": len(seen),
+                        "share_seen": len(seen) / len(rows),
+                    },
+                    "groups": len(groups),
+                    "reference_cache": {"reused": looked_up - computed, "computed": computed},
+                    "metrics": summarize(metrics) | {"seconds": round(time.monotonic() - started, 2)},
+                    "code_version": code_version(),
+                },
+            )
+    accelerator.wait_for_everyone()
+    return folder
+
+
+def plan(rows: Rows, config: KTOConfig) -> tuple[list[Group], list[list[int]]]:
+    """Groups of rows, and the groups of each optimizer step."""
+    groups = plan_groups(
+        rows.desirable().tolist(),
+        rows.characters().tolist(),
+        group_rows=config.group_rows,
+        balance=config.balance,
+        seed=config.seed,
+        prompts=rows.prompt_keys(),
+    )
+    steps = plan_steps(
+        len(groups), batch_groups=config.batch_groups, epochs=config.epochs, max_steps=config.max_steps, seed=config.seed
+    )
+    return groups, steps
+
+
+def summarize(metrics: Sequence[Mapping[str, float | None]]) -> dict[str, float | int | None]:
+    """Figures of a run: the first and last tenth of its steps, each as a mean."""
+    tenth = max(1, len(metrics) // 10)
+
+    def mean(name: str, part: Sequence[Mapping[str, float | None]]) -> float | None:
+        values = [value for m in part if (value := m[name]) is not None]
+        return float(np.mean(values)) if values else None
+
+    first, last = metrics[:tenth], metrics[-tenth:]
+    return {
+        "steps": len(metrics),
+        "loss_first": mean("loss", first),
+        "loss_last": mean("loss", last),
+        "reward_desirable": mean("reward_desirable", last),
+        "reward_undesirable": mean("reward_undesirable", last),
+        "z0": mean("z0", last),
+        "z0_raw": mean("z0_raw", last),
+        "grad_norm": mean("grad_norm", last),
+        "steps_per_second": 1.0 / float(np.median([m["seconds"] or math.inf for m in metrics])),
+        "tokens_per_second": mean("tokens_per_second", metrics),
+    }
+
+
+def _lambdas(rows: Rows, config: KTOConfig) -> tuple[float, float]:
+    good = int(rows.desirable().sum())
+    return class_weights(
+        good,
+        len(rows) - good,
+        balance=config.balance,
+        desirable_weight=config.desirable_weight,
+        undesirable_weight=config.undesirable_weight,
+    )
+
+
+def _train(
+    policy: Any,  # noqa: ANN401 - a transformers model, or peft's wrapper of one
+    ready: Mapping[int, ReadyGroup],
+    steps: list[list[int]],
+    lambdas: tuple[float, float],
+    pad_id: int,
+    config: KTOConfig,
+    accelerator: Accelerator,
+    report: Report,
+) -> list[dict[str, float | None]]:
+    """Train `policy` in place; figures of every step."""
+    rate = config.learning_rate or (1e-4 if config.lora_rank or parameter_count(policy) < SMALL else 1e-6)
+    optimizer = make_optimizer(policy, learning_rate=rate, weight_decay=config.weight_decay)
+    schedule = make_schedule(optimizer, steps=len(steps), warmup=config.warmup, schedule=config.schedule)
+    network, optimizer = accelerator.prepare(GroupLogps(policy), optimizer)
+    network.train()
+    if config.tracker:
+        accelerator.init_trackers("feedback-kto", config=config.to_dict())
+    metrics: list[dict[str, float | None]] = []
+    for number, step in enumerate(steps, start=1):
+        began = time.perf_counter()
+        sums = _accumulate(network, [ready[index] for index in step], lambdas, pad_id, config, accelerator)
+        norm = float(accelerator.clip_grad_norm_(network.parameters(), config.max_grad_norm))
+        optimizer.step()
+        optimizer.zero_grad()
+        figures = _describe(sums) | {"step": number, "grad_norm": norm, "learning_rate": schedule.get_last_lr()[0]}
+        schedule.step()
+        figures["seconds"] = time.perf_counter() - began
+        figures["tokens_per_second"] = sums["tokens"] / figures["seconds"]
+        loss = figures["loss"]
+        if loss is None or not math.isfinite(loss):
+            raise TrainingError(f"the KTO loss is not finite at step {number}; lower learning_rate or use float32")
+        metrics.append(figures)
+        shown = {name: value for name, value in figures.items() if value is not None}
+        accelerator.log(shown, step=number)
+        report("kto", number, len(steps), "steps", **{name: shown[name] for name in ("loss", "z0", "margin") if name in shown})
+    accelerator.end_training()
+    return metrics
+
+
+def _accumulate(
+    network: Any,  # noqa: ANN401 - whatever accelerate wrapped GroupLogps in
+    groups: list[ReadyGroup],
+    lambdas: tuple[float, float],
+    pad_id: int,
+    config: KTOConfig,
+    accelerator: Accelerator,
+) -> dict[str, float]:
+    """Gradients of the mean loss over the step's rows; each process takes its groups. Gives `SUMS` over all of them."""
+    total = sum(len(group.desirable) for group in groups)
+    mine = groups[accelerator.process_index :: accelerator.num_processes]
+    sums = torch.zeros(len(SUMS), device=accelerator.device, dtype=torch.float64)
+    for i, group in enumerate(mine):
+        last = i == len(mine) - 1
+        with nullcontext() if last else accelerator.no_sync(network):
+            batch = group.encoded.batch(pad_id, accelerator.device)
+            logps, kl_logps = network(batch)
+            desirable, weights, reference, reference_kl = (
+                tensor.to(accelerator.device)
+                for tensor in (group.desirable, group.weights, group.reference_logps, group.reference_kl_logps)
+            )
+            z0 = estimate_z0(kl_logps, reference_kl)
+            losses, rewards = kto_loss(
+                logps,
+                reference,
+                desirable,
+                z0=z0,
+                beta=config.beta,
+                desirable_weight=lambdas[0],
+                undesirable_weight=lambdas[1],
+                weights=weights,
+            )
+            # Processes' gradients are averaged, so that the mean over all rows needs their number back.
+            accelerator.backward(losses.sum() * accelerator.num_processes / total)
+            lengths = batch.rows.taught.sum(-1)
+            tokens = batch.rows.padded_tokens + batch.mismatched.padded_tokens
+            figures = _by_class(losses.detach(), rewards, lengths, desirable)
+            raw = (kl_logps - reference_kl).mean()
+            sums += torch.stack([*figures, *(torch.as_tensor(v, device=raw.device) for v in (1.0, raw, z0, tokens))]).double()
+    reduced = accelerator.reduce(sums, reduction="sum")
+    return dict(zip(SUMS, reduced.tolist(), strict=True))
+
+
+def _by_class(losses: Tensor, rewards: Tensor, lengths: Tensor, desirable: Tensor) -> list[Tensor]:
+    """Rows, losses, rewards and completion tokens summed over desirable and undesirable rows, in the order of `SUMS`."""
+    return [
+        values[side].sum().double()
+        for values in (torch.ones_like(losses), losses, rewards, lengths)
+        for side in (desirable, ~desirable)
+    ]
+
+
+def _describe(sums: Mapping[str, float]) -> dict[str, float | None]:
+    """Means from sums; a class without rows in this step has none."""
+    figures: dict[str, float | None] = {}
+    for side in ("desirable", "undesirable"):
+        rows = sums[f"rows_{side}"]
+        figures[f"rows_{side}"] = rows
+        for name in ("loss", "reward", "completion"):
+            figures[f"{name}_{side}"] = sums[f"{name}_{side}"] / rows if rows else None
+    good, bad = figures["reward_desirable"], figures["reward_undesirable"]
+    return figures | {
+        "loss": (sums["loss_desirable"] + sums["loss_undesirable"]) / (sums["rows_desirable"] + sums["rows_undesirable"]),
+        "margin": good - bad if good is not None and bad is not None else None,
+        "z0": sums["z0"] / sums["groups"],
+        "z0_raw": sums["z0_raw"] / sums["groups"],
+    }
