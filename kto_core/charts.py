@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-Metrics = Sequence[Mapping[str, float]]
+Metrics = Sequence[Mapping[str, float | None]]
 DESIRABLE, UNDESIRABLE, NEUTRAL = "#1b7f5c", "#c2452d", "#3b4a6b"
 
 

@@ -8,25 +8,17 @@ import dataclasses
 import math
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
 
 from kto_core.exceptions import TrainingError
 
-T = TypeVar("T")
 
-
-def _setting(
-    default: T,
-    help: str,
-    *,
-    above: float | None = None,
-    least: float | None = None,
-    most: float | None = None,
-) -> T:
-    bounds = {"above": above, "least": least, "most": most}
-    field: T = dataclasses.field(default=default, metadata={"help": help, **bounds})
-    return field
+def _about(
+    help: str, *, above: float | None = None, least: float | None = None, most: float | None = None
+) -> dict[str, str | float | None]:
+    """What a field's metadata says: its sentence of help and the bounds of its value."""
+    return {"help": help, "above": above, "least": least, "most": most}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +27,12 @@ class Config:
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
-        for field in dataclasses.fields(self):
-            where = f"{type(self).__name__}.{field.name}"
-            value = _typed(getattr(self, field.name), hints[field.name], where)
-            object.__setattr__(self, field.name, value)
+        for setting in dataclasses.fields(self):
+            where = f"{type(self).__name__}.{setting.name}"
+            value = _typed(getattr(self, setting.name), hints[setting.name], where)
+            object.__setattr__(self, setting.name, value)
             if isinstance(value, int | float):
-                _check_bounds(value, field.metadata, where)
+                _check_bounds(value, setting.metadata, where)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> Self:
@@ -50,7 +42,7 @@ class Config:
             TrainingError: naming a setting that does not exist, has the wrong type or is out of bounds.
 
         """
-        known = {field.name for field in dataclasses.fields(cls)}
+        known = {setting.name for setting in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
             raise TrainingError(
                 f"{cls.__name__} has no setting {', '.join(map(repr, unknown))}; it knows {', '.join(sorted(known))}"
@@ -73,11 +65,7 @@ def _typed(value: object, hint: Any, where: str) -> object:  # noqa: ANN401 - a 
     accepted = options if origin is not None else (hint,)
     if float in accepted and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if (
-        (isinstance(value, bool) != (bool in accepted)
-        and isinstance(value, bool))
-        or not isinstance(value, accepted)
-    ):
+    if (isinstance(value, bool) != (bool in accepted) and isinstance(value, bool)) or not isinstance(value, accepted):
         names = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in accepted)
         raise TrainingError(f"{where} must be of type {names}, not {value!r}")
     return value
@@ -103,16 +91,19 @@ Schedule = Literal["cosine", "linear", "constant"]
 class TinyConfig(Config):
     """The shape of the `tiny` preset: a Llama of about 3.4 million parameters with tied embeddings."""
 
-    layers: int = _setting(6, "transformer blocks", least=1)
-    width: int = _setting(192, "hidden width; a multiple of 2 × heads", least=8)
-    heads: int = _setting(4, "attention heads", least=1)
-    vocabulary: int = _setting(4096, "largest size of the BPE vocabulary learned from the rows", least=300)
+    layers: int = field(default=6, metadata=_about("transformer blocks", least=1))
+    width: int = field(default=192, metadata=_about("hidden width; a multiple of 2 × heads", least=8))
+    heads: int = field(default=4, metadata=_about("attention heads", least=1))
+    vocabulary: int = field(
+        default=4096, metadata=_about("largest size of the BPE vocabulary learned from the rows", least=300)
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.width % (2 * self.heads):
             raise TrainingError(
-                f"TinyConfig.width must be a multiple of 2 × heads = {2 * self.heads} for rotary positions, not {self.width}"
+                f"TinyConfig.width must be a multiple of 2 × heads = {2 * self.heads} for rotary positions, "
+                f"not {self.width}"
             )
 
 
@@ -120,30 +111,38 @@ class TinyConfig(Config):
 class SFTConfig(Config):
     """Supervised fine-tuning of the reference model on completions worth imitating."""
 
-    steps: int | None = _setting(
-        None, "optimizer steps; 0 takes the model as it is, none goes by epochs", least=0
+    steps: int | None = field(
+        default=None, metadata=_about("optimizer steps; 0 takes the model as it is, none goes by epochs", least=0)
     )
-    epochs: float = _setting(1.0, "passes over the rows, when steps is not set", above=0)
-    batch_rows: int = _setting(32, "rows an optimizer step", least=1)
-    learning_rate: float | None = _setting(
-        None,
-        "peak learning rate; none means 2e-3 for tiny, which starts from random weights, and 2e-5 otherwise",
-        above=0,
+    epochs: float = field(default=1.0, metadata=_about("passes over the rows, when steps is not set", above=0))
+    batch_rows: int = field(default=32, metadata=_about("rows an optimizer step", least=1))
+    learning_rate: float | None = field(
+        default=None,
+        metadata=_about(
+            "peak learning rate; none means 2e-3 for tiny, which starts from random weights, and 2e-5 otherwise",
+            above=0,
+        ),
     )
-    warmup: float = _setting(0.05, "share of the steps that the learning rate rises for", least=0, most=1)
-    schedule: Schedule = _setting("cosine", "how the learning rate falls after the warm-up")
-    weight_decay: float = _setting(0.01, "AdamW weight decay on matrices", least=0)
-    max_grad_norm: float = _setting(1.0, "gradients are clipped to this norm", above=0)
-    max_prompt_tokens: int = _setting(512, "a longer prompt loses its beginning", least=1)
-    max_completion_tokens: int = _setting(256, "a longer completion loses its end", least=1)
-    lora_rank: int = _setting(0, "rank of LoRA adapters on every linear layer; 0 trains all weights", least=0)
-    lora_alpha: float = _setting(32.0, "LoRA scale: adapters are multiplied by alpha / rank", above=0)
-    precision: Precision = _setting("float32", "what the forward pass computes in; weights stay float32")
-    seed: int = _setting(0, "decides initial weights and the order of rows", least=0)
-    tracker: str | None = _setting(
-        None, "an accelerate tracker to log to as well: tensorboard, mlflow, wandb"
+    warmup: float = field(
+        default=0.05, metadata=_about("share of the steps that the learning rate rises for", least=0, most=1)
     )
-    tiny: TinyConfig = _setting(TinyConfig(), "the shape of the tiny preset")
+    schedule: Schedule = field(default="cosine", metadata=_about("how the learning rate falls after the warm-up"))
+    weight_decay: float = field(default=0.01, metadata=_about("AdamW weight decay on matrices", least=0))
+    max_grad_norm: float = field(default=1.0, metadata=_about("gradients are clipped to this norm", above=0))
+    max_prompt_tokens: int = field(default=512, metadata=_about("a longer prompt loses its beginning", least=1))
+    max_completion_tokens: int = field(default=256, metadata=_about("a longer completion loses its end", least=1))
+    lora_rank: int = field(
+        default=0, metadata=_about("rank of LoRA adapters on every linear layer; 0 trains all weights", least=0)
+    )
+    lora_alpha: int = field(default=32, metadata=_about("LoRA scale: adapters are multiplied by alpha / rank", least=1))
+    precision: Precision = field(
+        default="float32", metadata=_about("what the forward pass computes in; weights stay float32")
+    )
+    seed: int = field(default=0, metadata=_about("decides initial weights and the order of rows", least=0))
+    tracker: str | None = field(
+        default=None, metadata=_about("an accelerate tracker to log to as well: tensorboard, mlflow, wandb")
+    )
+    tiny: TinyConfig = field(default=TinyConfig(), metadata=_about("the shape of the tiny preset"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,42 +156,53 @@ class KTOConfig(Config):
     down together with the wrong ones). Keep β·n around 10: β 0.05–0.1 for replies of 100–200 tokens, β 1 for about
     10. For short replies with `tiny`, β 1.0 with undesirable_weight 0.5 and learning rate 1e-4 is what worked.
 
-    **Choosing the weights.** With class-balanced groups (`balance` oversample, the default) the weights apply as they are;
-    with `none`, keep λ_D·n_D / (λ_U·n_U) between 1 and 3/2 (section 4.2 of the paper).
+    **Choosing the weights.** With class-balanced groups (`balance` oversample, the default) the weights apply as they
+    are; with `none`, keep λ_D·n_D / (λ_U·n_U) between 1 and 3/2 (section 4.2 of the paper).
     """
 
-    beta: float = _setting(
-        0.1, "1/β is the summed log-ratio at which a row counts as learned; see the docstring", above=0
+    beta: float = field(
+        default=0.1,
+        metadata=_about("1/β is the summed log-ratio at which a row counts as learned; see the docstring", above=0),
     )
-    desirable_weight: float = _setting(1.0, "λ_D, the weight of desirable rows", least=0)
-    undesirable_weight: float = _setting(1.8, "λ_U, the weight of undesirable rows", least=0)
-    balance: Literal["oversample", "lambda", "none"] = _setting(
-        "oversample",
-        "unequal classes: repeat rows of the smaller one, scale λ by class counts, or leave them as they are",
+    desirable_weight: float = field(default=1.0, metadata=_about("λ_D, the weight of desirable rows", least=0))
+    undesirable_weight: float = field(default=1.8, metadata=_about("λ_U, the weight of undesirable rows", least=0))
+    balance: Literal["oversample", "lambda", "none"] = field(
+        default="oversample",
+        metadata=_about(
+            "unequal classes: repeat rows of the smaller one, scale λ by class counts, or leave them as they are"
+        ),
     )
-    group_rows: int = _setting(
-        8, "rows a group: z0 is estimated, and completions are mismatched, within a group", least=2
+    group_rows: int = field(
+        default=8,
+        metadata=_about("rows a group: z0 is estimated, and completions are mismatched, within a group", least=2),
     )
-    batch_groups: int = _setting(4, "groups an optimizer step", least=1)
-    epochs: float = _setting(1.0, "passes over the groups", above=0)
-    max_steps: int | None = _setting(None, "stop after this many optimizer steps", least=1)
-    learning_rate: float | None = _setting(
-        None,
-        "peak learning rate; none means 1e-4 with LoRA or a model under 10M parameters, and 1e-6 otherwise",
-        above=0,
+    batch_groups: int = field(default=4, metadata=_about("groups an optimizer step", least=1))
+    epochs: float = field(default=1.0, metadata=_about("passes over the groups", above=0))
+    max_steps: int | None = field(default=None, metadata=_about("stop after this many optimizer steps", least=1))
+    learning_rate: float | None = field(
+        default=None,
+        metadata=_about(
+            "peak learning rate; none means 1e-4 with LoRA or a model under 10M parameters, and 1e-6 otherwise", above=0
+        ),
     )
-    warmup: float = _setting(0.1, "share of the steps that the learning rate rises for", least=0, most=1)
-    schedule: Schedule = _setting("linear", "how the learning rate falls after the warm-up")
-    weight_decay: float = _setting(0.0, "AdamW weight decay on matrices", least=0)
-    max_grad_norm: float = _setting(1.0, "gradients are clipped to this norm", above=0)
-    max_prompt_tokens: int = _setting(512, "a longer prompt loses its beginning", least=1)
-    max_completion_tokens: int = _setting(256, "a longer completion loses its end", least=1)
-    lora_rank: int = _setting(0, "rank of LoRA adapters on every linear layer; 0 trains all weights", least=0)
-    lora_alpha: float = _setting(32.0, "LoRA scale: adapters are multiplied by alpha / rank", above=0)
-    precision: Precision = _setting("float32", "what the forward pass computes in; weights stay float32")
-    seed: int = _setting(0, "decides groups, their order and adapters", least=0)
-    tracker: str | None = _setting(
-        None, "an accelerate tracker to log to as well: tensorboard, mlflow, wandb"
+    warmup: float = field(
+        default=0.1, metadata=_about("share of the steps that the learning rate rises for", least=0, most=1)
+    )
+    schedule: Schedule = field(default="linear", metadata=_about("how the learning rate falls after the warm-up"))
+    weight_decay: float = field(default=0.0, metadata=_about("AdamW weight decay on matrices", least=0))
+    max_grad_norm: float = field(default=1.0, metadata=_about("gradients are clipped to this norm", above=0))
+    max_prompt_tokens: int = field(default=512, metadata=_about("a longer prompt loses its beginning", least=1))
+    max_completion_tokens: int = field(default=256, metadata=_about("a longer completion loses its end", least=1))
+    lora_rank: int = field(
+        default=0, metadata=_about("rank of LoRA adapters on every linear layer; 0 trains all weights", least=0)
+    )
+    lora_alpha: int = field(default=32, metadata=_about("LoRA scale: adapters are multiplied by alpha / rank", least=1))
+    precision: Precision = field(
+        default="float32", metadata=_about("what the forward pass computes in; weights stay float32")
+    )
+    seed: int = field(default=0, metadata=_about("decides groups, their order and adapters", least=0))
+    tracker: str | None = field(
+        default=None, metadata=_about("an accelerate tracker to log to as well: tensorboard, mlflow, wandb")
     )
 
     def __post_init__(self) -> None:
@@ -207,17 +217,19 @@ class KTOConfig(Config):
 class EvaluationConfig(Config):
     """Reference against candidate on held-out rows."""
 
-    max_rows: int | None = _setting(
-        4000, "score at most this many held-out rows, drawn by prompt; none scores all", least=2
+    max_rows: int | None = field(
+        default=4000,
+        metadata=_about("score at most this many held-out rows, drawn by prompt; none scores all", least=2),
     )
-    beta: float | None = _setting(
-        None, "β of the reward margin; none means the one the candidate was trained with", above=0
+    beta: float | None = field(
+        default=None,
+        metadata=_about("β of the reward margin; none means the one the candidate was trained with", above=0),
     )
-    max_prompt_tokens: int = _setting(512, "a longer prompt loses its beginning", least=1)
-    max_completion_tokens: int = _setting(256, "a longer completion loses its end", least=1)
-    precision: Precision = _setting("float32", "what the forward pass computes in")
-    batch_tokens: int = _setting(8192, "padded tokens a forward pass", least=1)
-    prior_smoothing: float = _setting(
-        1.0, "pseudo-counts of the prior baseline, spread by the base rate", above=0
+    max_prompt_tokens: int = field(default=512, metadata=_about("a longer prompt loses its beginning", least=1))
+    max_completion_tokens: int = field(default=256, metadata=_about("a longer completion loses its end", least=1))
+    precision: Precision = field(default="float32", metadata=_about("what the forward pass computes in"))
+    batch_tokens: int = field(default=8192, metadata=_about("padded tokens a forward pass", least=1))
+    prior_smoothing: float = field(
+        default=1.0, metadata=_about("pseudo-counts of the prior baseline, spread by the base rate", above=0)
     )
-    seed: int = _setting(0, "decides which rows are drawn", least=0)
+    seed: int = field(default=0, metadata=_about("decides which rows are drawn", least=0))

@@ -79,14 +79,13 @@ class Rows:
         contents = pc.fill_null(pc.struct_field(prompts.flatten(), "content"), "")
         ends = np.concatenate([[0], np.cumsum(pc.utf8_length(contents).to_numpy())])
         bounds = np.concatenate([[0], np.cumsum(pc.list_value_length(prompts).to_numpy())])
-        return ends[bounds[1:]] - ends[bounds[:-1]] + pc.utf8_length(self.table["completion"]).to_numpy()
+        answers = pc.utf8_length(self.table["completion"]).to_numpy()
+        return np.asarray(ends[bounds[1:]] - ends[bounds[:-1]] + answers, dtype=np.int64)
 
     def prompt_keys(self) -> list[bytes]:
         """A key of every row's prompt: equal prompts, equal keys."""
         return [
-            hashlib.blake2b(
-                repr([(m["role"], m["content"]) for m in prompt]).encode(), digest_size=12
-            ).digest()
+            hashlib.blake2b(repr([(m["role"], m["content"]) for m in prompt]).encode(), digest_size=12).digest()
             for prompt in self.table["prompt"].to_pylist()
         ]
 
@@ -117,9 +116,7 @@ def read_corpus(path: Path) -> Rows:
     """
     folder = path / "desirable" if (path / "desirable").is_dir() else path
     files = (
-        [path]
-        if path.is_file()
-        else sorted(f for f in folder.rglob("*.parquet") if not f.name.startswith("heldout"))
+        [path] if path.is_file() else sorted(f for f in folder.rglob("*.parquet") if not f.name.startswith("heldout"))
     )
     if not files:
         raise TrainingError(
@@ -167,9 +164,7 @@ class TrainingSet:
 
         """
         files = [
-            f
-            for side in ("desirable", "undesirable")
-            for f in sorted((self.folder / side).glob(f"{split}-*.parquet"))
+            f for side in ("desirable", "undesirable") for f in sorted((self.folder / side).glob(f"{split}-*.parquet"))
         ]
         if not files:
             raise TrainingError(f"training set {self.folder} holds no {split}-*.parquet; build it again")
@@ -186,9 +181,7 @@ def _read(file: Path, schema: pa.Schema) -> pa.Table:
             table = table.append_column("category", pa.nulls(table.num_rows, pa.string()))
         return pa.table({field.name: table[field.name].cast(field.type) for field in schema}, schema=schema)
     except (pa.ArrowException, OSError) as error:
-        raise TrainingError(
-            f"{file} cannot be read as rows with {', '.join(schema.names)}: {error}"
-        ) from error
+        raise TrainingError(f"{file} cannot be read as rows with {', '.join(schema.names)}: {error}") from error
 
 
 def _teachable(table: pa.Table, where: Path) -> Rows:

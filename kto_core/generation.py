@@ -1,7 +1,7 @@
-"""Answer many prompts at once: length-sorted batches, a preallocated key-value cache, finished rows dropped as they end.
+"""Answer many prompts at once: length-sorted batches, cached keys and values, finished rows dropped as they end.
 
-Sampling draws each row's random numbers from the seed and the row's place in `prompts`, so that an answer does not depend on the
-batch it was computed in.
+Sampling draws each row's random numbers from the seed and the row's place in `prompts`, so that an answer does not
+depend on the batch it was computed in.
 """
 
 from collections.abc import Sequence
@@ -48,15 +48,13 @@ def generate(
 
     """
     if temperature < 0 or max_new_tokens < 1 or batch_size < 1:
-        raise TrainingError(
-            "generate needs temperature of 0 or more, and max_new_tokens and batch_size of 1 or more"
-        )
+        raise TrainingError("generate needs temperature of 0 or more, and max_new_tokens and batch_size of 1 or more")
     if empty := [i for i, prompt in enumerate(prompts) if not prompt]:
         raise TrainingError(f"prompt {empty[0]} of {len(prompts)} has no messages; leave it out")
     report = Paced(report)
     model, tokenizer = load(Path(model_dir))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(device).eval()
+    model.train(False).to(device=device)
     encoder = Encoder(tokenizer, max_prompt_tokens=max_prompt_tokens, max_completion_tokens=max_new_tokens)
     encoded = encoder.encode_prompts(prompts)
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]), reverse=True)
@@ -65,9 +63,7 @@ def generate(
     for at in range(0, len(order), batch_size):
         places = order[at : at + batch_size]
         draws = _draws(places, max_new_tokens, seed).to(device) if temperature > 0 else None
-        tokens = _decode(
-            model, [encoded[i] for i in places], max_new_tokens, temperature, draws, ends, encoder.pad_id
-        )
+        tokens = _decode(model, [encoded[i] for i in places], max_new_tokens, temperature, draws, ends, encoder.pad_id)
         answers.update(zip(places, tokens, strict=True))
         report("generate", len(answers), len(order), "prompts")
     return [str(tokenizer.decode(answers[i], skip_special_tokens=True)) for i in range(len(encoded))]
@@ -134,9 +130,7 @@ def _choose(logits: Tensor, temperature: float, draws: Tensor | None) -> Tensor:
 
 def _draws(places: list[int], count: int, seed: int) -> Tensor:
     """Uniform numbers in [0, 1), [rows, count], from the seed and each row's place."""
-    return torch.from_numpy(
-        np.stack([np.random.default_rng([seed, place]).random(count) for place in places])
-    )
+    return torch.from_numpy(np.stack([np.random.default_rng([seed, place]).random(count) for place in places]))
 
 
 def _end_ids(model: PreTrainedModel, eos: int) -> list[int]:

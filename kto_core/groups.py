@@ -1,8 +1,9 @@
 """The plan of a KTO run: which rows stand together, whom each borrows y' from, and in which order groups are met.
 
-A group is a fixed set of rows with a class quota and similar lengths. y' is the rows' own completions rotated inside the group, so that the
-y' set is the y set, z0 belongs to the group alone, and its reference log-probabilities are the same every epoch.
-The plan follows from the rows, the config and the seed; how many processes carry it out does not matter.
+A group is a fixed set of rows with a class quota and similar lengths. y' is the rows' own completions rotated inside
+the group, so that the y' set is the y set, z0 belongs to the group alone, and its reference log-probabilities are the
+same every epoch. The plan follows from the rows, the config and the seed; how many processes carry it out does not
+matter.
 """
 
 import math
@@ -129,7 +130,7 @@ def _deal(rows: list[int], quotas: list[int], lengths: Sequence[int], rng: rando
 
 
 def _rotate(good: list[int], bad: list[int], prompts: Sequence[Hashable] | None, rng: random.Random) -> Group:
-    """Order a group's rows and choose the rotation with the fewest y' from the same prompt, and none from the row itself."""
+    """Order a group's rows; choose the rotation with the fewest y' from the same prompt, none from the row itself."""
     rows = rng.sample(good + bad, len(good) + len(bad))
     if len(rows) == 1:
         raise TrainingError("a group of one row has no mismatched pair; set group_rows to 2 or more, or add rows")

@@ -1,19 +1,18 @@
 """KTO training: from a reference model and a training set to a candidate, a group at a time.
 
-Plan the groups, make them ready (tokens, log π_ref), train through accelerate, and keep the candidate with all that it was made from.
+Plan the groups, make them ready (tokens, log π_ref), train through accelerate, and keep the candidate with all that
+it was made from.
 """
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 
 from kto_core.charts import draw_kto_curve
 from kto_core.config import KTOConfig
@@ -29,25 +28,10 @@ from kto_core.progress import Paced, Report, silent
 from kto_core.reference import LogpCache
 from kto_core.store import code_version, digest, publish, write_json, write_metrics
 from kto_core.tokenization import Encoder
+from kto_core.watch import SUMS, Figures, describe, sum_group, summarize
 
 FORMAT = 1  # raise it when the same inputs would give other weights
 SMALL = 10_000_000  # parameters; full fine-tuning of fewer bears LoRA's learning rate
-
-# What is summed over groups and processes to describe a step.
-SUMS = (
-    "rows_desirable",
-    "rows_undesirable",
-    "loss_desirable",
-    "loss_undesirable",
-    "reward_desirable",
-    "reward_undesirable",
-    "completion_desirable",
-    "completion_undesirable",
-    "groups",
-    "z0_raw",
-    "z0",
-    "tokens",
-)
 
 
 def train_kto(
@@ -83,8 +67,8 @@ def train_kto(
     accelerator = make_accelerator(config.precision, tracker=config.tracker, project_dir=str(Path(store) / "logs"))
     if config.batch_groups % accelerator.num_processes:
         raise TrainingError(
-            f"KTOConfig.batch_groups = {config.batch_groups} cannot be shared by {accelerator.num_processes} processes; "
-            "make it a multiple of their number"
+            f"KTOConfig.batch_groups = {config.batch_groups} cannot be shared by {accelerator.num_processes} "
+            "processes; make it a multiple of their number"
         )
     seeded(config.seed)
     model, tokenizer = load(Path(reference))
@@ -153,32 +137,13 @@ def plan(rows: Rows, config: KTOConfig) -> tuple[list[Group], list[list[int]]]:
         prompts=rows.prompt_keys(),
     )
     steps = plan_steps(
-        len(groups), batch_groups=config.batch_groups, epochs=config.epochs, max_steps=config.max_steps, seed=config.seed
+        len(groups),
+        batch_groups=config.batch_groups,
+        epochs=config.epochs,
+        max_steps=config.max_steps,
+        seed=config.seed,
     )
     return groups, steps
-
-
-def summarize(metrics: Sequence[Mapping[str, float | None]]) -> dict[str, float | int | None]:
-    """Figures of a run: the first and last tenth of its steps, each as a mean."""
-    tenth = max(1, len(metrics) // 10)
-
-    def mean(name: str, part: Sequence[Mapping[str, float | None]]) -> float | None:
-        values = [value for m in part if (value := m[name]) is not None]
-        return float(np.mean(values)) if values else None
-
-    first, last = metrics[:tenth], metrics[-tenth:]
-    return {
-        "steps": len(metrics),
-        "loss_first": mean("loss", first),
-        "loss_last": mean("loss", last),
-        "reward_desirable": mean("reward_desirable", last),
-        "reward_undesirable": mean("reward_undesirable", last),
-        "z0": mean("z0", last),
-        "z0_raw": mean("z0_raw", last),
-        "grad_norm": mean("grad_norm", last),
-        "steps_per_second": 1.0 / float(np.median([m["seconds"] or math.inf for m in metrics])),
-        "tokens_per_second": mean("tokens_per_second", metrics),
-    }
 
 
 def _lambdas(rows: Rows, config: KTOConfig) -> tuple[float, float]:
@@ -201,7 +166,7 @@ def _train(
     config: KTOConfig,
     accelerator: Accelerator,
     report: Report,
-) -> list[dict[str, float | None]]:
+) -> list[Figures]:
     """Train `policy` in place; figures of every step."""
     rate = config.learning_rate or (1e-4 if config.lora_rank or parameter_count(policy) < SMALL else 1e-6)
     optimizer = make_optimizer(policy, learning_rate=rate, weight_decay=config.weight_decay)
@@ -210,24 +175,30 @@ def _train(
     network.train()
     if config.tracker:
         accelerator.init_trackers("feedback-kto", config=config.to_dict())
-    metrics: list[dict[str, float | None]] = []
+    metrics: list[Figures] = []
     for number, step in enumerate(steps, start=1):
         began = time.perf_counter()
         sums = _accumulate(network, [ready[index] for index in step], lambdas, pad_id, config, accelerator)
         norm = float(accelerator.clip_grad_norm_(network.parameters(), config.max_grad_norm))
         optimizer.step()
         optimizer.zero_grad()
-        figures = _describe(sums) | {"step": number, "grad_norm": norm, "learning_rate": schedule.get_last_lr()[0]}
+        rate_now = float(schedule.get_last_lr()[0])
         schedule.step()
-        figures["seconds"] = time.perf_counter() - began
-        figures["tokens_per_second"] = sums["tokens"] / figures["seconds"]
-        loss = figures["loss"]
-        if loss is None or not math.isfinite(loss):
+        seconds = time.perf_counter() - began
+        figures = describe(sums) | {
+            "step": number,
+            "grad_norm": norm,
+            "learning_rate": rate_now,
+            "seconds": seconds,
+            "tokens_per_second": sums["tokens"] / seconds,
+        }
+        known = {name: value for name, value in figures.items() if value is not None}
+        if not math.isfinite(known["loss"]):
             raise TrainingError(f"the KTO loss is not finite at step {number}; lower learning_rate or use float32")
         metrics.append(figures)
-        shown = {name: value for name, value in figures.items() if value is not None}
-        accelerator.log(shown, step=number)
-        report("kto", number, len(steps), "steps", **{name: shown[name] for name in ("loss", "z0", "margin") if name in shown})
+        accelerator.log(known, step=number)
+        shown = {name: known[name] for name in ("loss", "z0", "margin") if name in known}
+        report("kto", number, len(steps), "steps", **shown)
     accelerator.end_training()
     return metrics
 
@@ -266,36 +237,14 @@ def _accumulate(
             )
             # Processes' gradients are averaged, so that the mean over all rows needs their number back.
             accelerator.backward(losses.sum() * accelerator.num_processes / total)
-            lengths = batch.rows.taught.sum(-1)
-            tokens = batch.rows.padded_tokens + batch.mismatched.padded_tokens
-            figures = _by_class(losses.detach(), rewards, lengths, desirable)
-            raw = (kl_logps - reference_kl).mean()
-            sums += torch.stack([*figures, *(torch.as_tensor(v, device=raw.device) for v in (1.0, raw, z0, tokens))]).double()
+            sums += sum_group(
+                losses,
+                rewards,
+                batch.rows.taught.sum(-1),
+                desirable,
+                z0_raw=(kl_logps - reference_kl).mean(),
+                z0=z0,
+                tokens=batch.padded_tokens,
+            )
     reduced = accelerator.reduce(sums, reduction="sum")
     return dict(zip(SUMS, reduced.tolist(), strict=True))
-
-
-def _by_class(losses: Tensor, rewards: Tensor, lengths: Tensor, desirable: Tensor) -> list[Tensor]:
-    """Rows, losses, rewards and completion tokens summed over desirable and undesirable rows, in the order of `SUMS`."""
-    return [
-        values[side].sum().double()
-        for values in (torch.ones_like(losses), losses, rewards, lengths)
-        for side in (desirable, ~desirable)
-    ]
-
-
-def _describe(sums: Mapping[str, float]) -> dict[str, float | None]:
-    """Means from sums; a class without rows in this step has none."""
-    figures: dict[str, float | None] = {}
-    for side in ("desirable", "undesirable"):
-        rows = sums[f"rows_{side}"]
-        figures[f"rows_{side}"] = rows
-        for name in ("loss", "reward", "completion"):
-            figures[f"{name}_{side}"] = sums[f"{name}_{side}"] / rows if rows else None
-    good, bad = figures["reward_desirable"], figures["reward_undesirable"]
-    return figures | {
-        "loss": (sums["loss_desirable"] + sums["loss_undesirable"]) / (sums["rows_desirable"] + sums["rows_undesirable"]),
-        "margin": good - bad if good is not None and bad is not None else None,
-        "z0": sums["z0"] / sums["groups"],
-        "z0_raw": sums["z0_raw"] / sums["groups"],
-    }

@@ -4,9 +4,9 @@ Every row is laid out so that the columns where completions start line up:
 
     [ padding | prefix (prompt) ] [ tail (completion) | padding ]
 
-The model's own `logits_to_keep` then cuts the head to the tail's columns for all rows at once, whatever the head is (tied, scaled,
-soft-capped, wrapped by peft), and a second completion of the same prompts continues from the first pass's keys and values, cropped
-at the last prefix token. Padding is masked by position: its id may be any.
+The model's own `logits_to_keep` then cuts the head to the tail's columns for all rows at once, whatever the head is
+(tied, scaled, soft-capped, wrapped by peft), and a second completion of the same prompts continues from the first
+pass's keys and values, cropped at the last prefix token. Padding is masked by position: its id may be any.
 
 Log-probabilities are summed in float32, or in float64 if the model computes in it.
 """
@@ -14,7 +14,7 @@ Log-probabilities are summed in float32, or in float64 if the model computes in 
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -69,7 +69,7 @@ class Batch:
 
     @property
     def padded_tokens(self) -> int:
-        """Tokens that a forward pass computes, padding included."""
+        """Tokens of a forward pass over the whole batch, padding included."""
         return self.tail.shape[0] * (self.prefix.shape[1] + self.tail.shape[1] - 1)
 
 
@@ -77,7 +77,8 @@ class Batch:
 class GroupBatch:
     """A group's rows (x, y) and their mismatched pairs (x, y').
 
-    `shares_prefix`: both batches have the same prefix columns, so that the second can continue from the first's keys and values.
+    `shares_prefix`: both batches have the same prefix columns, so that the second can continue from the first's keys
+    and values.
     """
 
     rows: Batch
@@ -88,7 +89,8 @@ class GroupBatch:
     def collate(cls, rows: Sequence[Encoded], mismatched: Sequence[Encoded], *, pad_id: int) -> Self:
         """Lay out `rows` and, for the same prompts in the same order, `mismatched`.
 
-        Where a tokenizer merged across the border differently for y and y', the prefix ends at the last token both share.
+        Where a tokenizer merged across the border differently for y and y', the prefix ends at the last token both
+        share.
         """
         cuts = [_shared(row, other) for row, other in zip(rows, mismatched, strict=True)]
         if min(cuts) < 1 or max(cuts) < 2:
@@ -102,6 +104,12 @@ class GroupBatch:
             mismatched=Batch.collate(mismatched, pad_id=pad_id, cuts=cuts),
             shares_prefix=True,
         )
+
+    @property
+    def padded_tokens(self) -> int:
+        """Tokens that both passes compute, padding included, when the prefix is computed once where it can be."""
+        rows, tail = self.mismatched.tail.shape
+        return self.rows.padded_tokens + (rows * tail if self.shares_prefix else self.mismatched.padded_tokens)
 
     def to(self, device: torch.device) -> "GroupBatch":
         """The same batch on `device`."""
@@ -122,8 +130,24 @@ def completion_logps(model: nn.Module, batch: Batch) -> Tensor:
     return logps
 
 
+class CompletionLogps(nn.Module):
+    """A causal model seen as a function from a batch to log π(y|x); what accelerate wraps for SFT.
+
+    Args:
+        model: a transformers causal model, bare or wrapped by peft.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Log-probabilities of rows, [B]."""
+        return completion_logps(self.model, batch)
+
+
 class GroupLogps(nn.Module):
-    """A causal model seen as a function from a group to log π(y|x) and log π(y'|x); what accelerate wraps.
+    """A causal model seen as a function from a group to log π(y|x) and log π(y'|x); what accelerate wraps for KTO.
 
     Args:
         model: a transformers causal model, bare or wrapped by peft.
@@ -161,9 +185,8 @@ def _forward(model: nn.Module, batch: Batch, *, keep_cache: bool) -> tuple[Tenso
 def _continue(model: nn.Module, batch: Batch, cache: DynamicCache) -> Tensor:
     """Log-probabilities of `batch` from the keys and values of its prefix, all but the last column, in `cache`."""
     kept = batch.prefix.shape[1] - 1
-    past = DynamicCache(
-        [(layer.keys[:, :, :kept].detach(), layer.values[:, :, :kept].detach()) for layer in cache.layers]
-    )
+    layers: Any = cache.layers
+    past = DynamicCache([(layer.keys[:, :, :kept].detach(), layer.values[:, :, :kept].detach()) for layer in layers])
     ids = torch.cat([batch.prefix[:, -1:], batch.tail[:, :-1]], dim=1)
     mask = torch.cat([batch.prefix_mask, torch.ones_like(batch.tail[:, :-1])], dim=1)
     output = model(
@@ -188,7 +211,7 @@ def _positions(mask: Tensor) -> Tensor:
     return (mask.cumsum(-1) - 1).clamp(min=0)
 
 
-def _causal(model: nn.Module) -> nn.Module:
+def _causal(model: nn.Module) -> Any:  # noqa: ANN401 - what a transformers model offers is not in nn.Module
     """The transformers model inside a peft wrapper, or the model itself."""
     inner = getattr(model, "get_base_model", None)
     return inner() if callable(inner) else model
@@ -201,7 +224,7 @@ def _accepted(model: nn.Module, **options: object) -> dict[str, object]:
 
 
 def _caches_every_position(model: nn.Module) -> bool:
-    """Whether cropping keys and values gives back the prompt: not with sliding windows, recurrent states or recomputation."""
+    """Whether cropping the cache gives back the prompt: not with sliding windows, recurrent states, recomputation."""
     inner = _causal(model)
     config = inner.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])

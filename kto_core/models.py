@@ -1,4 +1,4 @@
-"""Where models come from and how they are kept: presets, folders, LoRA, safetensors, and the hash that names weights."""
+"""Where models come from and how they are kept: presets, folders, LoRA, safetensors, and the hash of weights."""
 
 import hashlib
 import json
@@ -78,11 +78,11 @@ def save(model: PreTrainedModel | peft.PeftModel, tokenizer: PreTrainedTokenizer
     """Write plain safetensors, config and tokenizer; LoRA adapters are merged into the weights first."""
     if isinstance(model, peft.PeftModel):
         model = model.merge_and_unload()
-    model.save_pretrained(folder)
+    model.save_pretrained(str(folder))
     tokenizer.save_pretrained(folder)
 
 
-def with_lora(model: PreTrainedModel, *, rank: int, alpha: float) -> peft.PeftModel:
+def with_lora(model: PreTrainedModel, *, rank: int, alpha: int) -> peft.PeftModel:
     """Put LoRA adapters (Hu et al. 2021, arXiv 2106.09685) of `rank` on every linear layer but the head."""
     return peft.get_peft_model(
         model, peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
@@ -94,7 +94,8 @@ def check_context(model: PreTrainedModel, *, prompt: int, completion: int) -> No
     most = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if most is not None and prompt + completion > most:
         raise TrainingError(
-            f"max_prompt_tokens + max_completion_tokens = {prompt + completion} exceed the model's {most} positions; lower them"
+            f"max_prompt_tokens + max_completion_tokens = {prompt + completion} exceed the model's "
+            f"{most} positions; lower them"
         )
 
 

@@ -1,4 +1,7 @@
-"""The KTO objective as pure functions on summed log-probabilities (Ethayarajh et al. 2024, arXiv 2402.01306, section 4)."""
+"""The KTO objective as pure functions on summed log-probabilities.
+
+Ethayarajh et al. 2024, "KTO: Model Alignment as Prospect Theoretic Optimization", arXiv 2402.01306, section 4.
+"""
 
 from typing import NamedTuple
 

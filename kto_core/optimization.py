@@ -30,9 +30,7 @@ def make_accelerator(
     try:
         return Accelerator(mixed_precision=mixed, log_with=tracker, project_dir=project_dir)
     except ValueError as error:
-        raise TrainingError(
-            f"training in {precision} with tracker {tracker} cannot start here: {error}"
-        ) from error
+        raise TrainingError(f"training in {precision} with tracker {tracker} cannot start here: {error}") from error
 
 
 def seeded(seed: int) -> None:

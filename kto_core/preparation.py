@@ -1,7 +1,8 @@
 """Make planned groups ready to be learned: tokens of every row and mismatched pair, and log π_ref of both.
 
-What the cache lacks is computed group by group, the way training will compute it, by the policy before its first step: it still is the
-reference then, so that no second model is ever in memory, and with a warm cache nothing is computed at all.
+What the cache lacks is computed group by group, the way training will compute it, by the policy before its first
+step: it still is the reference then, so that no second model is ever in memory, and with a warm cache nothing is
+computed at all.
 """
 
 from collections.abc import Mapping
@@ -88,9 +89,7 @@ def prepare_groups(
     return ready, computed
 
 
-def _encode(
-    groups: Mapping[int, Group], rows: Rows, encoder: Encoder, report: Report
-) -> dict[int, EncodedGroup]:
+def _encode(groups: Mapping[int, Group], rows: Rows, encoder: Encoder, report: Report) -> dict[int, EncodedGroup]:
     encoded: dict[int, EncodedGroup] = {}
     indices = sorted(groups)
     for at in range(0, len(indices), CHUNK):
@@ -149,6 +148,7 @@ def _known(cache: LogpCache, rows: list[Encoded]) -> Tensor:
     logps = torch.tensor([float("nan") if logp is None else logp for logp in cache.get(rows)])
     if not bool(torch.isfinite(logps).all()):
         raise TrainingError(
-            "the reference gives a log-probability that is not finite; its weights are damaged, or its precision too small"
+            "the reference gives a log-probability that is not finite; its weights are damaged, or its "
+            "precision too small"
         )
     return logps

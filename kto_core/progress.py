@@ -11,7 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 class Report(Protocol):
     """`report(stage, done, total, unit, **figures)`: `done` of `total` `unit`s of `stage`, and figures such as loss."""
 
-    def __call__(self, stage: str, done: int, total: int, unit: str, **figures: float) -> None: ...
+    def __call__(self, stage: str, done: int, total: int, unit: str, **figures: float) -> None:
+        """Take a report."""
 
 
 def silent(stage: str, done: int, total: int, unit: str, **figures: float) -> None:
@@ -27,6 +28,7 @@ class Paced:
         self._last: tuple[str, float] = ("", 0.0)
 
     def __call__(self, stage: str, done: int, total: int, unit: str, **figures: float) -> None:
+        """Take a report."""
         now = time.monotonic()
         if done >= total or stage != self._last[0] or now - self._last[1] >= self._seconds:
             self._last = (stage, now)
@@ -58,6 +60,7 @@ class TerminalReport:
         self._progress.stop()
 
     def __call__(self, stage: str, done: int, total: int, unit: str, **figures: float) -> None:
+        """Take a report."""
         shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=total, unit=unit, figures=shown)

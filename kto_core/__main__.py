@@ -1,0 +1,222 @@
+"""`python -m kto_core`: each step of learning on its own, without the orchestrator."""
+
+import dataclasses
+import json
+import os
+import sys
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import click
+import yaml
+
+import kto_core
+from kto_core.config import Config, EvaluationConfig, KTOConfig, SFTConfig
+from kto_core.exceptions import TrainingError
+from kto_core.progress import Report, TerminalReport
+
+C = TypeVar("C", bound=Config)
+Command = Callable[..., None]
+FOLDER = click.Path(path_type=Path)
+
+
+def settings(kind: type[Config]) -> Callable[[Command], Command]:
+    """Give a command `--config FILE` and an option a setting of `kind`; what is not given stays out of its `values`."""
+
+    def decorate(command: Command) -> Command:
+        hints = typing.get_type_hints(kind)
+        for field in reversed(dataclasses.fields(kind)):
+            if isinstance(field.default, Config):
+                continue  # a nested config, set in the file
+            shown = "none" if field.default is None else field.default
+            command = click.option(
+                f"--{field.name.replace('_', '-')}",
+                type=_type(hints[field.name]),
+                help=f"{field.metadata['help']}  [{shown}]",
+            )(command)
+        return click.option(
+            "--config", "config_file", type=FOLDER, help="JSON or YAML file of the settings below; options override it."
+        )(command)
+
+    return decorate
+
+
+def _type(hint: Any) -> click.Choice[str] | type:  # noqa: ANN401 - a type hint is any object
+    if typing.get_origin(hint) is Literal:
+        return click.Choice(typing.get_args(hint))
+    plain: type = next((kind for kind in typing.get_args(hint) if kind is not type(None)), hint)
+    return plain
+
+
+def build(kind: type[C], file: Path | None, values: Mapping[str, object]) -> C:
+    """Make the config from a file and the options given.
+
+    Raises:
+        TrainingError: if the file cannot be read as a mapping, or a setting is wrong.
+    """
+    given: dict[str, object] = {}
+    if file is not None:
+        try:
+            found = yaml.safe_load(file.read_text())
+        except (OSError, yaml.YAMLError) as error:
+            raise TrainingError(f"config {file} cannot be read: {' '.join(str(error).split())}") from error
+        if not isinstance(found, dict):
+            raise TrainingError(f"config {file} must hold settings by name, not {type(found).__name__}")
+        given = found
+    return kind.from_dict({**given, **{name: value for name, value in values.items() if value is not None}})
+
+
+@contextmanager
+def _terminal() -> Iterator[Report]:
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    with TerminalReport() as report:
+        yield report
+
+
+def _print(value: object) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def cli() -> None:
+    """Learn from labelled replies: SFT, KTO, evaluation, releases."""
+
+
+@cli.command()
+@click.option("--model", required=True, help="tiny, smollm2, or a model folder.")
+@click.option("--rows", type=FOLDER, help="Parquet file or folder with prompt and completion, or a training set.")
+@click.option("--store", type=FOLDER, default=Path("models"), show_default=True, help="Folder that keeps models.")
+@settings(SFTConfig)
+def sft(model: str, rows: Path | None, store: Path, config_file: Path | None, **values: object) -> None:
+    """Make the reference: fine-tune MODEL on completions worth imitating. Prints the model folder."""
+    config = build(SFTConfig, config_file, values)
+    with _terminal() as report:
+        folder = kto_core.train_sft(model=model, rows=rows, config=config, store=store, report=report)
+    click.echo(folder)
+
+
+@cli.command()
+@click.option("--reference", type=FOLDER, required=True, help="Model folder to start from and compare with.")
+@click.option("--training-set", type=FOLDER, required=True, help="Training-set folder.")
+@click.option("--store", type=FOLDER, default=Path("models"), show_default=True, help="Folder that keeps models.")
+@click.option(
+    "--cache", type=FOLDER, default=Path("cache"), show_default=True, help="Folder of reference log-probabilities."
+)
+@settings(KTOConfig)
+def train(
+    reference: Path, training_set: Path, store: Path, cache: Path, config_file: Path | None, **values: object
+) -> None:
+    """Train a candidate by KTO. Prints the model folder."""
+    config = build(KTOConfig, config_file, values)
+    with _terminal() as report:
+        folder = kto_core.train_kto(
+            reference=reference, training_set=training_set, config=config, store=store, cache=cache, report=report
+        )
+    click.echo(folder)
+
+
+@cli.command()
+@click.option("--reference", type=FOLDER, required=True, help="Model folder before.")
+@click.option("--candidate", type=FOLDER, required=True, help="Model folder after.")
+@click.option("--training-set", type=FOLDER, required=True, help="Training-set folder.")
+@click.option("--cache", type=FOLDER, default=Path("cache"), show_default=True, help="Folder of log-probabilities.")
+@settings(EvaluationConfig)
+def evaluate(
+    reference: Path, candidate: Path, training_set: Path, cache: Path, config_file: Path | None, **values: object
+) -> None:
+    """Score held-out rows under both models. Prints the figures as JSON."""
+    config = build(EvaluationConfig, config_file, values)
+    with _terminal() as report:
+        figures = kto_core.evaluate(
+            reference=reference,
+            candidate=candidate,
+            training_set=training_set,
+            config=config,
+            cache=cache,
+            report=report,
+        )
+    _print(figures)
+
+
+@cli.command()
+@click.option("--candidate", type=FOLDER, help="Model folder to bundle.")
+@click.option("--training-set", type=FOLDER, help="Training set it was trained on.")
+@click.option("--evaluation", type=FOLDER, help="JSON file that `evaluate` printed.")
+@click.option("--gate", type=FOLDER, help="JSON file with the gate's results; its `passed` decides about promotion.")
+@click.option("--releases", type=FOLDER, default=Path("releases"), show_default=True, help="Folder of releases.")
+@click.option("--promote", "promoted", help="Make this release the champion; `new` is the one bundled now.")
+@click.option("--force", is_flag=True, help="Promote even if the gate did not pass.")
+@click.option("--rollback", "back", is_flag=True, help="Go back to the champion before.")
+def release(
+    candidate: Path | None,
+    training_set: Path | None,
+    evaluation: Path | None,
+    gate: Path | None,
+    releases: Path,
+    promoted: str | None,
+    force: bool,
+    back: bool,
+) -> None:
+    """Bundle a candidate, promote a release, or roll back. Prints the release folder or the champion's."""
+    if back:
+        click.echo(kto_core.rollback(releases))
+        return
+    name = promoted
+    if candidate is not None:
+        if training_set is None or evaluation is None:
+            raise TrainingError("a release needs --candidate, --training-set and --evaluation")
+        folder = kto_core.write_release(
+            candidate=candidate,
+            training_set=training_set,
+            evaluation=_json(evaluation),
+            releases=releases,
+            gate=_json(gate) if gate is not None else None,
+        )
+        click.echo(folder)
+        name = folder.name if promoted == "new" else promoted
+    elif promoted is None:
+        raise TrainingError("say what to do: --candidate to bundle one, --promote ID, or --rollback")
+    if name is not None:
+        click.echo(kto_core.promote(releases, name, force=force))
+
+
+@cli.command()
+@click.option("--model", type=FOLDER, required=True, help="Model folder.")
+@click.option("--prompt", required=True, help="What the customer says.")
+@click.option("--system", help="A system message before it.")
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=128, show_default=True)
+@click.option(
+    "--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, help="0: the likeliest answer."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def generate(model: Path, prompt: str, system: str | None, max_new_tokens: int, temperature: float, seed: int) -> None:
+    """Ask a model."""
+    turns: list[Any] = [{"role": "system", "content": system}] if system else []
+    turns.append({"role": "user", "content": prompt})
+    with _terminal():
+        answers = kto_core.generate(model, [turns], max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+    click.echo(answers[0])
+
+
+def _json(file: Path) -> dict[str, object]:
+    from kto_core.store import read_json
+
+    return read_json(file)
+
+
+def main() -> None:
+    """Run the command; a mistake of the user's ends in one sentence and exit code 1."""
+    try:
+        cli(prog_name="python -m kto_core")
+    except TrainingError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

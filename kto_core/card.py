@@ -1,0 +1,83 @@
+"""The model card: what a release is, made of, and measured to do, for a person."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def model_card(manifest: Mapping[str, Any]) -> str:
+    """Markdown from a release's manifest; a hub reads its header."""
+    evaluation, rows, metrics = manifest["evaluation"], manifest["rows"], manifest["metrics"]
+    policy, reference, training_set = manifest["policy"], manifest["reference"], manifest["training_set"]
+    settings = manifest["hyperparameters"]
+    lines = [
+        "---",
+        "library_name: transformers",
+        "pipeline_tag: text-generation",
+        "tags: [kto, feedback-kto]",
+        "---",
+        "",
+        f"# {manifest['id']}",
+        "",
+        "A support copilot trained by KTO on what agents did with its drafts.",
+        "",
+        "| made from | |",
+        "|---|---|",
+        f"| training set | `{training_set['version']}` |",
+        f"| label policy | {_named(policy)} |",
+        f"| reference | `{reference['id']}`, weights `{str(reference['weights_hash'])[:16]}` |",
+        f"| rows | {rows['desirable']:,} desirable, {rows['undesirable']:,} undesirable; "
+        f"training met {rows['share_seen']:.1%} |",
+        f"| KTO | {metrics['steps']} steps, β {settings['beta']}, λ_D {settings['desirable_weight']}, "
+        f"λ_U {settings['undesirable_weight']}, {_adapters(settings)} |",
+        f"| gate | {_gate(manifest['gate'])} |",
+        "",
+        *_measured(evaluation),
+        "![training curve](curve.png)",
+        "",
+        "Everything above, and more, is in `manifest.json`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _measured(evaluation: Mapping[str, Any]) -> list[str]:
+    names = {"auc": "AUC", "accuracy": "balanced accuracy", "choice_accuracy": "choice accuracy"}
+    table = [
+        f"| {label} | {_figure(evaluation.get(f'{name}_before'))} | {_figure(evaluation.get(f'{name}_after'))} "
+        f"| {_figure(evaluation.get(f'{name}_prior'))} |"
+        for name, label in names.items()
+        if evaluation.get(f"{name}_after") is not None
+    ]
+    if not table:
+        return []
+    return [
+        f"On {evaluation.get('rows', 0):,} of {evaluation.get('rows_held_out', 0):,} held-out rows; *prior* scores "
+        "each reply by how often that very text was good in training.",
+        "",
+        "| held out | before | after | prior |",
+        "|---|---|---|---|",
+        *table,
+        "",
+        f"Reward margin, desirable − undesirable: {_figure(evaluation.get('reward_margin'))}.",
+        "",
+    ]
+
+
+def _figure(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, int | float) else "–"
+
+
+def _named(policy: Mapping[str, Any]) -> str:
+    return (
+        f"{policy.get('name')} {policy.get('version') or ''}".strip() + f", digest `{str(policy.get('digest'))[:16]}`"
+    )
+
+
+def _adapters(settings: Mapping[str, Any]) -> str:
+    return f"LoRA rank {settings['lora_rank']}" if settings["lora_rank"] else "all weights"
+
+
+def _gate(gate: Mapping[str, Any] | None) -> str:
+    if gate is None:
+        return "none was set"
+    return {True: "passed", False: "**not passed**"}.get(gate.get("passed"), "no verdict")  # type: ignore[arg-type]

@@ -1,0 +1,232 @@
+"""Reference against candidate on held-out rows, beside what a table of popular replies would score.
+
+A row's score is its mean token log-probability, log π(y|x)/|y|, under each model. A held-out (prompt, completion)
+that training also has is left out: it would measure memory.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kto_core.config import EvaluationConfig, KTOConfig
+from kto_core.data import Rows, TrainingSet
+from kto_core.logps import Batch, completion_logps
+from kto_core.models import check_context, load, load_tokenizer, weights_hash
+from kto_core.optimization import make_accelerator
+from kto_core.progress import Paced, Report, silent
+from kto_core.reference import LogpCache
+from kto_core.scores import auc, balanced_accuracy, choice_accuracy, choice_sets, prior_scores
+from kto_core.store import read_json
+from kto_core.tokenization import Encoded, Encoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Rows to be scored, [rows] each.
+
+    Attributes:
+        scores: `before`, `after` and `prior`; the higher, the more desirable.
+        rewards: β·(log π − log π_ref).
+        desirable: bool.
+        prompts: a key of each row's prompt.
+        folds: 0 or 1, by ticket.
+        categories: category of each row.
+    """
+
+    scores: Mapping[str, np.ndarray]
+    rewards: np.ndarray
+    desirable: np.ndarray
+    prompts: Sequence[bytes]
+    folds: np.ndarray
+    categories: Sequence[str]
+
+    def at(self, places: np.ndarray) -> "HeldOut":
+        """Those of the rows."""
+        return HeldOut(
+            scores={name: scores[places] for name, scores in self.scores.items()},
+            rewards=self.rewards[places],
+            desirable=self.desirable[places],
+            prompts=[self.prompts[i] for i in places],
+            folds=self.folds[places],
+            categories=[self.categories[i] for i in places],
+        )
+
+
+def evaluate(
+    *,
+    reference: Path,
+    candidate: Path,
+    training_set: Path,
+    config: EvaluationConfig,
+    cache: Path,
+    report: Report = silent,
+) -> dict[str, object]:
+    """Score held-out rows under both models.
+
+    Args:
+        reference: the model before.
+        candidate: the model after.
+        training_set: a training-set folder; its held-out rows are scored, its training rows give the prior.
+        config: which rows, how long, how precise.
+        cache: folder of the log-probability cache; rows that it has for a model's weights are not computed again.
+        report: called with the stages `score before` and `score after` (rows).
+
+    Returns:
+        JSON values: `rows`, `rows_held_out`, `rows_seen_in_training` (left out), `desirable`, `undesirable`,
+        `choice_sets`; `auc_*`, `accuracy_*` (balanced, cross-fitted) and `choice_accuracy_*` for `before`, `after`
+        and `prior`, with `choice_accuracy_random`; `reward_desirable`, `reward_undesirable`, `reward_margin`, `beta`;
+        and the same figures under `categories`. What cannot be measured on these rows is None.
+
+    Raises:
+        TrainingError: if the models or the training set cannot be read.
+    """
+    report = Paced(report)
+    data = TrainingSet.open(Path(training_set))
+    held, train = data.rows("heldout"), data.rows("train")
+    prompts = held.prompt_keys()
+    fresh = _unseen(held, prompts, train)
+    drawn = draw_rows(held, prompts, fresh, max_rows=config.max_rows, seed=config.seed)
+    before, lengths = _score(Path(reference), held, drawn, config, cache, "score before", report)
+    after, _ = _score(Path(candidate), held, drawn, config, cache, "score after", report)
+    beta = config.beta or _beta(Path(candidate))
+    texts = held.table["completion"].to_pylist()
+    prior = prior_scores(
+        [texts[i] for i in drawn],
+        trained=train.table["completion"].to_pylist(),
+        trained_desirable=train.desirable(),
+        smoothing=config.prior_smoothing,
+    )
+    tickets, categories = held.table["ticket_id"].to_pylist(), held.table["category"].to_pylist()
+    rows = HeldOut(
+        scores={"before": before / lengths, "after": after / lengths, "prior": prior},
+        rewards=beta * (after - before),
+        desirable=held.desirable()[drawn],
+        prompts=[prompts[i] for i in drawn],
+        folds=np.array([_hashed(str(tickets[i]).encode(), 0) % 2 for i in drawn]),
+        categories=[categories[i] or "none" for i in drawn],
+    )
+    by_category: dict[str, list[int]] = defaultdict(list)
+    for place, category in enumerate(rows.categories):
+        by_category[category].append(place)
+    return {
+        "rows_held_out": len(held),
+        "rows_seen_in_training": len(held) - len(fresh),
+        "beta": beta,
+        **measure(rows),
+        "categories": {name: measure(rows.at(np.array(places))) for name, places in sorted(by_category.items())},
+    }
+
+
+def measure(rows: HeldOut) -> dict[str, float | int | None]:
+    """Every figure on these rows; None where they cannot tell."""
+    good = rows.desirable
+    sets = choice_sets(rows.prompts, good)
+    figures: dict[str, float | int | None] = {
+        "rows": len(good),
+        "desirable": int(good.sum()),
+        "undesirable": int((~good).sum()),
+        "choice_sets": len(sets),
+    }
+    for name, scores in rows.scores.items():
+        figures[f"auc_{name}"] = auc(scores, good)
+        figures[f"accuracy_{name}"] = balanced_accuracy(scores, good, rows.folds)
+        figures[f"choice_accuracy_{name}"] = choice_accuracy(scores, good, sets)
+    figures["choice_accuracy_random"] = choice_accuracy(np.zeros(len(good)), good, sets)
+    rewards = {side: float(rows.rewards[of].mean()) if of.any() else None for side, of in (("d", good), ("u", ~good))}
+    figures["reward_desirable"], figures["reward_undesirable"] = rewards["d"], rewards["u"]
+    both = rewards["d"] is not None and rewards["u"] is not None
+    figures["reward_margin"] = (rewards["d"] or 0.0) - (rewards["u"] or 0.0) if both else None
+    return figures
+
+
+def draw_rows(
+    held: Rows, prompts: Sequence[bytes], fresh: Sequence[int], *, max_rows: int | None, seed: int
+) -> np.ndarray:
+    """Indices of at most `max_rows` of the `fresh` rows, whole prompts at a time so that choice sets stay whole.
+
+    Prompts are strata by category and by the classes they have; every stratum gives the same share. The draw depends
+    on the rows and the seed alone.
+    """
+    if max_rows is None or len(fresh) <= max_rows:
+        return np.array(sorted(fresh), dtype=np.int64)
+    desirable, categories = held.desirable(), held.table["category"].to_pylist()
+    members: dict[bytes, list[int]] = defaultdict(list)
+    for row in fresh:
+        members[prompts[row]].append(row)
+    strata: dict[tuple[str, bool, bool], list[bytes]] = defaultdict(list)
+    for prompt, rows in members.items():
+        good = desirable[rows]
+        strata[str(categories[rows[0]]), bool(good.any()), bool(good.all())].append(prompt)
+    order: list[tuple[float, int, bytes]] = []
+    for stratum in strata.values():
+        stratum.sort(key=lambda prompt: _hashed(prompt, seed))
+        order.extend(((i + 0.5) / len(stratum), _hashed(p, seed), p) for i, p in enumerate(stratum))
+    drawn: list[int] = []
+    for *_, prompt in sorted(order):
+        if len(drawn) + len(members[prompt]) <= max_rows:
+            drawn.extend(members[prompt])
+    return np.array(sorted(drawn), dtype=np.int64)
+
+
+def _unseen(held: Rows, prompts: Sequence[bytes], train: Rows) -> list[int]:
+    trained = set(zip(train.prompt_keys(), train.table["completion"].to_pylist(), strict=True))
+    pairs = zip(prompts, held.table["completion"].to_pylist(), strict=True)
+    return [row for row, pair in enumerate(pairs) if pair not in trained]
+
+
+@torch.inference_mode()
+def _score(
+    folder: Path, held: Rows, drawn: np.ndarray, config: EvaluationConfig, cache: Path, stage: str, report: Report
+) -> tuple[np.ndarray, np.ndarray]:
+    """Summed log-probability and tokens of each drawn completion; the model is loaded only if the cache lacks any."""
+    encoder = Encoder(
+        load_tokenizer(folder),
+        max_prompt_tokens=config.max_prompt_tokens,
+        max_completion_tokens=config.max_completion_tokens,
+    )
+    rows = encoder.encode(held.pairs(drawn.tolist()))
+    with LogpCache(Path(cache), weights=weights_hash(folder), precision=config.precision) as kept:
+        lacking = [row for row, logp in zip(rows, kept.get(rows), strict=True) if logp is None]
+        if lacking:
+            accelerator = make_accelerator(config.precision)
+            model, _ = load(folder)
+            check_context(model, prompt=config.max_prompt_tokens, completion=config.max_completion_tokens)
+            model.to(accelerator.device).eval()
+            done = len(rows) - len(lacking)
+            for batch in _batches(lacking, config.batch_tokens):
+                with accelerator.autocast():
+                    laid = Batch.collate(batch, pad_id=encoder.pad_id).to(accelerator.device)
+                    kept.put(batch, completion_logps(model, laid).tolist())
+                done += len(batch)
+                report(stage, done, len(rows), "rows")
+        else:
+            report(stage, len(rows), len(rows), "rows")
+        logps = np.array(kept.get(rows), dtype=np.float64)
+    return logps, np.array([row.completion_tokens for row in rows], dtype=np.float64)
+
+
+def _batches(rows: list[Encoded], tokens: int) -> list[list[Encoded]]:
+    """Rows of similar length together, at most `tokens` padded tokens a batch (or one row)."""
+    batches: list[list[Encoded]] = []
+    for row in sorted(rows, key=lambda row: len(row.ids)):
+        if not batches or (len(batches[-1]) + 1) * len(row.ids) > tokens:
+            batches.append([])
+        batches[-1].append(row)
+    return batches
+
+
+def _beta(candidate: Path) -> float:
+    """β that the candidate was trained with, or KTO's default for a model that came from elsewhere."""
+    file = candidate / "training.json"
+    config = read_json(file).get("config") if file.is_file() else None
+    beta = config.get("beta") if isinstance(config, dict) else None
+    return float(beta) if isinstance(beta, int | float) else KTOConfig().beta
+
+
+def _hashed(key: bytes, seed: int) -> int:
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8, salt=seed.to_bytes(8, "little")).digest(), "little")

@@ -1,0 +1,91 @@
+"""What a KTO step tells about itself, desirable and undesirable rows apart, and what a run amounts to."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Figures = dict[str, float | None]
+
+# What is summed over groups and processes to describe a step.
+SUMS = (
+    "rows_desirable",
+    "rows_undesirable",
+    "loss_desirable",
+    "loss_undesirable",
+    "reward_desirable",
+    "reward_undesirable",
+    "completion_desirable",
+    "completion_undesirable",
+    "groups",
+    "z0_raw",
+    "z0",
+    "tokens",
+)
+
+
+def sum_group(
+    losses: Tensor, rewards: Tensor, lengths: Tensor, desirable: Tensor, *, z0_raw: Tensor, z0: Tensor, tokens: int
+) -> Tensor:
+    """A group's part of `SUMS`, float64 [12], without gradient.
+
+    Args:
+        losses: of each row, [B].
+        rewards: of each row, [B].
+        lengths: completion tokens of each row, [B].
+        desirable: bool [B].
+        z0_raw: mean log-ratio of the mismatched pairs, before the clamp at 0.
+        z0: after it.
+        tokens: tokens computed, padding included.
+    """
+    by_class = [
+        values.detach()[side].sum()
+        for values in (torch.ones_like(losses), losses, rewards, lengths)
+        for side in (desirable, ~desirable)
+    ]
+    others = (1.0, z0_raw, z0, tokens)
+    whole = [torch.as_tensor(value, device=losses.device) for value in others]
+    return torch.stack([value.double() for value in [*by_class, *whole]])
+
+
+def describe(sums: Mapping[str, float]) -> Figures:
+    """Means from sums; a class without rows in this step has none."""
+    figures: Figures = {}
+    for side in ("desirable", "undesirable"):
+        rows = sums[f"rows_{side}"]
+        figures[f"rows_{side}"] = rows
+        for name in ("loss", "reward", "completion"):
+            figures[f"{name}_{side}"] = sums[f"{name}_{side}"] / rows if rows else None
+    good, bad = figures["reward_desirable"], figures["reward_undesirable"]
+    return figures | {
+        "loss": (sums["loss_desirable"] + sums["loss_undesirable"])
+        / (sums["rows_desirable"] + sums["rows_undesirable"]),
+        "margin": good - bad if good is not None and bad is not None else None,
+        "z0": sums["z0"] / sums["groups"],
+        "z0_raw": sums["z0_raw"] / sums["groups"],
+    }
+
+
+def summarize(metrics: Sequence[Figures]) -> Figures:
+    """Figures of a run: the first and last tenth of its steps, each as a mean."""
+    tenth = max(1, len(metrics) // 10)
+
+    def mean(name: str, part: Sequence[Figures]) -> float | None:
+        values = [value for m in part if (value := m[name]) is not None]
+        return float(np.mean(values)) if values else None
+
+    first, last = metrics[:tenth], metrics[-tenth:]
+    return {
+        "steps": len(metrics),
+        "loss_first": mean("loss", first),
+        "loss_last": mean("loss", last),
+        "reward_desirable": mean("reward_desirable", last),
+        "reward_undesirable": mean("reward_undesirable", last),
+        "z0": mean("z0", last),
+        "z0_raw": mean("z0_raw", last),
+        "grad_norm": mean("grad_norm", last),
+        "steps_per_second": 1.0 / float(np.median([m["seconds"] or math.inf for m in metrics])),
+        "tokens_per_second": mean("tokens_per_second", metrics),
+    }
