@@ -36,14 +36,14 @@ def bind(connection: duckdb.DuckDBPyConnection, source: Source, arrival_date: da
     try:
         connection.execute(f"CREATE TEMP VIEW mapping AS\n{select}")
     except duckdb.Error as error:
-        raise SourceError(describe(source, error, lines_above=1)) from error
+        raise SourceError(_describe(source, error, lines_above=1)) from error
     described = connection.execute("DESCRIBE mapping").fetchall()
     columns = {name: type for name, type, *_ in described}
     check_columns(source, columns)
     return columns
 
 
-def describe(source: Source, error: duckdb.Error, *, lines_above: int = 0) -> str:
+def _describe(source: Source, error: duckdb.Error, *, lines_above: int = 0) -> str:
     """Put DuckDB's complaint in one sentence with the place in the SQL file."""
     message = str(error)
     what, *more = (line.strip() for line in message.splitlines() if line.strip())
@@ -64,7 +64,7 @@ def _one_select(connection: duckdb.DuckDBPyConnection, source: Source) -> str:
     try:
         kinds = [statement.type for statement in connection.extract_statements(sql)]
     except duckdb.Error as error:
-        raise SourceError(describe(source, error)) from error
+        raise SourceError(_describe(source, error)) from error
     if len(kinds) != 1 or kinds[0] != duckdb.StatementType.SELECT:
         found = ", ".join(kind.name for kind in kinds) or "nothing"
         raise SourceError(f"Source {source.path} must be one SELECT over lines, and holds {found}.")

@@ -9,7 +9,7 @@ from typing import Final
 
 import duckdb
 
-from feedback.compiling import describe, show_lines
+from feedback.compiling import show_lines
 from feedback.exceptions import SourceError
 from feedback.sources import Source
 
@@ -31,7 +31,8 @@ def quarantine_failing_lines(
 ) -> int:
     """Set `fault` on the day's lines that the view `mapping` fails on, each by itself; return how many.
 
-    None means that the mapping does not fail.
+    None means that the mapping does not fail. A line that cannot do without its neighbours fails by itself too, and
+    goes with them: but nothing is taken from a day on which the mapping does not fail.
 
     Raises:
         SourceError: there are too many of them, or it fails on the lines together and on none by itself.
@@ -42,14 +43,18 @@ def quarantine_failing_lines(
     if not found:
         error = probe.fails(columns)
         if error is not None:
-            raise SourceError(f"{describe(source, error)[:-1]}, on the lines of {arrival_date} together.") from error
+            raise SourceError(
+                f"Source {source.path} fails on the lines that arrived on {arrival_date} together, and on none by itself: "
+                f"{_first_line(error)}."
+            ) from error
         return 0
     if len(found) > MOST_FAILING_LINES:
         ordinal, fault = found[0]
         file, line = connection.execute("SELECT file, line FROM day_lines WHERE ordinal = ?", [ordinal]).fetchall()[0]
         raise SourceError(
             f"Source {source.path} fails on more than {MOST_FAILING_LINES} lines that arrived on {arrival_date}, "
-            f"first on {file} line {line}: {fault}; let the mapping take such lines (TRY_CAST gives null), or mend the log."
+            f"first on {file} line {line}: {fault}; "
+            f"let the mapping take such lines (TRY_CAST gives null), or mend the log."
         )
     connection.executemany("UPDATE day_lines SET fault = ? WHERE ordinal = ?", [(f, o) for o, f in found])
     return len(found)

@@ -34,16 +34,19 @@ def read_csv(read: FileRead, *, limit: int) -> Iterator[pa.RecordBatch]:
     rows: list[tuple[int, str]] = []
     held = good = 0
     header: list[str] | None = None
+    nameless = None
     for record in lines:
         line, raw = record[0][0], b"\n".join(part for _, part in record)
         try:
             if header is None:
+                if read.faults:
+                    raise _UnfitError("too long")
                 header = _header(raw)
                 continue
             text = _as_object(raw, header) if raw.strip() else None
         except _UnfitError as unfit:
             if header is None:
-                read.damage = f"CSV header: {unfit}"
+                nameless = f"CSV header: {unfit}"
                 break
             # A stray quote swallows the lines after it: only the line it is on is at fault, the others get their turn.
             swallowed = record[1:] if unfit.stray_quote else []
@@ -58,6 +61,7 @@ def read_csv(read: FileRead, *, limit: int) -> Iterator[pa.RecordBatch]:
             yield _batch(rows)
             rows, held = [], 0
     lines.drain()
+    read.damage = nameless or read.damage
     if rows:
         yield _batch(rows)
     read.lines = good + sum(fault.line is not None for fault in read.faults)
@@ -145,6 +149,8 @@ def _as_object(raw: bytes, header: list[str]) -> str:
 
 def _header(raw: bytes) -> list[str]:
     names = [name.strip() for name in _fields(raw.removeprefix(_BOM))]
+    if not names:
+        raise _UnfitError("the first line is blank")
     if not all(names):
         raise _UnfitError(f"column {names.index('') + 1} has no name")
     twice = sorted({name for name in names if names.count(name) > 1})
