@@ -22,6 +22,8 @@ from label_policy.policy import NO_RULE, Label, Policy
 DIALECTS: tuple[str, ...] = ("duckdb", "spark", "bigquery", "snowflake", "postgres")
 """The dialects that the tests hold the compiled query to."""
 
+_TABLE_NAME = ("this", "db", "catalog")
+
 
 def compile_policy(policy: Policy, *, relation: str = "interactions", dialect: str = "duckdb") -> str:
     """Return a query that labels every row of `relation`.
@@ -61,13 +63,10 @@ def _table(relation: str) -> exp.Table:
         table = sqlglot.parse_one(relation, dialect="duckdb", into=exp.Table)
     except sqlglot.errors.SqlglotError:
         table = None
-    # A table function (read_csv) parses as a table whose name is no identifier; an alias or a join is extra baggage.
-    plain = isinstance(table, exp.Table) and all(isinstance(part, exp.Identifier) for part in table.parts)
-    if (
-        not isinstance(table, exp.Table)
-        or not plain
-        or any(table.args.get(key) for key in ("alias", "joins", "sample"))
-    ):
+    # A table function parses as a table whose name is no identifier, and 'x.csv' as one that DuckDB would open.
+    parts = table.parts if table is not None else []
+    extras = [name for name, value in table.args.items() if value and name not in _TABLE_NAME] if table else []
+    if table is None or extras or "'" in relation or not all(isinstance(part, exp.Identifier) for part in parts):
         raise PolicyError(
             f"'{relation[:60]}' is not the name of a table or view; write it as in interactions or lake.interactions"
         )

@@ -10,14 +10,16 @@ from functools import lru_cache
 import sqlglot
 from sqlglot import exp
 
-from label_policy.columns import COLUMN_SIGNALS
+from label_policy.columns import COLUMN_SIGNALS, ValueType
 from label_policy.exceptions import PolicyError
 from label_policy.grammar import Canonical, canonical, moment_value, span_literal, span_value
 from label_policy.lexical import check_text
-from label_policy.typecheck import check_condition
+from label_policy.typecheck import check_condition, type_of
 
 _MAX_DEPTH = 100
 """The deepest tree, AND and OR chains apart: `1 + 1 + … + 1` nests without a parenthesis."""
+
+_ARITHMETIC = (exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Neg)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +93,7 @@ def _portable(tree: exp.Expr) -> exp.Expr:
     contains nothing (NULL in DuckDB, FALSE in BigQuery).
     """
     root = exp.Paren(this=tree.copy())  # a parent for the topmost node, so that it too can be replaced
+    arithmetic = [node for node in root.find_all(*_ARITHMETIC) if type_of(node) is ValueType.NUMBER]
     for column in root.find_all(exp.Column):
         column.this.set("this", column.name.lower())
     for interval in [*root.find_all(exp.Interval)]:
@@ -100,9 +103,10 @@ def _portable(tree: exp.Expr) -> exp.Expr:
         moment.replace(exp.cast(exp.Literal.string(text), exp.DType.TIMESTAMPTZ))
     for search in [*root.find_all(exp.ArrayContains)]:
         search.replace(exp.Coalesce(this=search.copy(), expressions=[exp.false()]))
-    for operator in [*root.find_all(exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Neg)]:
+    # From the inside out, so that what is copied into a cast is already done.
+    for operator in reversed(arithmetic):
         for operand in [*operator.iter_expressions()]:
-            if isinstance(operand, exp.Length) or (isinstance(operand, exp.Literal) and not operand.is_string):
+            if not isinstance(operand.unnest(), (exp.Column, *_ARITHMETIC)):
                 operand.replace(exp.cast(operand.copy(), exp.DType.DOUBLE))
     portable: exp.Expr = root.this
     return portable

@@ -18,10 +18,13 @@ import pyarrow.compute as pc
 from rapidfuzz.distance import OSA, Levenshtein
 from rapidfuzz.process import cpdist
 
-from label_policy.facts import is_content, is_negation, is_word, negates, read_facts, tokenize
+from label_policy.facts import affirmed, is_content, is_negation, is_word, negates, read_facts, tokenize
 
 _SUBSTANTIVE_SHARE = 0.35
-"""The share of content words changed from which an edit is substantive."""
+"""An edit is substantive if it changed more than this share of the content words …"""
+
+_SUBSTANTIVE_SHARE_OF_FEW = 0.5
+"""… or this one, if it changed one or two."""
 
 _SUBSTANTIVE_WORDS = 12
 """So many changed content words are a sentence or two, and substantive however long the rest is."""
@@ -166,7 +169,7 @@ def _facts_differ(before: list[str], after: list[str], start: int, end: int) -> 
         return True
     # As many negations as before, but what was denied is now affirmed, or the other way round.
     gone, new = set(denied) - set(other_denied), set(other_denied) - set(denied)
-    return bool(gone & set(right) or new & set(left))
+    return bool(gone & affirmed(right) or new & affirmed(left))
 
 
 def _by_words(before: list[str], after: list[str], start: int, end: int) -> EditKind:
@@ -188,8 +191,10 @@ def _by_words(before: list[str], after: list[str], start: int, end: int) -> Edit
     # A word that moved is neither new nor gone.
     changed = max(sum(map(is_content, (one - other).elements())) for one, other in ((removed, added), (added, removed)))
     total = max(sum(map(is_content, before)), sum(map(is_content, after)))
-    heavy = changed > _SUBSTANTIVE_SHARE * total and (changed > 1 or changed == total)
-    return EditKind.SUBSTANTIVE if heavy or changed >= _SUBSTANTIVE_WORDS else EditKind.WORDING
+    # One or two words are a large share of any short reply.
+    share = _SUBSTANTIVE_SHARE if changed > 2 else _SUBSTANTIVE_SHARE_OF_FEW
+    heavy = changed > share * total or changed >= _SUBSTANTIVE_WORDS
+    return EditKind.SUBSTANTIVE if heavy else EditKind.WORDING
 
 
 def _changes(left: list[str], right: list[str]) -> list[tuple[list[str], list[str]]]:

@@ -39,8 +39,11 @@ _GROUPING_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 # Four letters at least must follow: "interest" is not the denial of "terest", nor "under" of "der".
 _NEGATING_PREFIX = re.compile(r"(?:un|in|im|ir|il|dis|non)(?=\w{4})")
 
+_DENIAL_REACH = 5
+
 Facts = dict[str, list[str]]
-"""Facts by kind (``day``, ``$``, ``number``, ``date``, ``link``, ``email``, ``not``), each in the order of the text."""
+"""Facts by kind (``day``, ``$``, ``number``, ``date``, ``link``, ``email``, ``not``), each in the order of the text. A
+``not`` is kept as the first content word that it denies."""
 
 
 def tokenize(text: str) -> list[str]:
@@ -157,9 +160,21 @@ def _beside_number(words: list[str], position: int) -> bool:
     return any(word[0].isdigit() for word in around)
 
 
+def affirmed(words: list[str]) -> set[str]:
+    """Return the content words that no negation shortly before them denies."""
+    reach = 0
+    free = set()
+    for word in words:
+        if is_negation(word):
+            reach = _DENIAL_REACH
+        elif reach:
+            reach = 0 if word in ".;!?" else reach - 1
+        elif is_content(word):
+            free.add(word)
+    return free
+
+
 def _denied(words: list[str], position: int) -> str:
     """Return the first content word after the negation at `position`, or an empty string."""
-    for word in words[position + 1 : position + 6]:
-        if is_content(word) and not is_negation(word):
-            return word
-    return ""
+    after = words[position + 1 : position + 1 + _DENIAL_REACH]
+    return next((word for word in after if is_content(word) and not is_negation(word)), "")

@@ -51,7 +51,9 @@ def check_text(text: str) -> None:
         if mark in code:
             raise PolicyError(f"the condition has a comment ('{mark}'); say it in the rule's 'why' instead")
     if _STRING_PREFIX.search(code):
-        raise PolicyError("a text literal has a prefix letter; write it plainly, as in 'text'")
+        raise PolicyError(
+            "a letter or digit stands right before a text literal; put a space between them, or remove it"
+        )
     if _UNARY_RUN.search(code):
         raise PolicyError("the condition repeats NOT or a sign four times in a row; simplify it")
     _check_nesting(code)
@@ -81,7 +83,10 @@ def _without_strings(text: str) -> str:
 
 
 def _foreign(character: str, position: int) -> str:
-    advice = _ADVICE.get(character, "only plain ASCII is allowed outside 'text literals'")
+    other = (
+        "it has no meaning in a condition" if character.isascii() else "write plain ASCII outside of 'text literals'"
+    )
+    advice = _ADVICE.get(character, other)
     return f"the condition has {_name(character)} at character {position + 1}: {advice}"
 
 

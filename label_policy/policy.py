@@ -22,6 +22,9 @@ from label_policy.exceptions import FieldError, PolicyError
 NO_RULE = "no_rule"
 """The rule that an interaction gets where no rule holds."""
 
+MAX_RULES = 200
+"""More rules than anyone can hold in mind."""
+
 _MAX_WINDOW = timedelta(days=3660)
 _WINDOW = re.compile(r"([0-9]{1,6})\s*([smhd])")
 _WINDOW_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -152,10 +155,12 @@ class Policy(BaseModel):
     description: _Sentence
     owner: _Sentence
     maturity: dict[Annotated[str, BeforeValidator(_known_signal)], Annotated[timedelta, BeforeValidator(_window)]] = {}
-    rules: Annotated[tuple[Rule, ...], Field(min_length=1, max_length=200)]
+    rules: tuple[Rule, ...]
 
     @model_validator(mode="after")
-    def _check_ids(self) -> Self:
+    def _check_rules(self) -> Self:
+        if not 1 <= len(self.rules) <= MAX_RULES:
+            raise FieldError(("rules",), f"a policy has 1 to {MAX_RULES} rules, and this one has {len(self.rules)}")
         first: dict[str, int] = {}
         for index, rule in enumerate(self.rules):
             if rule.id in first:

@@ -102,6 +102,8 @@ def _in(node: exp.In) -> ValueType:
         raise PolicyError(
             f"{spell(node)} needs a list of values in parentheses, as in category IN ('billing', 'refund')"
         )
+    if any(isinstance(_bare(member), exp.Null) for member in members):
+        raise PolicyError(f"{spell(node)} lists NULL, which equals nothing; write IS NULL beside it")
     if not all(isinstance(_bare(member), exp.Literal | exp.Cast | exp.Interval | exp.Boolean) for member in members):
         raise PolicyError(f"{spell(node)} may list plain values only; compare columns with = and join them with OR")
     if _common(node, [node.this, *members]) is ValueType.TEXTS:
@@ -158,6 +160,10 @@ def _case(node: exp.Case) -> ValueType:
     results = [branch.args["true"] for branch in branches] + ([default] if default is not None else [])
     # NULL is a fair result of a branch, as long as some branch says what the type is.
     return _common(node, [result for result in results if not isinstance(_bare(result), exp.Null)])
+
+
+def _if(node: exp.If) -> ValueType:
+    raise PolicyError(f"{spell(node)} is not allowed as a function; write CASE WHEN … THEN … ELSE … END")
 
 
 def _json(node: exp.JSONExtractScalar) -> ValueType:
@@ -250,6 +256,7 @@ _RULES: dict[type[exp.Expr], Callable[[Any], ValueType]] = {
     exp.Div: _divide,
     **dict.fromkeys((exp.Neg, exp.Abs), _takes(ValueType.NUMBER, ValueType.NUMBER)),
     exp.Case: _case,
+    exp.If: _if,
     exp.Coalesce: _coalesce,
     **dict.fromkeys((exp.Lower, exp.Upper, exp.Trim), _takes(ValueType.TEXT, ValueType.TEXT)),
     exp.Length: _takes(ValueType.TEXT, ValueType.NUMBER),

@@ -72,7 +72,7 @@ FUNCTION_WORDS = frozenset(
     _words(
         "a an the this that these those it its i you we they he she me us them my your our their his her is are was "
         "were be been being am do does did have has had will would can could shall should may might must to of in on "
-        "at by for from with as and or but so if then than there here just also very really please yet any more"
+        "at by for from with as and or but so if then than there here just also very really please yet any more even"
     )
 )
 """Words of grammar: changing them changes the wording, not the content."""

@@ -1,0 +1,99 @@
+"""The digest follows the meaning: no spelling changes it, every change of meaning does."""
+
+import pytest
+
+from label_policy import load_policy, parse_policy, shipped_policies
+
+BASE = """\
+name: desk
+version: 1
+description: A desk.
+owner: support
+maturity:
+  reopened: 7d
+  escalated: 36h
+rules:
+  - id: down
+    when: thumbs_down_at IS NOT NULL AND edit_similarity < 0.6
+    label: undesirable
+    tier: explicit
+    weight: 1.0
+    why: The agent said so.
+  - id: kept
+    when: accepted_at > shown_at + INTERVAL 1 DAY AND category NOT LIKE 'x%'
+    label: desirable
+    tier: weak
+    weight: 0.5
+    why: It was kept.
+"""
+
+SAME = {
+    "comments and blank lines": ("rules:", "\n# the rules\nrules:  # in order\n"),
+    "another window unit": ("reopened: 7d", "reopened: 168h"),
+    "the order of windows": ("  reopened: 7d\n  escalated: 36h", "  escalated: 36h\n  reopened: 7d"),
+    "the order of keys": ("    tier: explicit\n    weight: 1.0", "    weight: 1.0\n    tier: explicit"),
+    "another number format": ("weight: 1.0", "weight: 1"),
+    "another number format in SQL": ("0.6", "0.60"),
+    "case and space in SQL": ("thumbs_down_at IS NOT NULL AND", "Thumbs_Down_At  is   not null and"),
+    "a folded condition": ("when: thumbs_down_at IS NOT", "when: >-\n      thumbs_down_at\n      IS NOT"),
+    "parentheses": ("edit_similarity < 0.6", "((edit_similarity) < 0.6)"),
+    "NOT in another place": ("thumbs_down_at IS NOT NULL", "NOT thumbs_down_at IS NULL"),
+    "NOT before LIKE": ("category NOT LIKE 'x%'", "NOT category LIKE 'x%'"),
+    "another interval unit": ("INTERVAL 1 DAY", "INTERVAL '24 hours'"),
+    "why": ("The agent said so.", "Ask the agent."),
+    "description": ("A desk.", "The desk."),
+    "owner": ("owner: support", "owner: quality"),
+    "name": ("name: desk", "name: counter"),
+    "version": ("version: 1", "version: 2"),
+}
+OTHER = {
+    "a rule's id": ("id: down", "id: thumb"),
+    "a bound": ("0.6", "0.61"),
+    "an operator": ("< 0.6", "<= 0.6"),
+    "a connector": ("NOT NULL AND", "NOT NULL OR"),
+    "a column": ("thumbs_down_at", "thumbs_up_at"),
+    "a negation": ("thumbs_down_at IS NOT NULL", "thumbs_down_at IS NULL"),
+    "a pattern's case": ("'x%'", "'X%'"),
+    "a function": ("category NOT", "lower(category) NOT"),
+    "a like": ("NOT LIKE", "LIKE"),
+    "an ilike": ("NOT LIKE", "NOT ILIKE"),
+    "grouping": (
+        "accepted_at > shown_at + INTERVAL 1 DAY AND category NOT LIKE 'x%'",
+        "NOT (accepted_at > shown_at + INTERVAL 1 DAY AND category NOT LIKE 'x%')",
+    ),
+    "an interval": ("INTERVAL 1 DAY", "INTERVAL 1 HOUR"),
+    "a sign": ("shown_at + INTERVAL", "shown_at - INTERVAL"),
+    "a label": ("label: undesirable", "label: desirable"),
+    "a tier": ("tier: weak", "tier: strong"),
+    "a weight": ("weight: 0.5", "weight: 0.25"),
+    "a window": ("reopened: 7d", "reopened: 8d"),
+    "one window fewer": ("  escalated: 36h\n", ""),
+    "a window of another signal": ("escalated: 36h", "unresolved: 36h"),
+}
+
+
+def digest(old: str = "", new: str = "") -> str:
+    assert BASE.count(old) == 1 or not old
+    return parse_policy(BASE.replace(old, new) if old else BASE).digest
+
+
+@pytest.mark.parametrize("change", SAME)
+def test_spelling_leaves_the_digest(change):
+    assert digest(*SAME[change]) == digest()
+
+
+@pytest.mark.parametrize("change", OTHER)
+def test_meaning_changes_the_digest(change):
+    assert digest(*OTHER[change]) != digest()
+
+
+def test_the_order_of_rules_is_meaning():
+    head, rules = BASE.split("rules:\n")
+    down, kept = rules.split("  - id: kept")
+    assert parse_policy(f"{head}rules:\n  - id: kept{kept}{down}").digest != digest()
+
+
+def test_the_digest_is_written_down():
+    """A change here makes every label ever written look as if its policy had changed: raise `digest.FORM` knowingly."""
+    assert digest() == "3344c338c8209a9de6bb17016f14754d776230fefe6e2fde1c26bd84176738b3"
+    assert all(len(load_policy(path).digest) == 64 for path in shipped_policies().values())

@@ -1,0 +1,170 @@
+"""A policy file that cannot be used says in one sentence what is wrong, in which line and field, and what to do."""
+
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from label_policy import Label, PolicyError, Rule, Tier, load_policy, parse_policy, shipped_policies
+
+GOOD = """\
+name: desk
+version: 3
+description: A desk.
+owner: support
+maturity:
+  reopened: 7d
+  escalated: 36h
+rules:
+  - id: down
+    when: thumbs_down_at IS NOT NULL
+    label: undesirable
+    tier: explicit
+    weight: 1.5
+    why: The agent said so.
+  - id: unclear
+    when: edited_at IS NOT NULL
+    label: abstain
+    why: Not known.
+"""
+
+
+def test_a_good_file_is_read():
+    policy = parse_policy(GOOD)
+    assert (policy.name, policy.version, policy.id) == ("desk", 3, "desk.v3")
+    assert policy.maturity == {"reopened": timedelta(days=7), "escalated": timedelta(hours=36)}
+    down, unclear = policy.rules
+    assert (down.label, down.tier, down.weight) == (Label.UNDESIRABLE, Tier.EXPLICIT, 1.5)
+    assert (unclear.label, unclear.tier, unclear.weight) == (Label.ABSTAIN, None, 0.0)
+
+
+@pytest.mark.parametrize("text, window", [("30m", timedelta(minutes=30)), ("45 s", timedelta(seconds=45))])
+def test_windows(text, window):
+    assert parse_policy(GOOD.replace("7d", text)).maturity["reopened"] == window
+
+
+BAD = [
+    # (replace this, by that, the line it is found in, what the message must hold)
+    ("owner: support", "owner: support\nteam: x", 5, ["team", "not known"]),
+    ("owner: support\n", "", 1, ["owner", "missing"]),
+    ("owner: support", "owner: ''", 4, ["owner", "empty"]),
+    ("version: 3", "version: '3'", 2, ["version", "integer"]),
+    ("version: 3", "version: 0", 2, ["version"]),
+    ("name: desk", "name: My Desk", 1, ["name", "My Desk", "lower-case"]),
+    ("reopened: 7d", "reopend: 7d", 6, ["reopend", "did you mean 'reopened'"]),
+    ("reopened: 7d", "weather: 7d", 6, ["weather", "the signals are accepted"]),
+    ("reopened: 7d", "reopened: 7 fortnights", 6, ["maturity.reopened", "7 fortnights", "7d, 36h or 30m"]),
+    ("reopened: 7d", "reopened: 7", 6, ["not a time span"]),
+    ("reopened: 7d", "reopened: 0d", 6, ["longer than 0"]),
+    ("reopened: 7d", "reopened: -1d", 6, ["not a time span"]),
+    ("reopened: 7d", "reopened: 999999d", 6, ["at most ten years"]),
+    ("reopened: 7d", "reopened: ٧d", 6, ["not a time span"]),
+    ("reopened: 7d", "reopened: 7d\n  reopened: 8d", 7, ["'reopened'", "twice"]),
+    ("id: unclear", "id: down", 15, ["rules[1].id", "already rule 1's"]),
+    ("id: unclear", "id: no_rule", 15, ["rules[1].id", "no_rule"]),
+    ("id: unclear", "id: Un-clear", 15, ["rules[1].id", "Un-clear"]),
+    ("    why: Not known.\n", "", 15, ["rules[1].why", "missing"]),
+    ("label: abstain", "label: maybe", 17, ["rules[1].label", "maybe", "desirable"]),
+    ("tier: explicit", "tier: gold", 12, ["rules[0].tier", "gold", "critical"]),
+    ("    tier: explicit\n", "", 9, ["rules[0].tier", "needs a tier"]),
+    ("    weight: 1.5\n", "", 9, ["rules[0].weight", "needs a weight"]),
+    ("tier: explicit", "tier: null", 12, ["needs a tier"]),
+    ("weight: 1.5", "weight: -1", 13, ["rules[0].weight", "0 or more"]),
+    ("weight: 1.5", "weight: .nan", 13, ["rules[0].weight", "finite"]),
+    ("weight: 1.5", "weight: .inf", 13, ["finite"]),
+    ("weight: 1.5", "weight: heavy", 13, ["'heavy' is not a number"]),
+    ("weight: 1.5", "weight: true", 13, ["not a number"]),
+    ("label: abstain", "label: abstain\n    weight: 1", 18, ["rules[1].weight", "abstains"]),
+    ("label: abstain", "label: abstain\n    tier: weak", 18, ["rules[1].tier", "abstains"]),
+    ("when: edited_at IS NOT NULL", "when: edited_att IS NOT NULL", 16, ["rules[1].when", "did you mean 'edited_at'"]),
+    ("when: edited_at IS NOT NULL", "when: true", 16, ["rules[1].when", "quotes", "'TRUE'"]),
+    ("when: edited_at IS NOT NULL", "when: 3", 16, ["rules[1].when", "SQL text"]),
+    ("when: edited_at IS NOT NULL", "when: >-\n      edited_at IS\n      NOT NULLL", 16, ["IS takes NULL only"]),
+    ("rules:\n", "rules: none\nother:\n", 8, ["rules"]),
+    ("name: desk", "name: &x desk", 1, ["anchors"]),
+    ("owner: support", "owner: [support", 5, ["YAML", "indentation"]),
+    ("owner: support", "\towner: support", 4, ["YAML"]),
+    ("owner: support", "3: support", 4, ["key must be a word"]),
+    ("owner: support", "owner: 2026-99-99", 4, ["quotes"]),
+    ("owner: support", "owner: !!python/object:os.system x", 4, ["cannot be read"]),
+    ("owner: support", "owner: " + "[" * 2000, 4, ["deeper"]),
+    ("owner: support", "owner: a\x07", 4, ["character"]),
+]
+
+
+@pytest.mark.parametrize("old, new, line, parts", BAD, ids=[f"{new[:30]!r}" for _, new, _, _ in BAD])
+def test_a_bad_file_names_line_and_field(tmp_path, old, new, line, parts):
+    assert GOOD.count(old) == 1
+    path = tmp_path / "desk.yaml"
+    path.write_text(GOOD.replace(old, new), encoding="utf-8")
+    with pytest.raises(PolicyError) as caught:
+        load_policy(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}:{line}: "), message
+    assert all(part in message for part in parts), message
+    assert "\n" not in message
+
+
+def test_several_problems_name_the_first_and_count_the_others():
+    text = GOOD.replace("tier: explicit", "tier: gold").replace("label: abstain", "label: maybe")
+    with pytest.raises(PolicyError, match=r"^policy:12: rules\[0\].tier: .* \(and 1 more problem\)$"):
+        parse_policy(text)
+
+
+@pytest.mark.parametrize(
+    "content, part",
+    [
+        (b"", "a policy is a mapping"),
+        (b"- a\n- b\n", "a policy is a mapping"),
+        (b"just text", "a policy is a mapping"),
+        (b"name: desk\n\xff\xfe", ":2: the file is not UTF-8"),
+        (b"a: 1\n---\nb: 2\n", ":2: the YAML cannot be read"),
+        (b"x" * 300_000, "larger than"),
+    ],
+)
+def test_files_that_are_no_policy(tmp_path, content, part):
+    path = tmp_path / "p.yaml"
+    path.write_bytes(content)
+    with pytest.raises(PolicyError) as caught:
+        load_policy(path)
+    assert str(path) in str(caught.value) and part in str(caught.value)
+
+
+def test_files_that_cannot_be_opened(tmp_path):
+    for path in (tmp_path / "absent.yaml", tmp_path):
+        with pytest.raises(PolicyError, match="cannot be read"):
+            load_policy(path)
+
+
+def test_a_file_of_the_largest_size_fails_fast():
+    text = GOOD.replace("edited_at IS NOT NULL", ">-\n      agent_id = '" + "x" * 250_000 + "'")
+    start = time.perf_counter()
+    with pytest.raises(PolicyError, match="at most 10,000"):
+        parse_policy(text)
+    assert time.perf_counter() - start < 2
+
+
+def test_the_model_is_frozen_and_strict_in_python_too():
+    rule = Rule(id="a", when="TRUE", label="desirable", tier="weak", weight=1, why="x")
+    with pytest.raises(ValidationError):
+        rule.weight = 2.0
+    with pytest.raises(ValidationError, match="did you mean 'edited_at'"):
+        Rule(id="a", when="edit_at IS NULL", label="abstain", why="x")
+
+
+def test_shipped_policies_are_named_after_what_they_hold():
+    shipped = shipped_policies()
+    assert list(shipped) == ["coauthor.v1", "harbor-support.v1", "star.v1", "taskmaster.v1"]
+    for name, path in shipped.items():
+        assert isinstance(path, Path) and load_policy(path).id == name
+
+
+def test_a_policy_needs_rules_and_not_too_many():
+    head = GOOD[: GOOD.index("rules:")]
+    with pytest.raises(PolicyError, match=r"^policy:8: rules: a policy has 1 to 200 rules, and this one has 0$"):
+        parse_policy(head + "rules: []\n")
+    rules = "".join(f"  - {{id: r{i}, when: 'TRUE', label: abstain, why: x}}\n" for i in range(201))
+    with pytest.raises(PolicyError, match="this one has 201"):
+        parse_policy(head + "rules:\n" + rules)

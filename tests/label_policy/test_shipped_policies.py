@@ -1,0 +1,219 @@
+"""The shipped policies' truth, one line a case: what happened to the draft, and what the policy says of it.
+
+Signals are minutes after the draft was shown.
+"""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from label_policy import EDIT_KINDS, SIGNALS, load_policy, shipped_policies
+
+DAY = 1440
+CASES = {
+    "harbor-support.v1": [
+        # explicit opinions
+        ("safety_flag", "undesirable", "critical", {"flagged_at": 9}),
+        ("safety_flag", "undesirable", "critical", {"flagged_at": 9, "approved_at": 8, "thumbs_up_at": 10}),
+        ("safety_flag", "undesirable", "critical", {"flagged_at": 9, "accepted_at": 1, "thumbs_down_at": 2}),
+        ("accepted", "desirable", "strong", {"flagged_at": 9, "approved_at": 10, "accepted_at": 1}),
+        ("accepted", "desirable", "strong", {"flagged_at": 9, "approved_at": 9, "accepted_at": 1}),
+        ("no_rule", "abstain", None, {"approved_at": 10}),
+        ("thumbs_down", "undesirable", "explicit", {"thumbs_down_at": 1}),
+        ("thumbs_down", "undesirable", "explicit", {"thumbs_down_at": 3, "thumbs_up_at": 2, "accepted_at": 1}),
+        ("thumbs_down", "undesirable", "explicit", {"thumbs_down_at": 2, "thumbs_up_at": 2}),
+        (
+            "thumbs_down",
+            "undesirable",
+            "explicit",
+            {"thumbs_down_at": 2, "escalated_at": 9, "reasons": ["hallucinated_policy"]},
+        ),
+        ("thumbs_up", "desirable", "explicit", {"thumbs_up_at": 3, "thumbs_down_at": 2}),
+        ("thumbs_up", "desirable", "explicit", {"thumbs_up_at": 3, "accepted_at": 1, "reopened_at": 99}),
+        ("thumbs_up", "desirable", "explicit", {"thumbs_up_at": 3, "edited_at": 1, "edit_kind": "substantive"}),
+        ("heavy_edit", "undesirable", "strong", {"thumbs_up_at": 3, "edited_at": 1, "edit_kind": "factual"}),
+        (
+            "escalated_critical",
+            "undesirable",
+            "critical",
+            {"escalated_at": 9, "reasons": ["tone", "hallucinated_policy"], "thumbs_up_at": 1, "accepted_at": 1},
+        ),
+        ("escalated_critical", "undesirable", "critical", {"escalated_at": 9, "reasons": ["privacy_leak"]}),
+        # what the agent did
+        ("rejected", "undesirable", "strong", {"rejected_at": 1}),
+        ("rejected", "undesirable", "strong", {"accepted_at": 1, "rejected_at": 2}),
+        ("rejected", "undesirable", "strong", {"edited_at": 2, "edit_kind": "wording", "rejected_at": 2}),
+        ("accepted", "desirable", "strong", {"rejected_at": 1, "accepted_at": 2}),
+        ("light_edit", "desirable", "strong", {"rejected_at": 1, "edited_at": 2, "edit_kind": "cosmetic"}),
+        ("rejected", "undesirable", "strong", {"rejected_at": 1, "reasons": ["hallucinated_policy"]}),
+        ("heavy_edit", "undesirable", "strong", {"edited_at": 1, "edit_kind": "factual", "edit_similarity": 0.99}),
+        ("heavy_edit", "undesirable", "strong", {"edited_at": 1, "edit_kind": "substantive", "edit_similarity": 0.7}),
+        ("heavy_edit", "undesirable", "strong", {"edited_at": 1, "edit_kind": "wording", "edit_similarity": 0.59}),
+        ("heavy_edit", "undesirable", "strong", {"edited_at": 1, "edit_similarity": 0.1}),
+        ("light_edit", "desirable", "strong", {"edited_at": 1, "edit_kind": "wording", "edit_similarity": 0.6}),
+        ("light_edit", "desirable", "strong", {"accepted_at": 1, "edited_at": 1, "edit_kind": "cosmetic"}),
+        ("edit_unknown", "abstain", None, {"edited_at": 1}),
+        ("edit_unknown", "abstain", None, {"accepted_at": 2, "edited_at": 1}),
+        ("accepted", "desirable", "strong", {"accepted_at": 1}),
+        ("accepted", "desirable", "strong", {"accepted_at": 1, "edit_kind": "none", "edit_similarity": 1.0}),
+        ("accepted", "desirable", "strong", {"edited_at": 1, "edit_kind": "none", "edit_similarity": 1.0}),
+        ("accepted", "desirable", "strong", {"accepted_at": 2, "dismissed_at": 1}),
+        ("dismissed", "undesirable", "weak", {"accepted_at": 1, "dismissed_at": 2}),
+        ("copied", "desirable", "weak", {"copied_at": 1}),
+        ("copied", "desirable", "weak", {"copied_at": 1, "dismissed_at": 2}),
+        ("dismissed", "undesirable", "weak", {"dismissed_at": 1}),
+        ("no_rule", "abstain", None, {}),
+        ("no_rule", "abstain", None, {"resolved_at": 60}),
+        # what became of the ticket
+        ("reopened_after_send", "undesirable", "strong", {"accepted_at": 1, "reopened_at": 5 * DAY}),
+        ("reopened_after_send", "undesirable", "strong", {"edited_at": 1, "edit_kind": "cosmetic", "reopened_at": 2}),
+        ("heavy_edit", "undesirable", "strong", {"edited_at": 1, "edit_kind": "factual", "reopened_at": 2}),
+        ("accepted", "desirable", "strong", {"accepted_at": 9, "reopened_at": 2}),
+        ("dismissed", "undesirable", "weak", {"dismissed_at": 1, "reopened_at": 9}),
+        ("escalated", "undesirable", "strong", {"accepted_at": 1, "escalated_at": 9, "reasons": ["other"]}),
+        ("escalated", "undesirable", "strong", {"escalated_at": 9, "reasons": ["wrong_routing"]}),
+        ("escalated_unsent", "abstain", None, {"escalated_at": 9}),
+        ("escalated_unsent", "abstain", None, {"escalated_at": 9, "reasons": None, "dismissed_at": 1}),
+        ("escalated_unsent", "abstain", None, {"escalated_at": 1, "accepted_at": 9}),
+        ("unresolved_after_send", "abstain", None, {"accepted_at": 1, "unresolved_at": 60}),
+        ("unresolved_after_send", "abstain", None, {"accepted_at": 1, "unresolved_at": 60, "resolved_at": 50}),
+        ("accepted", "desirable", "strong", {"accepted_at": 1, "unresolved_at": 60, "resolved_at": 70}),
+        ("dismissed", "undesirable", "weak", {"dismissed_at": 1, "unresolved_at": 60}),
+    ],
+    "star.v1": [
+        ("accepted", "desirable", "strong", {"accepted_at": 1, "extra": '{"slotfree": true}'}),
+        ("passed_over", "undesirable", "weak", {"dismissed_at": 1, "extra": '{"slotfree": true, "rank": 2}'}),
+        ("slot_values", "abstain", None, {"accepted_at": 1, "extra": '{"slotfree": false}'}),
+        ("slot_values", "abstain", None, {"dismissed_at": 1, "extra": '{"slotfree": null}'}),
+        ("slot_values", "abstain", None, {"dismissed_at": 1, "extra": "{}"}),
+        ("slot_values", "abstain", None, {"accepted_at": 1, "extra": None}),
+        ("no_rule", "abstain", None, {"extra": '{"slotfree": "true"}'}),
+    ],
+    "taskmaster.v1": [
+        ("thumbs_up", "desirable", "explicit", {"thumbs_up_at": 0}),
+        ("thumbs_down", "undesirable", "explicit", {"thumbs_down_at": 0}),
+        ("thumbs_down", "undesirable", "explicit", {"thumbs_down_at": 1, "thumbs_up_at": 1}),
+        ("thumbs_up", "desirable", "explicit", {"thumbs_down_at": 1, "thumbs_up_at": 2}),
+        ("no_rule", "abstain", None, {"accepted_at": 1}),
+    ],
+    "coauthor.v1": [
+        ("kept", "desirable", "strong", {"accepted_at": 1}),
+        ("kept", "desirable", "strong", {"accepted_at": 1, "edited_at": 9, "edit_kind": "none", "final_text": "x"}),
+        ("kept", "desirable", "strong", {"accepted_at": 1, "dismissed_at": 2}),
+        ("touched_up", "desirable", "strong", {"accepted_at": 1, "edited_at": 9, "edit_kind": "cosmetic"}),
+        ("touched_up", "desirable", "strong", {"edited_at": 9, "edit_kind": "wording", "edit_similarity": 0.5}),
+        ("rewritten", "undesirable", "weak", {"edited_at": 9, "edit_kind": "wording", "edit_similarity": 0.49}),
+        ("rewritten", "undesirable", "weak", {"edited_at": 9, "edit_kind": "substantive", "final_text": "x"}),
+        ("fact_changed", "abstain", None, {"edited_at": 9, "edit_kind": "factual", "edit_similarity": 0.9}),
+        ("fact_changed", "abstain", None, {"accepted_at": 1, "edited_at": 9}),
+        ("deleted", "undesirable", "strong", {"accepted_at": 1, "edited_at": 9, "final_text": ""}),
+        ("deleted", "undesirable", "strong", {"accepted_at": 1, "edited_at": 9, "final_text": "  "}),
+        ("deleted", "undesirable", "strong", {"accepted_at": 1, "rejected_at": 9}),
+        ("kept", "desirable", "strong", {"accepted_at": 9, "rejected_at": 1}),
+        ("passed_over", "undesirable", "weak", {"dismissed_at": 1}),
+        ("no_rule", "abstain", None, {}),
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def policies():
+    return {name: load_policy(path) for name, path in shipped_policies().items()}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_truth(name, policies, decide, interaction):
+    rows = decide(policies[name], [interaction(**happened) for *_, happened in CASES[name]])
+    for (rule, label, tier, happened), row in zip(CASES[name], rows, strict=True):
+        assert (row["rule"], row["label"], row["tier"]) == (rule, label, tier), happened
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_rule_has_a_case(name, policies):
+    assert {rule.id for rule in policies[name].rules} <= {case[0] for case in CASES[name]}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_sentences_are_sentences(name, policies):
+    for rule in policies[name].rules:
+        assert rule.why.endswith(".") and len(rule.why) > 40, rule.id
+
+
+def maturity(decide, policy, row):
+    [labelled] = decide(policy, [row])
+    return labelled["rule"], labelled["matures_at"]
+
+
+def test_strong_negatives_are_final_at_once(policies, decide, interaction, at):
+    policy = policies["harbor-support.v1"]
+    assert maturity(decide, policy, interaction(flagged_at=5)) == ("safety_flag", at(0))
+    assert maturity(decide, policy, interaction(thumbs_down_at=5, accepted_at=3)) == ("thumbs_down", at(3))
+
+
+def test_an_accept_waits_out_its_windows(policies, decide, interaction, at):
+    policy = policies["harbor-support.v1"]
+    assert maturity(decide, policy, interaction(accepted_at=3)) == ("accepted", at(3 + 7 * DAY))
+    assert maturity(decide, policy, interaction()) == ("no_rule", at(7 * DAY))
+    settled = interaction(accepted_at=3, reopened_at=2, unresolved_at=1, resolved_at=9)
+    assert maturity(decide, policy, settled) == ("accepted", at(3 + 3 * DAY))  # an escalation may still come
+
+
+def test_logs_without_late_signals_are_final_at_once(policies, decide, interaction, at):
+    for name in ("star.v1", "taskmaster.v1"):
+        row = interaction(accepted_at=2, thumbs_up_at=2, extra='{"slotfree": true}')
+        assert maturity(decide, policies[name], row)[1] == at(2)
+    assert maturity(decide, policies["coauthor.v1"], interaction(accepted_at=2))[1] == at(2 + DAY)
+
+
+def harbor(row: dict) -> str:
+    """The rules of harbor-support.v1 as one would write them in Python."""
+    at = {signal: row[f"{signal}_at"] for signal in SIGNALS}
+    happened = {signal for signal in SIGNALS if at[signal] is not None}
+    kind, similarity, reasons = row["edit_kind"], row["edit_similarity"], set(row["reasons"] or [])
+
+    def before(one, other):
+        return one in happened and other in happened and at[one] <= at[other]
+
+    sent_before = {signal: before("accepted", signal) or before("edited", signal) for signal in SIGNALS}
+    if "flagged" in happened and not before("flagged", "approved"):
+        return "safety_flag"
+    if "thumbs_down" in happened and ("thumbs_up" not in happened or before("thumbs_up", "thumbs_down")):
+        return "thumbs_down"
+    if "escalated" in happened and reasons & {"hallucinated_policy", "unsafe_advice", "privacy_leak"}:
+        return "escalated_critical"
+    if "thumbs_up" in happened and kind != "factual":
+        return "thumbs_up"
+    if "rejected" in happened and all(before(send, "rejected") for send in ("accepted", "edited") if send in happened):
+        return "rejected"
+    if "edited" in happened and (kind in ("factual", "substantive") or (similarity is not None and similarity < 0.6)):
+        return "heavy_edit"
+    if "reopened" in happened and sent_before["reopened"]:
+        return "reopened_after_send"
+    if "escalated" in happened:
+        return "escalated" if sent_before["escalated"] or "wrong_routing" in reasons else "escalated_unsent"
+    sent = "accepted" in happened or "edited" in happened
+    if sent and "unresolved" in happened and ("resolved" not in happened or before("resolved", "unresolved")):
+        return "unresolved_after_send"
+    if "edited" in happened and kind != "none":
+        return "light_edit" if kind else "edit_unknown"
+    if sent and ("dismissed" not in happened or before("dismissed", "accepted") or before("dismissed", "edited")):
+        return "accepted"
+    return next((signal for signal in ("copied", "dismissed") if signal in happened), "no_rule")
+
+
+SIGNAL_TIMES = {f"{signal}_at": st.none() | st.integers(0, 3) for signal in SIGNALS}
+INTERACTIONS = st.fixed_dictionaries(
+    {
+        **SIGNAL_TIMES,
+        "edit_kind": st.none() | st.sampled_from(EDIT_KINDS),
+        "edit_similarity": st.none() | st.sampled_from([0.0, 0.5999999999999999, 0.6, 1.0]),
+        "reasons": st.none() | st.lists(st.sampled_from(["privacy_leak", "wrong_routing", "tone"]), max_size=2),
+    }
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(given_rows=st.lists(INTERACTIONS, min_size=1, max_size=30))
+def test_harbor_support_equals_its_python_twin(policies, decide, interaction, given_rows):
+    rows = [interaction(**happened) for happened in given_rows]
+    assert [row["rule"] for row in decide(policies["harbor-support.v1"], rows)] == list(map(harbor, rows))
