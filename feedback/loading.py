@@ -51,7 +51,7 @@ def day_connection() -> Iterator[duckdb.DuckDBPyConnection]:
     """
     with TemporaryDirectory(prefix="feedback-") as spill, duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(f"SET temp_directory = '{spill}'")
+        connection.execute("SET temp_directory = '{}'".format(spill.replace("'", "''")))
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         connection.execute(_TABLES)

@@ -44,8 +44,8 @@ def quarantine_failing_lines(
         error = probe.fails(columns)
         if error is not None:
             raise SourceError(
-                f"Source {source.path} fails on the lines that arrived on {arrival_date} together, and on none by itself: "
-                f"{_first_line(error)}."
+                f"Source {source.path} fails on the lines that arrived on {arrival_date} together, and on none by "
+                f"itself: {_first_line(error)}."
             ) from error
         return 0
     if len(found) > MOST_FAILING_LINES:
