@@ -54,11 +54,11 @@ SELECT
     [{'role': 'user', 'content': array_to_string(passages[1:passages_before], ' ')}] AS prompt,
     "text" AS completion,
     'gpt-3' AS model_version
-FROM shown JOIN stories USING (file, session_id)
+FROM shown LEFT JOIN stories USING (file, session_id)
 
 UNION ALL BY NAME
 
--- One decision, an event for each suggestion of its query.
+-- One decision, an event for each suggestion of its query; without any, null ids send the line to the quarantine.
 SELECT
     decision.file,
     decision.line,
@@ -69,7 +69,7 @@ SELECT
     decision.agent_id,
     decision.occurred_at,
     CASE WHEN decision.rank = shown.rank THEN shown."text" END AS final_text
-FROM events AS decision JOIN shown USING (session_id, query_id)
+FROM events AS decision LEFT JOIN shown USING (session_id, query_id)
 WHERE decision.type IN ('draft_accepted', 'drafts_dismissed')
 
 UNION ALL BY NAME

@@ -52,53 +52,55 @@ placed AS (  -- how many messages came before each turn, and the task so far
     FROM turns
     WINDOW so_far AS (PARTITION BY dialogue_id ORDER BY idx, line ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
 ),
-options AS (  -- a row an option
-    SELECT placed.* EXCLUDE ("text", options), unnest(options)."text" AS "text", generate_subscripts(options, 1) AS number
+options AS (  -- a row an option; without a list of options one row of nulls, which no draft can be: quarantined
+    SELECT
+        placed.* EXCLUDE ("text", options),
+        options IS NOT NULL AS is_listed,
+        unnest(coalesce(options, [NULL]))."text" AS "text",
+        generate_subscripts(coalesce(options, [NULL]), 1) AS number
     FROM placed
     WHERE type = 'drafts_shown'
 ),
 decided AS (  -- each option with the reply that was taken; of two options that read the same, the first was
     SELECT
-        options.*,
-        taken.file AS taken_file,
-        taken.line AS taken_line,
-        taken.ts AS taken_ts,
-        options."text" = taken."text"
-            AND row_number() OVER (PARTITION BY options.event_id, options."text" ORDER BY number) = 1 AS is_taken
-    FROM options
-    JOIN turns AS taken ON taken.event_id = options.event_id AND taken.type = 'draft_accepted'
-    WHERE options."text" <> ''
+        taken.*,
+        options."text" AS draft,
+        number,
+        draft = taken."text" AND row_number() OVER (PARTITION BY taken.event_id, draft ORDER BY number) = 1 AS is_taken
+    FROM turns AS taken
+    LEFT JOIN options ON taken.event_id = options.event_id AND options."text" <> ''  -- no option: null ids, quarantined
+    WHERE taken.type = 'draft_accepted'
 )
 
 SELECT
     file,
     line,
-    CASE WHEN "text" <> '' THEN 'draft_shown' ELSE 'ignored' END AS kind,
+    CASE WHEN is_listed AND coalesce("text", '') = '' THEN 'ignored' ELSE 'draft_shown' END AS kind,
     'option without text' AS reason,
     format('star-{}-{}-shown', event_id, number) AS event_id,
     format('star-{}-{}', event_id, number) AS draft_id,
     dialogue_id AS ticket_id,
     agent_id,
     to_timestamp(ts) AS occurred_at,
-    messages[1:messages_before] AS prompt,
+    coalesce(messages[1:messages_before], []) AS prompt,
     "text" AS completion,
     NULL AS final_text,
     coalesce(last_task, first_task) AS category,
     -- Only in choice sets without slots (names, amounts) do the options differ in what they say: elsewhere the one
     -- that carries the conversation's own values gives itself away.
     {'slotfree': slotfree} AS extra
-FROM options JOIN conversations USING (dialogue_id)
+FROM options LEFT JOIN conversations USING (dialogue_id)
 
 UNION ALL BY NAME
 
 SELECT
-    taken_file AS file,
-    taken_line AS line,
+    file,
+    line,
     CASE WHEN is_taken THEN 'accepted' ELSE 'dismissed' END AS kind,
     format('star-{}-{}-decided', event_id, number) AS event_id,
     format('star-{}-{}', event_id, number) AS draft_id,
     dialogue_id AS ticket_id,
     agent_id,
-    to_timestamp(taken_ts) AS occurred_at,
-    CASE WHEN is_taken THEN "text" END AS final_text
+    to_timestamp(ts) AS occurred_at,
+    CASE WHEN is_taken THEN draft END AS final_text
 FROM decided

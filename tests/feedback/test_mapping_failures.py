@@ -146,3 +146,36 @@ def test_a_mapping_that_fails_on_everything_is_to_blame_itself(run):
 def test_events_must_come_from_a_line_that_is_there(run, stray):
     with pytest.raises(SourceError, match="which is not in lines: return each event with the file and line of the row"):
         run(GOOD.replace("file, line,", stray + ","), [ROW])
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "reason"),
+    [
+        (
+            "star",
+            {"type": "drafts_shown", "options": "none", "event_id": 1, "dialogue_id": 1, "ts": 1767348000},
+            "completion",
+        ),
+        ("star", {"type": "draft_accepted", "event_id": {"n": 1}, "dialogue_id": 1, "ts": 1767348000}, "event_id"),
+        ("star", {"type": "drafts_shown", "event_id": 1, "ts": 1767348000, "options": [{"text": "hi"}]}, "ticket_id"),
+        ("star", {"type": "drafts_shown", "event_id": 1, "dialogue_id": 1, "options": [{"text": "hi"}]}, "occurred_at"),
+        (
+            "coauthor",
+            {"type": "drafts_dismissed", "session_id": "s", "query_id": 1, "ts_ms": 1767348000000},
+            "event_id",
+        ),
+        ("coauthor", {"type": "draft_shown", "session_id": "s", "event_id": 1, "text": "hi"}, "prompt"),
+        (
+            "taskmaster",
+            {"row_id": "r", "session": "s-0", "thumb": 2, "generation": {"text": "hi"}, "context": []},
+            "kind",
+        ),
+        ("taskmaster", {"row_id": "r", "session": "s-0", "thumb": 1, "generation": "hi", "context": []}, "completion"),
+    ],
+)
+def test_shipped_mappings_drop_no_broken_line_in_silence(tmp_path, name, row, reason):
+    (tmp_path / "2026-01-02.jsonl").write_text(json.dumps(row) + "\n")
+    source = load_source(name)
+    day = map_day(source, discover(tmp_path, source), input_root=tmp_path)
+    assert day.quarantine.column("reason").to_pylist()[0].startswith(f"{reason}: ")
+    assert day.events.num_rows == 0
