@@ -37,9 +37,9 @@ SIGNALS: tuple[str, ...] = (
 """Everything that can happen to a draft after it was shown. Each signal has a column ``<signal>_at``: the time of the
 last such event, null if none."""
 
-DECISION_SIGNALS: tuple[str, ...] = ("accepted", "edited", "rejected", "dismissed")
-"""What an agent does with a draft to be done with it; ``decided_at`` and ``seconds_to_decision`` come from these. A
-copy or a thumb is an opinion beside the decision, not a decision."""
+DECISION_SIGNALS: tuple[str, ...] = ("accepted", "edited", "rejected", "dismissed", "copied")
+"""What an agent does with a draft: ``decided_at`` is the first time of any of these, and ``seconds_to_decision`` counts
+to it. A thumb is an opinion beside the decision."""
 
 EDIT_KINDS: tuple[str, ...] = ("none", "cosmetic", "wording", "substantive", "factual")
 """The values of ``edit_kind``, from least to most severe."""
@@ -67,9 +67,6 @@ INTERACTION_COLUMNS: dict[str, ValueType] = {
 COLUMN_VALUES: dict[str, tuple[str, ...]] = {"edit_kind": EDIT_KINDS}
 """Columns with a closed set of values, so that a misspelt one is an error and not a rule that never fires."""
 
-# A reason can come with any event that finds fault, so each of them can overturn a condition that reads `reasons`.
-_FAULT_SIGNALS = ("rejected", "dismissed", "thumbs_down", "flagged", "unresolved", "reopened", "escalated")
-
 COLUMN_SIGNALS: dict[str, tuple[str, ...]] = {
     **{f"{signal}_at": (signal,) for signal in SIGNALS},
     "decided_at": DECISION_SIGNALS,
@@ -77,6 +74,7 @@ COLUMN_SIGNALS: dict[str, tuple[str, ...]] = {
     "final_text": ("edited",),
     "edit_similarity": ("edited",),
     "edit_kind": ("edited",),
-    "reasons": _FAULT_SIGNALS,
+    # A reason can come with any event about the draft or its ticket.
+    "reasons": SIGNALS,
 }
 """The signals whose arrival can change a column's value: what reading the column makes a rule depend on."""

@@ -7,7 +7,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from label_policy import INTERACTION_COLUMNS, Policy, ValueType, compile_policy
+from label_policy import DECISION_SIGNALS, INTERACTION_COLUMNS, Policy, ValueType, compile_policy
 
 ARROW_TYPES = {
     ValueType.TEXT: pa.string(),
@@ -16,6 +16,7 @@ ARROW_TYPES = {
     ValueType.TEXTS: pa.list_(pa.string()),
 }
 SCHEMA = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in INTERACTION_COLUMNS.items()])
+DECISIONS = [f"{signal}_at" for signal in DECISION_SIGNALS]
 SHOWN = datetime(2026, 10, 5, 9, 0, tzinfo=UTC)
 
 
@@ -59,8 +60,8 @@ def interaction(at) -> Callable[..., dict]:
         for name, value in given.items():
             is_time = INTERACTION_COLUMNS[name] is ValueType.TIME
             row[name] = at(value) if is_time and value is not None else value
-        decisions = [row[name] for name in ("accepted_at", "edited_at", "rejected_at", "dismissed_at") if row.get(name)]
-        row.setdefault("decided_at", max(decisions, default=None))
+        decisions = [row[name] for name in DECISIONS if row.get(name)]
+        row.setdefault("decided_at", min(decisions, default=None))
         return row
 
     return build

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from label_policy import (
+    DECISION_SIGNALS,
     DIALECTS,
     INTERACTION_COLUMNS,
     SIGNALS,
@@ -229,9 +230,9 @@ def expected_maturity(policy: Policy, row: dict, index: int):
     """Say when a row decided by rule `index` is final, from the rules' texts."""
     derived = {"edited": ["final_text", "edit_similarity", "edit_kind"]}
     decisions = ["decided_at", "seconds_to_decision"]
-    for signal in ("accepted", "edited", "rejected", "dismissed"):
+    for signal in DECISION_SIGNALS:
         derived.setdefault(signal, []).extend(decisions)
-    for signal in ("rejected", "dismissed", "thumbs_down", "flagged", "unresolved", "reopened", "escalated"):
+    for signal in SIGNALS:
         derived.setdefault(signal, []).append("reasons")
     text = " ".join(rule.when for rule in policy.rules[: index + 1])
     base = row["decided_at"] or row["shown_at"]
@@ -285,7 +286,7 @@ MATURITY = [
     ({"accepted_at": 5}, "accepted", 5 + 7 * 1440),
     ({"accepted_at": 5, "reopened_at": None, "escalated_at": 30, "category": "x"}, "escalated", 5 + 7 * 1440),
     ({"reopened_at": 2, "escalated_at": 30, "shown_at": 0}, "reopened", 0),
-    ({"copied_at": 3}, "no_rule", 7 * 1440),  # no rule holds, so every rule has been read
+    ({"copied_at": 3}, "no_rule", 3 + 7 * 1440),  # no rule holds, so every rule has been read
 ]
 
 

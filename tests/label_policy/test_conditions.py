@@ -8,7 +8,7 @@ import sqlglot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from label_policy import DIALECTS, Policy, PolicyError, parse_condition
+from label_policy import DECISION_SIGNALS, DIALECTS, SIGNALS, Policy, PolicyError, parse_condition
 
 ALLOWED = [
     "TRUE",
@@ -54,8 +54,9 @@ def test_allowed(text, decide, interaction):
 def test_columns_and_signals_are_known():
     condition = parse_condition("Edit_Similarity < 0.5 AND decided_at > shown_at AND list_contains(reasons, 'x')")
     assert condition.columns == {"edit_similarity", "decided_at", "shown_at", "reasons"}
-    assert {"edited", "accepted", "dismissed", "escalated", "thumbs_down"} <= condition.signals
-    assert not {"thumbs_up", "approved", "resolved", "copied"} & condition.signals
+    assert condition.signals == set(SIGNALS)  # a reason can come with any of them
+    assert parse_condition("edit_kind = 'none' AND flagged_at IS NULL").signals == {"edited", "flagged"}
+    assert parse_condition("seconds_to_decision < 2").signals == set(DECISION_SIGNALS)
 
 
 BADLY_TYPED = [

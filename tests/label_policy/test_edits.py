@@ -69,7 +69,7 @@ PAIRS = [
     ("cosmetic", "CAFÉ RÉSERVÉ", "café réservé"),
     ("cosmetic", "Your e-mail is set", "Your e mail is set"),
     # wording
-    ("wording", "Thanks for reaching out, I have reset it for you.", "Thanks for contacting us, I have reset it for you."),
+    ("wording", "Thanks for reaching out, I have reset it.", "Thanks for contacting us, I have reset it."),
     ("wording", "The refund takes thirty days to arrive.", "The refund takes 30 days to arrive."),
     ("wording", "After 30 days you pay $5.", "You pay $5 after 30 days."),
     ("wording", "No problem! I closed the ticket on the invoice.", "I closed the ticket on the invoice."),
