@@ -63,7 +63,7 @@ def plan_groups(
         count = math.ceil(max(map(len, classes)) / half)
         dealt = [_deal(rows, [half] * count, lengths, rng) for rows in classes]
     else:
-        count = math.ceil(len(desirable) / group_rows)
+        count = min(math.ceil(len(desirable) / group_rows), len(desirable) // 2)  # no group of one: who lends it y'?
         first = _quotas(len(classes[0]), count, start=0)
         second = _quotas(len(classes[1]), count, start=len(classes[0]) % count)
         dealt = [_deal(classes[0], first, lengths, rng), _deal(classes[1], second, lengths, rng)]
@@ -132,8 +132,6 @@ def _deal(rows: list[int], quotas: list[int], lengths: Sequence[int], rng: rando
 def _rotate(good: list[int], bad: list[int], prompts: Sequence[Hashable] | None, rng: random.Random) -> Group:
     """Order a group's rows; choose the rotation with the fewest y' from the same prompt, none from the row itself."""
     rows = rng.sample(good + bad, len(good) + len(bad))
-    if len(rows) == 1:
-        raise TrainingError("a group of one row has no mismatched pair; set group_rows to 2 or more, or add rows")
     best = min(range(1, len(rows)), key=lambda shift: _clashes(rows, shift, prompts))
     if _clashes(rows, best, None):
         # Repeats of a scarce row: alternating classes, each row's neighbour is of the other class.

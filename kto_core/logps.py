@@ -228,7 +228,7 @@ def _caches_every_position(model: nn.Module) -> bool:
     inner = _causal(model)
     config = inner.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    recomputed = getattr(inner, "is_gradient_checkpointing", False) and inner.training
+    recomputed = getattr(inner, "is_activation_checkpointing", False) and inner.training
     knows_positions = "position_ids" in inspect.signature(inner.forward).parameters
     return (
         kinds == {"full_attention"}

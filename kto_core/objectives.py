@@ -64,8 +64,8 @@ def kto_loss(
         Losses and rewards, [B] each.
     """
     ratios = policy_logps - reference_logps
-    signs = torch.where(desirable, 1.0, -1.0).to(ratios.dtype)
-    classes = torch.where(desirable, desirable_weight, undesirable_weight).to(ratios.dtype)
+    signs = torch.where(desirable, ratios.new_tensor(1.0), ratios.new_tensor(-1.0))
+    classes = torch.where(desirable, ratios.new_tensor(desirable_weight), ratios.new_tensor(undesirable_weight))
     losses = classes * torch.sigmoid(-beta * signs * (ratios - z0))  # 1 − σ(u) = σ(−u), without cancellation
     if weights is not None:
         losses = losses * weights.to(ratios.dtype)

@@ -65,7 +65,6 @@ def write_release(
         "metrics": training["metrics"],
         "evaluation": dict(evaluation),
         "gate": dict(gate) if gate is not None else None,
-        "extra": dict(extra) if extra is not None else {},
         "code_version": training["code_version"],
     }
     release = f"kto-{data.version[:8]}-{digest(content)[:8]}"
@@ -76,7 +75,8 @@ def write_release(
         for file in sorted(candidate.iterdir()):
             if file.is_file() and file.name not in NOT_SERVED:
                 shutil.copy2(file, scratch / file.name)
-        manifest = {"id": release, "created_at": _now(), **content}
+        # Where and when it was made does not change what it is, so it is not part of the id.
+        manifest = {"id": release, "created_at": _now(), **content, "extra": dict(extra or {})}
         write_json(scratch / "manifest.json", manifest)
         (scratch / "README.md").write_text(model_card(manifest))
     return folder

@@ -1,0 +1,39 @@
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from kto_core.config import SFTConfig
+from kto_core.sft import train_sft
+from tests.kto_core.toy import TOY, toy_rows, write_training_set
+
+torch.set_num_threads(1)  # toy tensors: a second thread only waits
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("corpus") / "rows.parquet"
+    rows = [{"prompt": r["prompt"], "completion": r["completion"]} for r in toy_rows(240, seed=5)]
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    return file
+
+
+@pytest.fixture(scope="session")
+def training_set(tmp_path_factory) -> Path:
+    return write_training_set(tmp_path_factory.mktemp("set"), toy_rows(160, seed=1), toy_rows(80, seed=2))
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="session")
+def reference(corpus, store) -> Path:
+    config = SFTConfig(steps=25, batch_rows=16, learning_rate=1e-2, tiny=TOY)
+    return train_sft(model="tiny", rows=corpus, config=config, store=store)

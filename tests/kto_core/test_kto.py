@@ -1,0 +1,128 @@
+import json
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from kto_core import KTOConfig, TrainingError, train_kto
+from kto_core.logps import GroupLogps
+from kto_core.models import load, weights_hash
+from tests.kto_core.toy import toy_rows, write_training_set
+
+FAST = {"max_steps": 3, "batch_groups": 2, "beta": 0.5, "learning_rate": 1e-3}
+
+
+def read(folder):
+    return json.loads((folder / "training.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def train(reference, training_set, tmp_path_factory):
+    home = tmp_path_factory.mktemp("kto")
+
+    def run(*, training_set=training_set, cache=home / "cache", store=home / "models", **settings):
+        config = KTOConfig(**(FAST | settings))
+        return train_kto(reference=reference, training_set=training_set, config=config, store=store, cache=cache)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def candidate(train):
+    return train(max_steps=None, epochs=2, learning_rate=3e-3)
+
+
+def test_desirable_rewards_rise_above_undesirable_ones(candidate):
+    metrics = pq.read_table(candidate / "metrics.parquet").to_pylist()
+    assert metrics[0]["margin"] == pytest.approx(0, abs=1e-3), "the policy starts as the reference"
+    assert metrics[0]["z0_raw"] == pytest.approx(0, abs=1e-3)
+    assert metrics[-1]["margin"] > 0.5
+    assert metrics[-1]["loss"] < metrics[0]["loss"]
+    assert all(row["rows_desirable"] == row["rows_undesirable"] == 8 for row in metrics)
+    training = read(candidate)
+    assert training["rows"]["share_seen"] == 1.0
+    assert training["weights_hash"] == weights_hash(candidate)
+    assert (candidate / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_first_loss_is_the_formulas(candidate):
+    """With π = π_ref every row costs w·λ/2, whatever β."""
+    first = pq.read_table(candidate / "metrics.parquet").to_pylist()[0]
+    assert first["loss_desirable"] <= 0.5
+    assert 0.25 <= first["loss_desirable"] / 1.0 <= 0.5
+    assert 0.45 <= first["loss_undesirable"] <= 0.9
+
+
+def test_the_same_seed_gives_the_same_weights_and_a_complete_folder_is_reused(train, tmp_path):
+    first = train()
+    assert train() == first
+    again = train(store=tmp_path)
+    assert again.name == first.name
+    assert weights_hash(again) == weights_hash(first)
+    assert train(seed=1) != first
+
+
+def test_a_cold_cache_computes_what_a_warm_one_reuses(train, tmp_path):
+    cold = train(store=tmp_path / "cold", cache=tmp_path / "cache")
+    calls = []
+    forward = GroupLogps.forward
+
+    def counted(self, batch):
+        calls.append(self.training)
+        return forward(self, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GroupLogps, "forward", counted)
+        warm = train(store=tmp_path / "warm", cache=tmp_path / "cache", beta=0.1, undesirable_weight=1.0, lora_rank=2)
+    cache = read(cold)["reference_cache"]
+    assert cache["computed"] == 2 * 6 * 8
+    assert cache["reused"] == 0
+    assert read(warm)["reference_cache"] == {"reused": 2 * 6 * 8, "computed": 0}
+    assert all(calls), "with a warm cache only training runs the model"
+    assert len(calls) == 6
+
+
+def test_lora_leaves_plain_weights_that_differ(train, reference):
+    folder = train(lora_rank=2, learning_rate=1e-2)
+    before, after = (load(place)[0].state_dict() for place in (reference, folder))
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all("_proj" in name for name in changed)
+    assert not list(folder.glob("adapter*"))
+
+
+@pytest.mark.parametrize("settings", [{"balance": "lambda"}, {"balance": "none"}, {"precision": "bfloat16"}])
+def test_other_ways_run(train, settings):
+    training = read(train(**settings))
+    assert training["metrics"]["steps"] == 3
+    if settings.get("balance") == "lambda":
+        rows, applied = training["rows"], training["applied"]
+        mass = applied["desirable_weight"] * rows["desirable"] / (applied["undesirable_weight"] * rows["undesirable"])
+        assert mass == pytest.approx(1.0 / 1.8)
+
+
+def test_bounded_steps_say_what_share_they_saw(train):
+    rows = read(train(max_steps=1, batch_groups=1))["rows"]
+    assert rows["seen"] == 8
+    assert rows["share_seen"] == pytest.approx(8 / 160)
+
+
+def test_weight_zero_everywhere_leaves_the_reference(train, reference, tmp_path):
+    rows = [row | {"weight": 0.0} for row in toy_rows(40, seed=1)]
+    folder = train(training_set=write_training_set(tmp_path / "set", rows, [], version="zero"), store=tmp_path)
+    assert weights_hash(folder) == weights_hash(reference)
+
+
+def test_one_class_is_refused_before_any_model_is_loaded(train, tmp_path):
+    rows = [row for row in toy_rows(40) if not row["label"]]
+    with pytest.raises(TrainingError, match="no desirable row"):
+        train(training_set=write_training_set(tmp_path / "set", rows, [], version="bad"), store=tmp_path)
+
+
+def test_a_reference_that_is_no_model_is_named(training_set, tmp_path):
+    for place, says in ((tmp_path / "nowhere", "neither a preset"), (tmp_path, "holds no \\*.safetensors")):
+        with pytest.raises(TrainingError, match=says):
+            train_kto(
+                reference=place, training_set=training_set, config=KTOConfig(), store=tmp_path, cache=tmp_path / "c"
+            )

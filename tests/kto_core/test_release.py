@@ -1,0 +1,94 @@
+import json
+
+import pytest
+
+from kto_core import KTOConfig, TrainingError, champion, promote, rollback, train_kto, write_release
+from kto_core.models import load, weights_hash
+
+EVALUATION = {"rows": 10, "rows_held_out": 12, "auc_before": 0.5, "auc_after": 0.75, "auc_prior": None}
+
+
+@pytest.fixture(scope="module")
+def candidate(reference, training_set, tmp_path_factory):
+    home = tmp_path_factory.mktemp("release")
+    config = KTOConfig(max_steps=1, batch_groups=1)
+    return train_kto(reference=reference, training_set=training_set, config=config, store=home, cache=home / "cache")
+
+
+@pytest.fixture
+def release(candidate, training_set, tmp_path):
+    def make(**more):
+        given = {"evaluation": EVALUATION} | more
+        return write_release(candidate=candidate, training_set=training_set, releases=tmp_path / "releases", **given)
+
+    return make
+
+
+def test_a_release_holds_what_serves_and_what_vouches(release, candidate, reference):
+    folder = release(gate={"passed": True}, extra={"run": "nightly"})
+    assert load(folder)[0].config.vocab_size > 0
+    assert weights_hash(folder) == weights_hash(candidate)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["id"] == folder.name
+    assert manifest["training_set"]["version"] == "0123456789abcdef"
+    assert manifest["policy"] == {"name": "toy", "version": 3, "digest": "d" * 64}
+    assert manifest["reference"] == {"id": reference.name, "weights_hash": weights_hash(reference)}
+    assert manifest["evaluation"] == EVALUATION
+    assert manifest["hyperparameters"]["beta"] == 0.1
+    assert manifest["extra"] == {"run": "nightly"}
+    card = (folder / "README.md").read_text()
+    assert "| AUC | 0.500 | 0.750 | – |" in card
+    assert "curve.png" in card
+    assert (folder / "curve.png").exists()
+    assert not (folder / "training.json").exists()
+
+
+def test_the_same_content_is_the_same_release(release):
+    first = release()
+    assert release() == first
+    assert release(evaluation=EVALUATION | {"auc_after": 0.8}) != first
+    assert first.name.startswith("kto-01234567-")
+
+
+def test_promotion_and_rollback_move_one_pointer(release, tmp_path):
+    releases = tmp_path / "releases"
+    assert champion(releases) is None
+    first, second, third = release(), release(extra={"n": 2}), release(extra={"n": 3})
+    for folder in (first, second, third, third):
+        assert promote(releases, folder.name) == folder
+        assert champion(releases) == folder
+    assert rollback(releases) == second
+    assert rollback(releases) == first
+    assert champion(releases) == first
+    with pytest.raises(TrainingError, match="no earlier champion"):
+        rollback(releases)
+    moves = json.loads((releases / "champion").read_text())["moves"]
+    assert [move["action"] for move in moves] == ["promote"] * 3 + ["rollback"] * 2
+
+
+def test_a_failed_gate_keeps_a_release_from_service(release, tmp_path):
+    folder = release(gate={"passed": False})
+    with pytest.raises(TrainingError, match="did not pass its gate"):
+        promote(tmp_path / "releases", folder.name)
+    assert champion(tmp_path / "releases") is None
+    assert promote(tmp_path / "releases", folder.name, force=True) == folder
+
+
+def test_what_is_missing_is_named(release, candidate, tmp_path, training_set):
+    release()
+    with pytest.raises(TrainingError, match=r"manifest.json does not exist"):
+        promote(tmp_path / "releases", "kto-unknown")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "manifest.json").write_text('{"version": "fedcba"}')
+    with pytest.raises(TrainingError, match="was trained on training set 0123456789abcdef, not fedcba"):
+        write_release(candidate=candidate, training_set=other, evaluation={}, releases=tmp_path / "releases")
+    with pytest.raises(TrainingError, match=r"training.json does not exist"):
+        write_release(candidate=tmp_path, training_set=training_set, evaluation={}, releases=tmp_path / "releases")
+
+
+def test_an_interrupted_write_leaves_nothing(release, tmp_path, monkeypatch):
+    monkeypatch.setattr("kto_core.release.model_card", lambda manifest: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        release()
+    assert list((tmp_path / "releases").iterdir()) == []
