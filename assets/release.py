@@ -25,11 +25,12 @@ def release(
     path = kto_core.write_release(
         candidate=Path(kto_candidate["path"]),
         training_set=Path(training_set["path"]),
-        evaluation={"heldout": evaluation["heldout"], "truth": evaluation["truth"]},
+        evaluation={**evaluation["heldout"], "truth": evaluation["truth"]},
         gate=evaluation["gate"],
         releases=active.releases,
         extra={"desk": active.name, "dagster_run": context.run.run_id},
     )
+    card = (path / "README.md").read_text(encoding="utf-8")
     passed = evaluation["gate"]["passed"]
     if passed:
         kto_core.promote(active.releases, path.name)
@@ -38,7 +39,8 @@ def release(
         metadata={
             "path": dg.MetadataValue.path(path),
             "champion": "yes" if passed else "no: " + "; ".join(evaluation["gate"]["reasons"]),
-            "model card": dg.MetadataValue.md((path / "README.md").read_text(encoding="utf-8")),
+            # The card's picture lies beside it in the bundle, where the UI cannot follow.
+            "model card": dg.MetadataValue.md(card.split("---\n", 2)[-1].replace("![training curve](curve.png)\n", "")),
         },
         data_version=dg.DataVersion(path.name),
     )

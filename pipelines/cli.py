@@ -213,16 +213,17 @@ def release_list() -> None:
     if not names:
         raise FeedbackError(f"{desk.releases} holds no release yet; `feedback-kto run` makes one")
     for name in names:
-        click.echo(f"{'*' if name == champion else ' '} {name}  {desk.releases / name}")
+        click.echo(f"{'*' if champion and name == champion.name else ' '} {name}  {desk.releases / name}")
 
 
 @release.command("promote")
 @click.argument("release_id")
-def release_promote(release_id: str) -> None:
+@click.option("--force", is_flag=True, help="Take a release whose gate did not pass.")
+def release_promote(release_id: str, force: bool) -> None:
     """Make a release the champion."""
     import kto_core
 
-    kto_core.promote(Desk.active().releases, release_id)
+    kto_core.promote(Desk.active().releases, release_id, force=force)
     click.echo(f"{release_id} is the champion")
 
 
@@ -231,7 +232,7 @@ def release_rollback() -> None:
     """Make the champion before this one the champion again."""
     import kto_core
 
-    click.echo(f"{kto_core.rollback(Desk.active().releases)} is the champion again")
+    click.echo(f"{kto_core.rollback(Desk.active().releases).name} is the champion again")
 
 
 def _tags(desk: Desk, first: date | None, last: date | None) -> dict[str, str]:

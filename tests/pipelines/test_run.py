@@ -1,0 +1,172 @@
+"""From raw logs to a release and back, by the command, on a real Dagster instance, with a model of a few thousand weights."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+import yaml
+from deltalake import DeltaTable
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+TOY = {"layers": 1, "width": 32, "heads": 2, "vocabulary": 320}
+
+
+@pytest.fixture(scope="session")
+def desk(command: Command, home: Path, logs: Path) -> Path:
+    """A desk set up by `init`, with training at toy size."""
+    done = command("init", "toy", "--source", "canonical", "--input", str(logs))
+    assert done.returncode == 0, done.stderr
+    path = home / "toy" / "desk.yaml"
+    settings = yaml.safe_load(path.read_text())
+    settings["reference"] = {"sft": {"steps": 3, "batch_rows": 4, "tiny": TOY}}
+    settings["kto"] = {"max_steps": 4, "group_rows": 4, "batch_groups": 1, "beta": 1.0}
+    settings["heldout"] = 0.3
+    path.write_text(yaml.safe_dump(settings))
+    return path.parent
+
+
+@pytest.fixture(scope="session")
+def first(command: Command, desk: Path) -> dict[str, Any]:
+    """What the first run says of itself."""
+    done = command("run", "--json")
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_the_books_balance_from_raw_line_to_training_row(first: dict[str, Any]) -> None:
+    assert (first["files"], first["lines"]) == (3, 362)
+    assert first["lines"] == first["mapped"] + first["ignored"] + first["quarantined"]
+    assert (first["quarantined"], first["duplicates"], first["events"]) == (1, 1, 360)
+    assert first["interactions"] == 180 == sum(first["labels"].values())
+    assert first["tiers"] == {
+        "explicit": {"desirable": 60, "undesirable": 30},
+        "strong": {"desirable": 60, "undesirable": 30},
+    }
+    rows = first["training_set"]
+    assert rows["desirable"] + rows["undesirable"] + rows["heldout"] == 180
+
+
+def test_it_trains_evaluates_and_releases(first: dict[str, Any], desk: Path) -> None:
+    assert first["train"]["steps"] == 4
+    assert {"loss_first", "loss_last", "z0"} <= set(first["train"])
+    assert {"accuracy_before", "accuracy_after", "auc_before", "auc_after", "reward_margin"} <= set(first["heldout"])
+    bundle = Path(first["release"])
+    assert bundle.parent == desk / "releases"
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    assert manifest["training_set"]["version"] == first["training_set"]["version"]
+    assert (bundle / "model.safetensors").exists()
+    assert (bundle / "README.md").exists()
+    assert set(first["seconds"]) == {
+        "feedback_events", "interactions", "labels", "audit_sample", "training_set",
+        "reference_model", "kto_candidate", "evaluation", "release",
+    }  # fmt: skip
+
+
+def test_a_released_row_leads_back_to_its_raw_lines(first: dict[str, Any], desk: Path, logs: Path) -> None:
+    folder = desk / "training_sets" / first["training_set"]["version"]
+    row_id, rule = duckdb.execute(
+        f"SELECT row_id, rule FROM read_parquet('{folder}/undesirable/*.parquet') ORDER BY row_id LIMIT 1"
+    ).fetchone() or ("", "")
+    [label] = [
+        row for row in DeltaTable(desk / "lake" / "labels").to_pyarrow_table().to_pylist() if row["draft_id"] == row_id
+    ]
+    assert label["rule"] == rule
+    events = {
+        row["event_id"]: row
+        for row in DeltaTable(desk / "lake" / "events").to_pyarrow_table().to_pylist()
+        if row["event_id"] in label["evidence"]
+    }
+    assert {event["kind"] for event in events.values()} in ({"draft_shown", "thumbs_down"}, {"draft_shown", "rejected"})
+    for event in events.values():
+        line = subprocess.check_output(["zcat", str(logs / event["file"])], text=True).splitlines()[event["line"] - 1]
+        assert json.loads(line)["event_id"] == event["event_id"]
+
+
+def test_running_again_gives_the_same(command: Command, first: dict[str, Any]) -> None:
+    done = command("run", "--json")
+    assert done.returncode == 0, done.stderr
+    again = json.loads(done.stdout.splitlines()[-1])
+    unlike = {"seconds"}
+    assert {key: value for key, value in again.items() if key not in unlike} == {
+        key: value for key, value in first.items() if key not in unlike
+    }
+
+
+def test_the_run_is_in_dagster_with_its_progress_and_figures(
+    environment: dict[str, str], first: dict[str, Any]
+) -> None:
+    with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
+        run = min(instance.get_run_records(), key=lambda record: record.create_timestamp).dagster_run
+        assert run.status is dg.DagsterRunStatus.SUCCESS
+        logged = [record.event_log_entry.user_message for record in instance.get_records_for_run(run.run_id).records]
+        assert any(message.startswith("kto: 4/4 steps (") for message in logged), "the worker's progress streams in"
+        candidate = instance.get_latest_materialization_event(dg.AssetKey("kto_candidate"))
+        assert candidate is not None and candidate.asset_materialization is not None
+        assert "data:image/png;base64" in str(candidate.asset_materialization.metadata["training curve"].value)
+        days = instance.get_materialized_partitions(dg.AssetKey("labels"))
+        assert days == {"2026-03-02", "2026-03-03", "2026-03-04"}
+
+
+def test_relabel_covers_a_range_in_one_run(command: Command, environment: dict[str, str], first: dict[str, Any], desk: Path) -> None:
+    version = DeltaTable(desk / "lake" / "labels").version()
+    done = command("relabel", "--from", "2026-03-03", "--to", "2026-03-04")
+    assert done.returncode == 0, done.stderr
+    assert DeltaTable(desk / "lake" / "labels").version() == version + 1, "one commit"
+    with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
+        [record] = instance.get_run_records(limit=1)
+        assert record.dagster_run.job_name == "relabel"
+
+
+def test_releases_are_promoted_and_rolled_back(command: Command, first: dict[str, Any]) -> None:
+    name = Path(first["release"]).name
+    assert command("release", "promote", name, "--force").returncode == 0
+    assert f"* {name}" in command("release", "list").stdout
+    refused = command("release", "promote", "no-such-release")
+    assert refused.returncode == 1
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_refused_training_is_one_sentence(command: Command, desk: Path, first: dict[str, Any]) -> None:
+    path = desk / "desk.yaml"
+    kept = path.read_text()
+    settings = yaml.safe_load(kept)
+    try:
+        path.write_text(yaml.safe_dump({**settings, "kto": {**settings["kto"], "bata": 1}}))
+        misspelt = command("retrain")
+        path.write_text(yaml.safe_dump({**settings, "reference": {"model": "/no/such/model"}}))
+        missing = command("retrain")
+    finally:
+        path.write_text(kept)
+    for done, said in ((misspelt, "bata"), (missing, "/no/such/model")):
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_killed_run_leaves_the_lake_readable_and_is_finished_by_running_again(
+    command: Command, environment: dict[str, str], first: dict[str, Any], desk: Path
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines", "run"], env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    runs = desk / "runs"
+    known = set(runs.iterdir())
+    deadline = time.monotonic() + 60
+    while set(runs.iterdir()) == known and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(4)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    for table in ("events", "interactions", "labels"):
+        assert DeltaTable(desk / "lake" / table).to_pyarrow_table().num_rows > 0
+    done = command("run", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["training_set"] == first["training_set"]
