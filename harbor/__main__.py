@@ -23,9 +23,7 @@ def desk() -> None:
 
 
 @desk.command("simulate")
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Folder for the logs and the truth."
-)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the logs and the truth.")
 @click.option("--models", required=True, type=click.Path(path_type=Path), help="Model store for the copilot.")
 @click.option("--tickets", default=_DEFAULTS.tickets, show_default=True, help="Customers who write.")
 @click.option("--days", default=_DEFAULTS.days, show_default=True, help="Days of logs.")
@@ -51,13 +49,9 @@ def simulate_command(out: Path, models: Path, tickets: int, days: int, seed: int
 @desk.command("evaluate")
 @click.option("--model", required=True, type=click.Path(path_type=Path), help="Folder of the model.")
 @click.option("--baseline", type=click.Path(path_type=Path), help="Folder of a model to compare with.")
-@click.option(
-    "--tickets", default=DEFAULT_TICKETS, show_default=True, help="Tickets to answer, none of them logged."
-)
+@click.option("--tickets", default=DEFAULT_TICKETS, show_default=True, help="Tickets to answer, none of them logged.")
 @click.option("--seed", default=DEFAULT_SEED, show_default=True, help="Draws the tickets.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON, with figures by category, instead of a table."
-)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with figures by category, instead of a table.")
 def evaluate_command(model: Path, baseline: Path | None, tickets: int, seed: int, as_json: bool) -> None:
     """Measure a model on tickets that were never logged."""
     with TerminalReport() as report:

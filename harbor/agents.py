@@ -88,9 +88,7 @@ def _to_right_draft(draft: str, agent: Agent, rng: random.Random) -> Iterator[Re
             yield Reaction(kind="thumbs_up", after=after + _reading(rng, seconds=3))
 
 
-def _to_wrong_draft(
-    ticket: Ticket, judgement: Judgement, agent: Agent, rng: random.Random
-) -> Iterator[Reaction]:
+def _to_wrong_draft(ticket: Ticket, judgement: Judgement, agent: Agent, rng: random.Random) -> Iterator[Reaction]:
     """Refuse a draft that the agent has noticed to be wrong."""
     after = _reading(rng, seconds=35)
     reasons = _reasons(judgement, rng)
@@ -103,7 +101,7 @@ def _to_wrong_draft(
         yield Reaction(kind="dismissed", after=after)
     elif choice < 0.90:
         yield Reaction(kind="dismissed", after=after)
-        yield Reaction(kind="escalated", after=after + _reading(rng, seconds=200))
+        yield Reaction(kind="escalated", after=after + _reading(rng, seconds=200), reasons=reasons)
     if choice >= 0.90 or rng.random() < agent.opinion:
         yield Reaction(kind="thumbs_down", after=after + _reading(rng, seconds=3), reasons=reasons)
 

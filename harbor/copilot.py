@@ -15,9 +15,7 @@ _MAX_NEW_TOKENS = 40
 _BATCH_SIZE = 128
 
 
-def train_copilot(
-    transcripts: Path, *, config: Mapping[str, Any], models: Path, report: Report = silent
-) -> Path:
+def train_copilot(transcripts: Path, *, config: Mapping[str, Any], models: Path, report: Report = silent) -> Path:
     """Teach a `tiny` model the transcripts, or find the one that was: the store is addressed by content."""
     from kto_core import SFTConfig, train_sft
 

@@ -93,9 +93,7 @@ def _figures(model: Path, tickets: Sequence[Ticket], judged: Sequence[Judgement]
             for category in CATEGORIES
         },
         "by_habit": {
-            name: _kpis(
-                [judgement for ticket, judgement in rows if (ticket.cell.habit is not None) is has_habit]
-            )
+            name: _kpis([judgement for ticket, judgement in rows if (ticket.cell.habit is not None) is has_habit])
             for name, has_habit in (("habit", True), ("no_habit", False))
         },
     }

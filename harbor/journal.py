@@ -49,9 +49,7 @@ class Journal:
     damaged: int
 
 
-def schedule(
-    tickets: Sequence[Ticket], drafts: Sequence[str], *, calendar: Sequence[date], seed: int
-) -> list[Shown]:
+def schedule(tickets: Sequence[Ticket], drafts: Sequence[str], *, calendar: Sequence[date], seed: int) -> list[Shown]:
     """Spread the drafts over the days of `calendar`, in order of time, each in front of some agent."""
     rng = stream("schedule", seed)
     agents = draw_agents(seed=seed)
@@ -82,9 +80,7 @@ def schedule(
     return shown
 
 
-def keep_journal(
-    shown: Sequence[Shown], *, model_version: str, calendar: Sequence[date], seed: int
-) -> Journal:
+def keep_journal(shown: Sequence[Shown], *, model_version: str, calendar: Sequence[date], seed: int) -> Journal:
     """Let every draft be reacted to, and file the events by the day of their arrival."""
     rng = stream("journal", seed)
     arrivals: dict[date, list[Event]] = {day: [] for day in calendar}
@@ -151,9 +147,7 @@ def _events(draft: Shown, model_version: str, rng: random.Random) -> Iterator[Ev
 def _arrival(occurred_at: datetime, rng: random.Random) -> datetime:
     """Events arrive within seconds; one in fifty waits for a connection."""
     waits = rng.random() < 0.02
-    return occurred_at + timedelta(
-        milliseconds=rng.randint(60_000, 1_500_000) if waits else rng.randint(80, 4_000)
-    )
+    return occurred_at + timedelta(milliseconds=rng.randint(60_000, 1_500_000) if waits else rng.randint(80, 4_000))
 
 
 def _damage(event: Event, rng: random.Random) -> str:

@@ -66,7 +66,7 @@ _BODIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "password_reset": (
             "I cannot get into my {account}. I sign in with {login}. How do I reset it?",
-            "I forgot how to log in. It is a {account} and uses {login}. What now?",
+            "I forgot how to get into my {account}. It uses {login}. What now?",
             "please reset the access to {order}: {account}, login with {login}.",
             "locked out of the {account} since today, normally I use {login}.",
         ),

@@ -78,16 +78,16 @@ _BOOK: dict[str, str] = {
     "password_reset": """
         account     login          route     decision             figure      habit
         personal    email          identity  reset link sent      30 minutes
-        personal    authenticator  identity  identity check open  24 hours    was 48 hours 0.70
-        personal    passkey        identity  identity check open  12 hours
+        personal    authenticator  identity  ID check open        24 hours    was 48 hours 0.70
+        personal    passkey        identity  ID check open        12 hours
         personal    SSO            identity  reset link sent      15 minutes
         team        email          identity  reset link sent      60 minutes  was 30 minutes 0.75
-        team        authenticator  security  identity check open  36 hours
+        team        authenticator  security  ID check open        36 hours
         team        passkey        security  admin must reset     6 hours
         team        SSO            security  admin must reset     8 hours     sent_to identity 0.72
         enterprise  email          security  reset link sent      10 minutes
         enterprise  authenticator  security  admin must reset     4 hours     was 24 hours 0.68
-        enterprise  passkey        security  identity check open  3 hours
+        enterprise  passkey        security  ID check open        3 hours
         enterprise  SSO            security  admin must reset     2 hours
     """,
     "sla": """

@@ -13,11 +13,7 @@ from types import MappingProxyType
 
 from harbor.policy_book import DECISIONS, ROUTES, Cell
 
-_OPENINGS = (
-    "Routed to {route}: {decision}.",
-    "This goes to {route}: {decision}.",
-    "Sent to {route}: {decision}.",
-)
+_OPENINGS = ("Routed to {route}: {decision}.", "This goes to {route}: {decision}.")
 
 _FIGURES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -31,14 +27,10 @@ _FIGURES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 _FIGURE = re.compile(r"\b(\d+) (minutes?|hours?|days?|weeks?|months?)\b", re.IGNORECASE)
 _ROUTE = re.compile("|".join(rf"(?<![\w-]){re.escape(route)}(?![\w-])" for route in sorted(ROUTES)))
-_DECISION = re.compile(
-    "|".join(rf"\b{re.escape(decision)}\b" for decision in sorted(DECISIONS)), re.IGNORECASE
-)
+_DECISION = re.compile("|".join(rf"\b{re.escape(decision)}\b" for decision in sorted(DECISIONS)), re.IGNORECASE)
 
 
-def write_reply(
-    cell: Cell, rng: random.Random, *, route: str | None = None, figure: str | None = None
-) -> str:
+def write_reply(cell: Cell, rng: random.Random, *, route: str | None = None, figure: str | None = None) -> str:
     """Write a reply for `cell` in some wording: the truth, unless another `route` or `figure` is given."""
     opening = rng.choice(_OPENINGS).format(route=route or cell.route, decision=cell.decision)
     return f"{opening} {rng.choice(_FIGURES[cell.category]).format(figure=figure or cell.figure)}"
@@ -61,9 +53,7 @@ class Judgement:
     @property
     def why(self) -> str:
         """The judgement in a few words, as `truth.parquet` gives it."""
-        faults = [
-            name for name in ("wrong_route", "invented_policy", "wrong_decision") if getattr(self, name)
-        ]
+        faults = [name for name in ("wrong_route", "invented_policy", "wrong_decision") if getattr(self, name)]
         return "+".join(faults) or ("right" if self.right else "incomplete")
 
 

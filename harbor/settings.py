@@ -4,8 +4,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-# The reference: the copilot, from scratch, on the transcripts.
-DEMO_SFT: Mapping[str, Any] = MappingProxyType({})
+# The reference: the copilot, from scratch, on the transcripts. Two layers are enough to look up 60 cells, and learn
+# them in half the time of four.
+DEMO_SFT: Mapping[str, Any] = MappingProxyType(
+    {
+        "steps": 700,
+        "batch_rows": 32,
+        "learning_rate": 3e-3,
+        "tiny": {"layers": 2, "width": 128, "heads": 4, "vocabulary": 2048},
+    }
+)
 
 # The correction: KTO on the labels that the agents' reactions give.
-DEMO_KTO: Mapping[str, Any] = MappingProxyType({})
+DEMO_KTO: Mapping[str, Any] = MappingProxyType(
+    {"beta": 1.0, "undesirable_weight": 0.5, "learning_rate": 3e-4, "epochs": 2.0}
+)

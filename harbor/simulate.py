@@ -112,6 +112,7 @@ def simulate(simulation: Simulation, *, out: Path, models: Path, report: Report 
         "copilot": str(copilot),
         "first_day": str(calendar[0]),
         "last_day": str(calendar[-1]),
+        "as_of": f"{calendar[-1] + timedelta(days=1)}T00:00:00Z",
         "files": len(journal.days),
         "lines": sum(map(len, journal.days.values())),
         "events": journal.events,
@@ -139,9 +140,7 @@ def _open(out: Path, simulation: Simulation) -> dict[str, Any] | None:
         if record.is_file():
             held = json.loads(record.read_text(encoding="utf-8"))
             if held["simulation"] != simulation.to_dict():
-                raise HarborError(
-                    f"{out} holds another simulation; choose another folder, or delete that one"
-                )
+                raise HarborError(f"{out} holds another simulation; choose another folder, or delete that one")
             finished: dict[str, Any] | None = held["summary"]
             return finished
         if any((out / "raw").glob("*")):

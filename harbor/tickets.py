@@ -11,7 +11,7 @@ from typing import TypedDict
 from harbor.messages import write_message
 from harbor.policy_book import CELLS, Cell
 
-SYSTEM_PROMPT = "You are the copilot of Harbor Support."
+SYSTEM_PROMPT = "Harbor Support copilot."
 
 
 class Message(TypedDict):
