@@ -4,6 +4,7 @@ import hashlib
 import json
 import mmap
 import struct
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from kto_core.config import TinyConfig
 from kto_core.data import Rows
 from kto_core.exceptions import TrainingError
 from kto_core.smollm2 import load_smollm2
+from kto_core.store import digest, read_json
 from kto_core.tiny import make_tiny
 
 PRESETS = ("tiny", "smollm2")
+VOCABULARY_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "chat_template.jinja")
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 
@@ -84,9 +87,11 @@ def save(model: PreTrainedModel | peft.PeftModel, tokenizer: PreTrainedTokenizer
 
 def with_lora(model: PreTrainedModel, *, rank: int, alpha: int) -> peft.PeftModel:
     """Put LoRA adapters (Hu et al. 2021, arXiv 2106.09685) of `rank` on every linear layer but the head."""
-    return peft.get_peft_model(
-        model, peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
-    )
+    config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    with warnings.catch_warnings():
+        # peft 0.21 asks transformers 5.23 by a name that it has renamed
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        return peft.get_peft_model(model, config)
 
 
 def check_context(model: PreTrainedModel, *, prompt: int, completion: int) -> None:
@@ -125,19 +130,19 @@ def weights_hash(folder: Path) -> str:
 
 
 def model_hash(folder: Path) -> str:
-    """SHA-256 in hex over a model's weights and its tokenizer and template: all that its answers depend on."""
+    """SHA-256 in hex over a model's weights, vocabulary, template and special tokens: all that its answers depend on.
+
+    Raises:
+        TrainingError: if the folder is missing, or holds no safetensors or no readable tokenizer_config.json.
+    """
     _require_folder(folder)
     hasher = hashlib.sha256(weights_hash(folder).encode())
-    for name in (
-        "tokenizer.json",
-        "tokenizer.model",
-        "vocab.json",
-        "merges.txt",
-        "chat_template.jinja",
-        "tokenizer_config.json",
-    ):
+    for name in VOCABULARY_FILES:
         if (folder / name).is_file():
             hasher.update(name.encode() + (folder / name).read_bytes())
+    # The rest of this file changes with the library that wrote it.
+    named = read_json(folder / "tokenizer_config.json")
+    hasher.update(digest({key: named.get(key) for key in ("bos_token", "eos_token", "chat_template")}).encode())
     return hasher.hexdigest()
 
 

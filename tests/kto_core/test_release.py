@@ -53,7 +53,7 @@ def test_the_same_content_is_the_same_release(release):
 def test_promotion_and_rollback_move_one_pointer(release, tmp_path):
     releases = tmp_path / "releases"
     assert champion(releases) is None
-    first, second, third = release(), release(extra={"n": 2}), release(extra={"n": 3})
+    first, second, third = (release(evaluation=EVALUATION | {"auc_after": auc}) for auc in (0.6, 0.7, 0.8))
     for folder in (first, second, third, third):
         assert promote(releases, folder.name) == folder
         assert champion(releases) == folder
