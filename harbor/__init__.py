@@ -9,6 +9,6 @@ package does not load torch.
 from harbor.evaluation import evaluate
 from harbor.exceptions import HarborError
 from harbor.settings import DEMO_KTO, DEMO_SFT
-from harbor.simulate import Simulation, simulate
+from harbor.simulation import Simulation, simulate
 
 __all__ = ["DEMO_KTO", "DEMO_SFT", "HarborError", "Simulation", "evaluate", "simulate"]

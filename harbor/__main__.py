@@ -10,7 +10,7 @@ import click
 
 from harbor.evaluation import DEFAULT_SEED, DEFAULT_TICKETS, KPIS, evaluate
 from harbor.exceptions import HarborError
-from harbor.simulate import Simulation, simulate
+from harbor.simulation import Simulation, simulate
 from kto_core.exceptions import TrainingError
 from kto_core.progress import TerminalReport
 

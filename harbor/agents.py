@@ -7,7 +7,7 @@ here is written to the logs but the reactions: the truth itself stays behind.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -15,6 +15,16 @@ from harbor.replies import Judgement, judge, write_reply
 from harbor.tickets import Ticket, stream
 
 AGENTS = 14
+
+# What is done with a draft that was noticed to be wrong. Who escalates the ticket, dismisses the draft too.
+_REFUSALS = {"edited": 0.42, "rejected": 0.22, "dismissed": 0.16, "escalated": 0.10, "thumbs_down": 0.10}
+# What a ticket comes back as, if it does, and how likely that is after a wrong reply and after a right one.
+_RETURNS = {"reopened": 0.6, "escalated": 0.2, "unresolved": 0.2}
+_RETURNS_AFTER_WRONG, _RETURNS_AFTER_RIGHT = 0.78, 0.03
+_CLOSED_WITHIN_HOURS = 0.9
+_WRONG_BUTTON = 0.02  # a right draft is rejected by mistake
+_BY_HAND = 0.03  # a right draft is copied, not accepted
+_SLOPPY_POLISH, _SLOPPY_PRAISE = 0.1, 0.03  # a wrong draft is sent with its look improved, or even liked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,57 +83,62 @@ def react(ticket: Ticket, draft: str, agent: Agent, rng: random.Random) -> list[
 
 def _to_right_draft(draft: str, agent: Agent, rng: random.Random) -> Iterator[Reaction]:
     after = _reading(rng, seconds=18)
-    choice = rng.random()
-    if choice < agent.impatience:
-        yield Reaction(kind="dismissed", after=after)
-    elif choice < agent.impatience + 0.02:
-        yield Reaction(kind="rejected", after=after, reasons=("tone",) if rng.random() < 0.5 else ())
-    elif choice < agent.impatience + 0.02 + agent.taste:
-        yield Reaction(kind="edited", after=after * 2, final_text=_reword(draft, rng))
-    elif choice > 0.97:
-        yield Reaction(kind="copied", after=after)
-    else:
-        yield Reaction(kind="accepted", after=after, final_text=draft)
+    ways = {
+        "dismissed": agent.impatience,
+        "rejected": _WRONG_BUTTON,
+        "edited": agent.taste,
+        "copied": _BY_HAND,
+        "accepted": 1 - agent.impatience - _WRONG_BUTTON - agent.taste - _BY_HAND,
+    }
+    kind = _draw(ways, rng)
+    if kind == "edited":
+        yield Reaction(kind=kind, after=after * 2, final_text=_reword(draft, rng))
+    elif kind == "accepted":
+        yield Reaction(kind=kind, after=after, final_text=draft)
         if rng.random() < agent.opinion:
             yield Reaction(kind="thumbs_up", after=after + _reading(rng, seconds=3))
+    else:
+        yield Reaction(kind=kind, after=after)
 
 
 def _to_wrong_draft(ticket: Ticket, judgement: Judgement, agent: Agent, rng: random.Random) -> Iterator[Reaction]:
     """Refuse a draft that the agent has noticed to be wrong."""
     after = _reading(rng, seconds=35)
     reasons = _reasons(judgement, rng)
-    choice = rng.random()
-    if choice < 0.42:
-        yield Reaction(kind="edited", after=after * 2, final_text=write_reply(ticket.cell, rng))
-    elif choice < 0.64:
-        yield Reaction(kind="rejected", after=after, reasons=reasons)
-    elif choice < 0.80:
+    kind = _draw(_REFUSALS, rng)
+    if kind == "edited":
+        yield Reaction(kind=kind, after=after * 2, final_text=write_reply(ticket.cell, rng))
+    elif kind == "rejected":
+        yield Reaction(kind=kind, after=after, reasons=reasons)
+    elif kind in ("dismissed", "escalated"):
         yield Reaction(kind="dismissed", after=after)
-    elif choice < 0.90:
-        yield Reaction(kind="dismissed", after=after)
-        yield Reaction(kind="escalated", after=after + _reading(rng, seconds=200), reasons=reasons)
-    if choice >= 0.90 or rng.random() < agent.opinion:
+    if kind == "escalated":
+        yield Reaction(kind=kind, after=after + _reading(rng, seconds=200), reasons=reasons)
+    if kind == "thumbs_down" or rng.random() < agent.opinion:
         yield Reaction(kind="thumbs_down", after=after + _reading(rng, seconds=3), reasons=reasons)
 
 
 def _oversight(draft: str, rng: random.Random) -> Iterator[Reaction]:
     """Send a wrong draft, as a busy agent does."""
     after = _reading(rng, seconds=9)
-    if rng.random() < 0.1:
+    if rng.random() < _SLOPPY_POLISH:
         yield Reaction(kind="edited", after=after * 2, final_text=_polish(draft, rng))
     else:
         yield Reaction(kind="accepted", after=after, final_text=draft)
-        if rng.random() < 0.03:
+        if rng.random() < _SLOPPY_PRAISE:
             yield Reaction(kind="thumbs_up", after=after + _reading(rng, seconds=3))
 
 
 def _aftermath(rng: random.Random, *, sent_wrong: bool) -> Iterator[Reaction]:
     """Close the ticket within hours; bring it back days later if the customer was told wrong."""
-    if rng.random() < 0.9:
+    if rng.random() < _CLOSED_WITHIN_HOURS:
         yield Reaction(kind="resolved", after=timedelta(minutes=rng.uniform(10, 480)))
-    if rng.random() < (0.78 if sent_wrong else 0.03):
-        kind = rng.choices(("reopened", "escalated", "unresolved"), weights=(60, 20, 20))[0]
-        yield Reaction(kind=kind, after=timedelta(days=rng.uniform(1, 6)))
+    if rng.random() < (_RETURNS_AFTER_WRONG if sent_wrong else _RETURNS_AFTER_RIGHT):
+        yield Reaction(kind=_draw(_RETURNS, rng), after=timedelta(days=rng.uniform(1, 6)))
+
+
+def _draw(shares: Mapping[str, float], rng: random.Random) -> str:
+    return rng.choices(list(shares), list(shares.values()))[0]
 
 
 def _reading(rng: random.Random, *, seconds: float) -> timedelta:
