@@ -1,6 +1,8 @@
 """Progress: long work calls `report`, whoever started it decides what becomes of the call."""
 
+import sys
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -36,9 +38,14 @@ class Paced:
 
 
 class TerminalReport:
-    """A bar a stage on stderr, the figures beside it; use as a context manager."""
+    """A bar a stage on stderr, the figures beside it, or a line now and then where stderr is no terminal.
+
+    Use it as a context manager.
+    """
 
     def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._plain = Paced(self._print_line, seconds=10)
         self._progress = Progress(
             TextColumn("{task.description:<12}"),
             BarColumn(bar_width=30),
@@ -46,7 +53,8 @@ class TerminalReport:
             TextColumn("{task.fields[unit]}"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}"),
-            console=Console(stderr=True),
+            console=self._console,
+            disable=not self._console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
 
@@ -61,7 +69,17 @@ class TerminalReport:
 
     def __call__(self, stage: str, done: int, total: int, unit: str, **figures: float) -> None:
         """Take a report."""
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        if not self._console.is_terminal:
+            self._plain(stage, done, total, unit, **figures)
+            return
+        shown = _shown(figures)
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=total, unit=unit, figures=shown)
         self._progress.update(self._tasks[stage], completed=done, total=total, unit=unit, figures=shown)
+
+    def _print_line(self, stage: str, done: int, total: int, unit: str, **figures: float) -> None:
+        print(f"{stage} {done}/{total} {unit}  {_shown(figures)}".rstrip(), file=sys.stderr, flush=True)
+
+
+def _shown(figures: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
