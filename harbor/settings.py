@@ -17,5 +17,5 @@ DEMO_SFT: Mapping[str, Any] = MappingProxyType(
 
 # The correction: KTO on the labels that the agents' reactions give.
 DEMO_KTO: Mapping[str, Any] = MappingProxyType(
-    {"beta": 1.0, "undesirable_weight": 0.5, "learning_rate": 3e-4, "epochs": 2.0}
+    {"beta": 1.0, "undesirable_weight": 0.5, "learning_rate": 3e-4, "epochs": 1.5}
 )

@@ -28,6 +28,8 @@ from harbor.tickets import draw_tickets
 from harbor.transcripts import past_transcripts, write_transcripts
 from kto_core.progress import Report, silent
 
+# Raise it when the book, the messages, the people or the journal change, so that no run takes up one of another world.
+EDITION = 1
 _RECORD = "simulation.json"
 
 
@@ -58,6 +60,12 @@ class Simulation:
         for name in ("tickets", "days", "transcripts"):
             if getattr(self, name) < 1:
                 raise HarborError(f"a simulation needs at least one of {name}, not {getattr(self, name)}")
+        if self.days > (self.last_day - date.min).days:
+            raise HarborError(
+                f"{self.days} days up to {self.last_day} would begin before the calendar does; ask for fewer"
+            )
+        if self.seed < 0:
+            raise HarborError(f"a seed is 0 or more, not {self.seed}")
         if self.temperature <= 0:
             raise HarborError(f"drafts are sampled at a temperature above 0, not {self.temperature}")
 
@@ -69,23 +77,23 @@ class Simulation:
     def to_dict(self) -> dict[str, Any]:
         """Give the settings as JSON has them."""
         settings = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {**settings, "last_day": self.last_day.isoformat(), "sft": dict(self.sft)}
+        return {"edition": EDITION, **settings, "last_day": self.last_day.isoformat(), "sft": dict(self.sft)}
 
 
 def simulate(simulation: Simulation, *, out: Path, models: Path, report: Report = silent) -> dict[str, Any]:
     """Write the logs of `simulation` under `out`, with the copilot in the store `models`.
 
     Returns:
-        A summary: where things lie, counts of lines and oddities, how often drafts were right, seconds by
-        stage.
+        A summary: where things lie, counts of lines and oddities, how often drafts were right, seconds by stage.
+        `as_of` is the moment the logs end: what came back later is not in them, so labels belong built as of then.
 
     Raises:
         HarborError: `out` cannot be written to, or holds something other than this simulation.
 
     """
-    finished = _open(out, simulation)
-    if finished is not None:
-        return finished
+    held = _open(out, simulation)
+    if held is not None and (models / held["copilot"]).is_dir():
+        return _summary(out, models, held, seconds={})
     seconds: dict[str, float] = {}
     transcripts = out / "transcripts.parquet"
     with _timed("copilot", seconds):
@@ -105,11 +113,8 @@ def simulate(simulation: Simulation, *, out: Path, models: Path, report: Report 
             write_day(out / "raw" / f"{day}.jsonl.gz", lines)
             report("logs", number, len(journal.days), "days")
 
-    summary = {
-        "raw": str(out / "raw"),
-        "transcripts": str(transcripts),
-        "truth": str(out / "truth.parquet"),
-        "copilot": str(copilot),
+    counts = {
+        "copilot": copilot.name,
         "first_day": str(calendar[0]),
         "last_day": str(calendar[-1]),
         "as_of": f"{calendar[-1] + timedelta(days=1)}T00:00:00Z",
@@ -120,10 +125,21 @@ def simulate(simulation: Simulation, *, out: Path, models: Path, report: Report 
         "damaged": journal.damaged,
         "drafts": len(shown),
         "drafts_right": _share_right(shown),
+    }
+    _record(out, simulation, counts)
+    return _summary(out, models, counts, seconds=seconds)
+
+
+def _summary(out: Path, models: Path, counts: dict[str, Any], *, seconds: dict[str, float]) -> dict[str, Any]:
+    """Add to what a finished simulation holds where that lies now, and what this run took."""
+    return {
+        "raw": str(out / "raw"),
+        "transcripts": str(out / "transcripts.parquet"),
+        "truth": str(out / "truth.parquet"),
+        **counts,
+        "copilot": str(models / counts["copilot"]),
         "seconds": seconds,
     }
-    _record(out, simulation, summary)
-    return summary
 
 
 @contextmanager
@@ -134,26 +150,26 @@ def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
 
 
 def _open(out: Path, simulation: Simulation) -> dict[str, Any] | None:
-    """Claim `out` for this simulation; return its summary if it is finished there already."""
+    """Claim `out` for this simulation; return what its record holds if it is finished there already."""
     record = out / _RECORD
     try:
         if record.is_file():
             held = json.loads(record.read_text(encoding="utf-8"))
             if held["simulation"] != simulation.to_dict():
                 raise HarborError(f"{out} holds another simulation; choose another folder, or delete that one")
-            finished: dict[str, Any] | None = held["summary"]
+            finished: dict[str, Any] | None = held["finished"]
             return finished
         if any((out / "raw").glob("*")):
-            raise HarborError(f"{out}/raw holds logs that no simulation wrote; choose another folder")
+            raise HarborError(f"{out / 'raw'} holds logs that no simulation wrote; choose another folder")
         _record(out, simulation, None)
     except (OSError, ValueError, KeyError) as error:
         raise HarborError(f"cannot simulate into {out}: {error}; choose another folder") from error
     return None
 
 
-def _record(out: Path, simulation: Simulation, summary: dict[str, Any] | None) -> None:
+def _record(out: Path, simulation: Simulation, finished: dict[str, Any] | None) -> None:
+    held = {"simulation": simulation.to_dict(), "finished": finished}
     with replacing(out / _RECORD) as beside:
-        held = {"simulation": simulation.to_dict(), "summary": summary}
         beside.write_text(json.dumps(held, indent=2), encoding="utf-8")
 
 

@@ -1,4 +1,5 @@
 import gzip
+import hashlib
 import json
 import random
 from collections import Counter
@@ -12,8 +13,12 @@ import pytest
 from harbor import journal
 from harbor.journal import Journal, Shown, keep_journal, schedule, write_day
 from harbor.replies import write_reply
+from harbor.simulation import EDITION
 from harbor.tickets import draw_tickets
+from harbor.transcripts import past_transcripts
 
+# What each edition of the world writes.
+EDITIONS = {1: "f631524324676e14"}
 LAST = date(2026, 10, 31)
 CALENDAR = [LAST - timedelta(days=back) for back in reversed(range(14))]
 DRAFT_KINDS = {"draft_shown", "accepted", "edited", "rejected", "dismissed", "copied", "thumbs_up", "thumbs_down"}
@@ -133,3 +138,13 @@ def test_damage_comes_in_every_kind_beside_the_whole_line(monkeypatch: pytest.Mo
         for spoiled, whole in zip(lines[::2], lines[1::2], strict=True):
             assert event(spoiled) is None
             assert event(whole) is not None
+
+
+def test_a_changed_world_has_another_edition() -> None:
+    digest = hashlib.sha256()
+    for transcript in past_transcripts(500, seed=1):
+        digest.update(json.dumps(transcript).encode())
+    for lines in kept(drafted(500)).days.values():
+        digest.update("\n".join(lines).encode())
+    found = digest.hexdigest()[:16]
+    assert EDITIONS[EDITION] == found, "raise harbor.simulation.EDITION and write its digest down here"
