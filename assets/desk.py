@@ -22,6 +22,7 @@ from kto_core import EvaluationConfig, KTOConfig, SFTConfig, TrainingError
 from label_policy import Policy, load_policy, shipped_policies
 
 _DEFAULT_HOME = "data"
+_POINTER = "active.desk"  # a name that no desk can have
 
 
 class _Section(BaseModel):
@@ -108,9 +109,9 @@ class Desk:
 
     @classmethod
     def active(cls, home: Path | None = None) -> Desk:
-        """The desk that `FEEDBACK_HOME/desk` names."""
+        """The desk that `FEEDBACK_HOME/active.desk` names."""
         home = home or feedback_home()
-        pointer = home / "desk"
+        pointer = home / _POINTER
         if not pointer.is_file():
             raise FeedbackError(f"{home} holds no desk yet; make one with `feedback-kto demo` or `feedback-kto init`")
         return cls(home, pointer.read_text(encoding="utf-8").strip())
@@ -124,7 +125,7 @@ class Desk:
             desk.path / "desk.yaml",
             yaml.safe_dump(settings.model_dump(mode="json", exclude_defaults=True), sort_keys=False),
         )
-        write_atomically(home / "desk", name + "\n")
+        write_atomically(home / _POINTER, name + "\n")
         return desk
 
     @cached_property

@@ -47,6 +47,7 @@ def summarise(desk: Desk, seconds: dict[str, float]) -> dict[str, Any]:
     training_set = read_training_set(Path(made["training_set"]["path"]))
     counts = training_set.manifest["counts"]
     evaluation = made["evaluation"]
+    record = training_record(Path(made["kto_candidate"]["path"]))
     return {
         "source": desk.source.name,
         **dict(zip(names, books, strict=True)),
@@ -62,7 +63,11 @@ def summarise(desk: Desk, seconds: dict[str, float]) -> dict[str, Any]:
             "undesirable": counts["train"].get("undesirable", 0),
             "heldout": sum(counts["heldout"].values()),
         },
-        "train": training_record(Path(made["kto_candidate"]["path"]))["metrics"],
+        "train": {
+            **record["metrics"],
+            "rows_seen": record["rows"]["seen"],
+            "share_of_rows_seen": record["rows"]["share_seen"],
+        },
         "heldout": evaluation["heldout"],
         "truth": evaluation["truth"],
         "gate": evaluation["gate"],

@@ -1,0 +1,112 @@
+import json
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from feedback.ingest import ingest
+from feedback.lake import Lake
+from feedback.rawfiles import discover
+from feedback.sources import load_source
+from feedback.tables import EVENTS, FILES, QUARANTINE
+
+DAYS = [date(2026, 3, day) for day in (2, 3, 4)]
+
+
+@pytest.fixture
+def write_log(tmp_path: Path) -> Callable[..., Path]:
+    """`write_log(day, *lines)`: a file of events (dicts) or raw lines (text) that arrived that day."""
+
+    def write(day: date, *lines: dict[str, Any] | str, name: str = "log") -> Path:
+        path = tmp_path / "raw" / f"{name}-{day}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+        return path.parent
+
+    return write
+
+
+def accept(event_id: str, day: date) -> dict[str, Any]:
+    return {
+        "event_id": event_id, "kind": "accepted", "occurred_at": f"{day}T10:00:00Z", "ticket_id": "t", "draft_id": "d",
+    }  # fmt: skip
+
+
+def run(lake: Lake, folder: Path, days: list[date] = DAYS) -> dict[str, dict[str, int]]:
+    source = load_source("canonical")
+    books = ingest(lake, source, discover(folder, source), days, input_root=folder)
+    names = ("lines", "mapped", "ignored", "quarantined", "events", "duplicates")
+    return {row["file"]: {name: row[name] for name in names if row[name]} for row in books.to_pylist()}
+
+
+def stored(lake: Lake) -> list[tuple[date, str]]:
+    table = lake.dataset(EVENTS).to_table()
+    return sorted(zip(table["arrival_date"].to_pylist(), table["event_id"].to_pylist(), strict=True))
+
+
+def test_the_first_delivery_is_kept_and_later_ones_are_counted(lake: Lake, write_log: Callable) -> None:
+    write_log(DAYS[0], accept("a", DAYS[0]), accept("a", DAYS[0]), accept("b", DAYS[0]))
+    folder = write_log(DAYS[1], accept("b", DAYS[0]), accept("c", DAYS[1]), "not json")
+    assert run(lake, folder) == {
+        "log-2026-03-02.jsonl": {"lines": 3, "mapped": 3, "events": 2, "duplicates": 1},
+        "log-2026-03-03.jsonl": {"lines": 3, "mapped": 2, "quarantined": 1, "events": 1, "duplicates": 1},
+    }
+    assert stored(lake) == [(DAYS[0], "a"), (DAYS[0], "b"), (DAYS[1], "c")]
+
+
+def test_days_ingested_one_by_one_give_what_one_run_gives(lake: Lake, write_log: Callable, tmp_path: Path) -> None:
+    write_log(DAYS[0], accept("a", DAYS[0]))
+    write_log(DAYS[1], accept("a", DAYS[0]), accept("b", DAYS[1]))
+    folder = write_log(DAYS[2], accept("b", DAYS[1]), accept("a", DAYS[0]))
+    for day in DAYS:
+        run(lake, folder, [day])
+    at_once = Lake(tmp_path / "at once")
+    run(at_once, folder)
+    assert stored(lake) == stored(at_once)
+    for table in (FILES, EVENTS):
+        rows = [
+            sorted(each.dataset(table).to_table().to_pylist(), key=lambda row: (row["file"], str(row.get("event_id"))))
+            for each in (lake, at_once)
+        ]
+        assert rows[0] == rows[1]
+
+
+def test_a_day_ingested_again_changes_nothing(lake: Lake, write_log: Callable) -> None:
+    write_log(DAYS[0], accept("a", DAYS[0]), "{")
+    folder = write_log(DAYS[1], accept("a", DAYS[0]), accept("b", DAYS[1]))
+    first, before = run(lake, folder), stored(lake)
+    assert run(lake, folder) == first
+    assert run(lake, folder, [DAYS[0]]) == {name: book for name, book in first.items() if "03-02" in name}
+    assert stored(lake) == before
+    assert lake.dataset(QUARANTINE).to_table().num_rows == 1
+
+
+def test_a_day_whose_files_are_gone_is_emptied(lake: Lake, write_log: Callable) -> None:
+    write_log(DAYS[0], accept("a", DAYS[0]))
+    folder = write_log(DAYS[1], accept("b", DAYS[1]))
+    run(lake, folder)
+    (folder / f"log-{DAYS[0]}.jsonl").unlink()
+    run(lake, folder)
+    assert stored(lake) == [(DAYS[1], "b")]
+
+
+def test_progress_counts_files(lake: Lake, write_log: Callable) -> None:
+    write_log(DAYS[0], accept("a", DAYS[0]))
+    folder = write_log(DAYS[1], accept("b", DAYS[1]), accept("c", DAYS[1]))
+    told: list[tuple[int, int, float]] = []
+    source = load_source("canonical")
+    ingest(
+        lake, source, discover(folder, source), DAYS, input_root=folder,
+        report=lambda stage, done, total, unit, **figures: told.append((done, total, figures["lines"])),
+    )  # fmt: skip
+    assert told == [(1, 2, 1), (2, 2, 3)]
+
+
+def test_what_is_stored_says_where_it_came_from(lake: Lake, write_log: Callable) -> None:
+    run(lake, write_log(DAYS[0], "", accept("a", DAYS[0]), name="desk"))
+    [event] = lake.dataset(EVENTS).to_table().to_pylist()
+    assert (event["file"], event["line"], event["source"]) == ("desk-2026-03-02.jsonl", 2, "canonical")
+    assert pa.types.is_timestamp(lake.dataset(EVENTS).schema.field("occurred_at").type)
