@@ -10,13 +10,54 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import Cache, DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 
 from kto_core.data import Message
 from kto_core.exceptions import TrainingError
+from kto_core.logps import caches_every_position
 from kto_core.models import load
 from kto_core.progress import Paced, Report, silent
 from kto_core.tokenization import Encoder
+
+ROOM = 32  # columns allocated ahead
+
+
+class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
+    """Keys and values of full attention in buffers with room ahead: a copy in `ROOM` tokens, not one a token."""
+
+    buffers: tuple[Tensor, Tensor] | None = None
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """Append columns, [rows, heads, columns, width] each, and give all columns so far."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        used, added = self.get_seq_length(), key_states.shape[-2]
+        if self.buffers is None or self.buffers[0].shape[-2] < used + added:
+            old, self.buffers = self.buffers, (_room(key_states, used), _room(value_states, used))
+            for buffer, before in zip(self.buffers, old or (), strict=False):
+                buffer[:, :, :used] = before[:, :, :used]
+        for buffer, new in zip(self.buffers, (key_states, value_states), strict=True):
+            buffer[:, :, used : used + added] = new
+        return self._show(self.buffers, used + added)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep the rows at `indices`."""
+        if self.buffers is not None:
+            used = self.get_seq_length()
+            self.buffers = (self.buffers[0][indices], self.buffers[1][indices])
+            self._show(self.buffers, used)
+
+    def _show(self, buffers: tuple[Tensor, Tensor], columns: int) -> tuple[Tensor, Tensor]:
+        self.keys, self.values = keys, values = buffers[0][:, :, :columns], buffers[1][:, :, :columns]
+        return keys, values
+
+
+def _room(states: Tensor, used: int) -> Tensor:
+    rows, heads, added, width = states.shape
+    return states.new_empty(rows, heads, used + added + ROOM, width)
 
 
 @torch.inference_mode()
@@ -89,7 +130,7 @@ def _decode(
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     rows = torch.arange(len(prompts), device=model.device)
     answers: list[list[int]] = [[] for _ in prompts]
-    cache = DynamicCache()
+    cache = Cache(layer_class_to_replicate=RoomyLayer) if caches_every_position(model) else DynamicCache()
     for step in range(max_new_tokens):
         output = model(
             input_ids=ids,

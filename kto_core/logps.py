@@ -160,7 +160,7 @@ class GroupLogps(nn.Module):
 
     def forward(self, batch: GroupBatch) -> tuple[Tensor, Tensor]:
         """Log-probabilities of rows ([B], with gradient) and of mismatched pairs ([B], without)."""
-        reuse = batch.shares_prefix and _caches_every_position(self.model)
+        reuse = batch.shares_prefix and caches_every_position(self.model)
         logps, cache = _forward(self.model, batch.rows, keep_cache=reuse)
         with torch.no_grad():
             if cache is not None:
@@ -223,7 +223,7 @@ def _accepted(model: nn.Module, **options: object) -> dict[str, object]:
     return {name: value for name, value in options.items() if name in known}
 
 
-def _caches_every_position(model: nn.Module) -> bool:
+def caches_every_position(model: nn.Module) -> bool:
     """Whether cropping the cache gives back the prompt: not with sliding windows, recurrent states, recomputation."""
     inner = _causal(model)
     config = inner.config.get_text_config()
