@@ -162,7 +162,10 @@ class KTOConfig(Config):
 
     beta: float = field(
         default=0.1,
-        metadata=_about("1/β is the summed log-ratio at which a row counts as learned; see the docstring", above=0),
+        metadata=_about(
+            "1/β is the summed log-ratio at which a row counts as learned; keep β × completion tokens around 10",
+            above=0,
+        ),
     )
     desirable_weight: float = field(default=1.0, metadata=_about("λ_D, the weight of desirable rows", least=0))
     undesirable_weight: float = field(default=1.8, metadata=_about("λ_U, the weight of undesirable rows", least=0))

@@ -75,32 +75,29 @@ class Rows:
 
     def characters(self) -> np.ndarray:
         """Characters of prompt and completion together, int64 [rows]: a length to bucket by before any tokenizer."""
-        prompts = _one_chunk(self.table["prompt"])
-        contents = pc.fill_null(pc.struct_field(prompts.flatten(), "content"), "")
-        ends = np.concatenate([[0], np.cumsum(pc.utf8_length(contents).to_numpy())])
-        bounds = np.concatenate([[0], np.cumsum(pc.list_value_length(prompts).to_numpy())])
+        prompts = [_sums(chunk, pc.utf8_length(_contents(chunk)).to_numpy()) for chunk in self.table["prompt"].chunks]
         answers = pc.utf8_length(self.table["completion"]).to_numpy()
-        return np.asarray(ends[bounds[1:]] - ends[bounds[:-1]] + answers, dtype=np.int64)
+        return np.asarray(np.concatenate(prompts) + answers, dtype=np.int64)
 
     def prompt_keys(self) -> list[bytes]:
-        """A key of every row's prompt: equal prompts, equal keys."""
-        return [
-            hashlib.blake2b(repr([(m["role"], m["content"]) for m in prompt]).encode(), digest_size=12).digest()
-            for prompt in self.table["prompt"].to_pylist()
-        ]
+        """A key of every row's prompt: equal prompts, equal keys, in this and any other set of rows."""
+        keys: list[bytes] = []
+        for chunk in self.table["prompt"].chunks:
+            turns = pc.binary_join_element_wise(_roles(chunk), _contents(chunk), "\x1f")
+            offsets = np.concatenate([[0], np.cumsum(pc.list_value_length(chunk).to_numpy())]).astype(np.int32)
+            whole = pc.binary_join(pa.ListArray.from_arrays(offsets, turns), "\x1e")
+            keys.extend(hashlib.blake2b(text.encode(), digest_size=12).digest() for text in whole.to_pylist())
+        return keys
 
     def content_hash(self) -> str:
         """SHA-256 in hex over the values of every row, in order; how they lie in files and chunks does not matter."""
         hasher = hashlib.sha256()
-        prompts = _one_chunk(self.table["prompt"])
-        hasher.update(pc.list_value_length(prompts).to_numpy().astype(np.int64).tobytes())
-        turns = prompts.flatten()
-        for column in (
-            pc.struct_field(turns, "role"),
-            pc.struct_field(turns, "content"),
-            self.table["completion"],
-        ):
-            _hash_strings(hasher, _one_chunk(column))
+        prompts = self.table["prompt"].chunks
+        for chunk in prompts:
+            hasher.update(pc.list_value_length(chunk).to_numpy().astype(np.int64).tobytes())
+        _hash_strings(hasher, [_roles(chunk) for chunk in prompts])
+        _hash_strings(hasher, [_contents(chunk) for chunk in prompts])
+        _hash_strings(hasher, self.table["completion"].chunks)
         for name in ("label", "weight"):
             if name in self.table.column_names:
                 hasher.update(self.table[name].to_numpy(zero_copy_only=False).astype(np.float64).tobytes())
@@ -209,14 +206,32 @@ def _teachable(table: pa.Table, where: Path) -> Rows:
     return Rows(table=table.filter(pa.array(kept)), refused=refused)
 
 
-def _one_chunk(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+def _roles(prompts: pa.ListArray) -> pa.Array:
+    """Role of every turn of every prompt, one after the other."""
+    return pc.fill_null(pc.struct_field(prompts.flatten(), "role"), "")
 
 
-def _hash_strings(hasher: "hashlib._Hash", column: pa.Array) -> None:
-    binary = pc.fill_null(column, "").cast(pa.large_binary())
-    _, offsets, values = binary.buffers()
-    bounds = np.frombuffer(offsets, dtype=np.int64)[binary.offset : binary.offset + len(binary) + 1]
-    hasher.update(np.diff(bounds).tobytes())
-    if values is not None:
-        hasher.update(memoryview(values)[int(bounds[0]) : int(bounds[-1])])
+def _contents(prompts: pa.ListArray) -> pa.Array:
+    """Content of every turn of every prompt, one after the other."""
+    return pc.fill_null(pc.struct_field(prompts.flatten(), "content"), "")
+
+
+def _sums(prompts: pa.ListArray, turns: np.ndarray) -> np.ndarray:
+    """A figure of every turn, summed by prompt."""
+    bounds = np.concatenate([[0], np.cumsum(pc.list_value_length(prompts).to_numpy())])
+    totals = np.concatenate([[0], np.cumsum(turns)])
+    return np.asarray(totals[bounds[1:]] - totals[bounds[:-1]])
+
+
+def _hash_strings(hasher: "hashlib._Hash", chunks: list[pa.Array]) -> None:
+    """All lengths, then all bytes: where a chunk ends leaves no trace."""
+    laid: list[memoryview] = []
+    for chunk in chunks:
+        binary = chunk.cast(pa.large_binary())
+        _, offsets, values = binary.buffers()
+        bounds = np.frombuffer(offsets, dtype=np.int64)[binary.offset : binary.offset + len(binary) + 1]
+        hasher.update(np.diff(bounds).tobytes())
+        if values is not None:
+            laid.append(memoryview(values)[int(bounds[0]) : int(bounds[-1])])
+    for view in laid:
+        hasher.update(view)

@@ -87,41 +87,28 @@ def train_kto(
             accelerator=accelerator,
             report=report,
         )
-    looked_up = sum(2 * len(group.desirable) for group in ready.values())
     lambdas = _lambdas(rows, config)
     policy: Any = with_lora(model, rank=config.lora_rank, alpha=config.lora_alpha) if config.lora_rank else model
     metrics = _train(policy, ready, steps, lambdas, encoder.pad_id, config, accelerator, report)
-
     if accelerator.is_main_process:
-        seen = {row for index in ready for row in groups[index].rows}
-        labels = rows.desirable()
+        looked_up = sum(2 * len(group.desirable) for group in ready.values())
+        record = {
+            "kind": "kto",
+            "id": folder.name,
+            "inputs": inputs | {"reference_weights": reference_weights, "reference_id": Path(reference).name},
+            "config": config.to_dict(),
+            "applied": {"desirable_weight": lambdas[0], "undesirable_weight": lambdas[1]},
+            "rows": _count(rows, seen={row for index in ready for row in groups[index].rows}),
+            "groups": len(groups),
+            "reference_cache": {"reused": looked_up - computed, "computed": computed},
+            "metrics": summarize(metrics) | {"seconds": round(time.monotonic() - started, 2)},
+            "code_version": code_version(),
+        }
         with publish(folder) as scratch:
             save(policy, tokenizer, scratch)
             write_metrics(scratch / "metrics.parquet", metrics)
             draw_kto_curve(metrics, scratch / "curve.png")
-            write_json(
-                scratch / "training.json",
-                {
-                    "kind": "kto",
-                    "id": folder.name,
-                    "inputs": inputs | {"reference_weights": reference_weights, "reference_id": Path(reference).name},
-                    "config": config.to_dict(),
-                    "applied": {"desirable_weight": lambdas[0], "undesirable_weight": lambdas[1]},
-                    "weights_hash": weights_hash(scratch),
-                    "rows": {
-                        "given": len(rows),
-                        "desirable": int(labels.sum()),
-                        "undesirable": int((~labels).sum()),
-                        "refused": rows.refused,
-                        "seen": len(seen),
-                        "share_seen": len(seen) / len(rows),
-                    },
-                    "groups": len(groups),
-                    "reference_cache": {"reused": looked_up - computed, "computed": computed},
-                    "metrics": summarize(metrics) | {"seconds": round(time.monotonic() - started, 2)},
-                    "code_version": code_version(),
-                },
-            )
+            write_json(scratch / "training.json", record | {"weights_hash": weights_hash(scratch)})
     accelerator.wait_for_everyone()
     return folder
 
@@ -144,6 +131,19 @@ def plan(rows: Rows, config: KTOConfig) -> tuple[list[Group], list[list[int]]]:
         seed=config.seed,
     )
     return groups, steps
+
+
+def _count(rows: Rows, *, seen: set[int]) -> dict[str, object]:
+    """What training was given, and what of it it met."""
+    good = int(rows.desirable().sum())
+    return {
+        "given": len(rows),
+        "desirable": good,
+        "undesirable": len(rows) - good,
+        "refused": rows.refused,
+        "seen": len(seen),
+        "share_seen": len(seen) / len(rows),
+    }
 
 
 def _lambdas(rows: Rows, config: KTOConfig) -> tuple[float, float]:

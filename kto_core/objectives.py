@@ -22,7 +22,7 @@ class Objective(NamedTuple):
 
 
 def estimate_z0(policy_kl_logps: Tensor, reference_kl_logps: Tensor) -> Tensor:
-    """Estimate the reference point z0 = KL(π ‖ π_ref) from mismatched pairs (equation 7 and the text below it).
+    """Estimate the reference point z0 = KL(π ‖ π_ref) from mismatched pairs (section 4.1).
 
     Args:
         policy_kl_logps: log π(y'|x) in nats, summed over tokens, [group].
@@ -45,7 +45,7 @@ def kto_loss(
     undesirable_weight: float,
     weights: Tensor | None = None,
 ) -> Objective:
-    """KTO loss and implied reward of each row (equation 8), λ·w·(1 − v(x, y)) with λ_y dropped from the constant.
+    """KTO loss and implied reward of each row: the paper's λ_y − v(x, y) (section 4.1), times the row's weight.
 
     With r = log π(y|x) − log π_ref(y|x), a desirable row costs w·λ_D·(1 − σ(β(r − z0))), an undesirable one
     w·λ_U·(1 − σ(β(z0 − r))).

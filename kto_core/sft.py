@@ -44,8 +44,7 @@ def train_sft(*, model: str | Path, rows: Path | None, config: SFTConfig, store:
     Args:
         model: a preset (`tiny`, `smollm2`) or a folder that transformers can load.
         rows: Parquet file or folder with `prompt` and `completion`, or a training set (its desirable side); None only
-            with
-            `config.steps == 0`, which keeps the model as it is.
+            with `config.steps == 0`, which keeps the model as it is.
         config: how to train.
         store: folder of model folders.
         report: called with the stages `tokenize` (rows) and `sft` (steps; figures loss, tokens_per_second).
