@@ -15,6 +15,7 @@ from dagster_pipes import PipesContext, open_dagster_pipes
 import kto_core
 from assets.progress import log_progress
 from feedback.progress import Report
+from harbor.exceptions import HarborError
 
 
 def _sft(task: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def main() -> None:
         task = pipes.get_extra("task")
         try:
             outcome = TASKS[task["name"]](task, log_progress(pipes.log.info))
-        except kto_core.TrainingError as error:
+        except (kto_core.TrainingError, HarborError) as error:
             pipes.report_custom_message({"refused": str(error)})
         else:
             pipes.report_custom_message({"outcome": outcome})

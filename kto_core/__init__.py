@@ -5,6 +5,7 @@ exceptions never do.
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 from kto_core.config import EvaluationConfig, KTOConfig, SFTConfig, TinyConfig
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from kto_core.objectives import estimate_z0, kto_loss
     from kto_core.release import champion, promote, rollback, write_release
     from kto_core.sft import train_sft
+
+# Threads that wait for each other by spinning stall one another when the machine has other work: with two more
+# processes on 2 cores, a training step took 8 times as long. OpenMP reads this when torch is loaded, hence here.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __all__ = [
     "EvaluationConfig",

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
@@ -56,12 +57,14 @@ def demo(source: str, input_: Path | None, steps: int | None, as_json: bool) -> 
     if source == HARBOR:
         if input_ is not None:
             raise click.UsageError("harbor simulates its own logs, so --input makes no sense with it.")
+        started = time.monotonic()
         desk = harbor_desk(feedback_home(), steps)
+        before = {"simulation": time.monotonic() - started}
     else:
         if input_ is None:
             raise click.UsageError(f"--source {source} needs --input, the folder of its raw logs.")
-        desk = source_desk(feedback_home(), source, input_, steps)
-    _run_main_job(desk, None, None, as_json)
+        desk, before = source_desk(feedback_home(), source, input_, steps), {}
+    _finish(desk, before | _run_job(desk, "nightly_retrain", _tags(desk, None, None)), as_json)
 
 
 @cli.command()
@@ -106,7 +109,8 @@ def init(name: str, source: str, input_: Path, policy: str, model: str, sft_rows
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object last, on stdout.")
 def run(first: datetime | None, last: datetime | None, as_json: bool) -> None:
     """The main job on the active desk: raw logs of a range of days, to a release."""
-    _run_main_job(Desk.active(), first and first.date(), last and last.date(), as_json)
+    desk = Desk.active()
+    _finish(desk, _run_job(desk, "nightly_retrain", _tags(desk, first and first.date(), last and last.date())), as_json)
 
 
 @cli.command()
@@ -250,10 +254,6 @@ def _tags(desk: Desk, first: date | None, last: date | None) -> dict[str, str]:
     if last < first:
         raise UsageError(f"there is no day from {first} to {last}; give --from no later than --to")
     return range_tags(first, last)
-
-
-def _run_main_job(desk: Desk, first: date | None, last: date | None, as_json: bool) -> None:
-    _finish(desk, _run_job(desk, "nightly_retrain", _tags(desk, first, last)), as_json)
 
 
 def _run_job(desk: Desk, job: str, tags: dict[str, str]) -> dict[str, float]:

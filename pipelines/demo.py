@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ def harbor_desk(home: Path, steps: int | None) -> Desk:
             input=Path(summary["raw"]),
             policy="harbor-support.v1",
             first_day=date.fromisoformat(summary["first_day"]),
+            as_of=datetime.fromisoformat(summary["as_of"]),
             reference=ReferenceSettings(rows=summary["transcripts"], sft=dict(harbor.DEMO_SFT)),
             kto=kto,
             truth="harbor",

@@ -37,7 +37,9 @@ def summarise(desk: Desk, seconds: dict[str, float]) -> dict[str, Any]:
             "SELECT tier, label, count(*) FROM labels WHERE tier IS NOT NULL GROUP BY ALL ORDER BY ALL"
         ).fetchall():
             tiers.setdefault(tier, {})[label] = count
-        provisional = connection.execute("SELECT count(*) FROM labels WHERE state = 'provisional'").fetchall()[0][0]
+        provisional = connection.execute(
+            "SELECT count(*) FROM labels WHERE state = 'provisional' AND label <> 'abstain'"
+        ).fetchall()[0][0]
         reasons = dict(
             connection.execute(
                 "SELECT reason, count(*) FROM quarantine GROUP BY reason ORDER BY count(*) DESC, reason LIMIT 20"
@@ -49,7 +51,7 @@ def summarise(desk: Desk, seconds: dict[str, float]) -> dict[str, Any]:
     evaluation = made["evaluation"]
     record = training_record(Path(made["kto_candidate"]["path"]))
     return {
-        "source": desk.source.name,
+        "source": desk.name,
         **dict(zip(names, books, strict=True)),
         "parts_ignored": parts,
         "quarantine_reasons": reasons,
@@ -62,6 +64,7 @@ def summarise(desk: Desk, seconds: dict[str, float]) -> dict[str, Any]:
             "desirable": counts["train"].get("desirable", 0),
             "undesirable": counts["train"].get("undesirable", 0),
             "heldout": sum(counts["heldout"].values()),
+            "left_out": training_set.manifest["left_out"],
         },
         "train": {
             **record["metrics"],
@@ -71,6 +74,7 @@ def summarise(desk: Desk, seconds: dict[str, float]) -> dict[str, Any]:
         "heldout": evaluation["heldout"],
         "truth": evaluation["truth"],
         "gate": evaluation["gate"],
+        "candidate": made["kto_candidate"]["path"],
         "release": made["release"]["path"],
         "promoted": made["release"]["promoted"],
         "seconds": {name: round(value, 2) for name, value in seconds.items()},

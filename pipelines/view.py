@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -16,6 +18,8 @@ from assets.desk import Desk
 from pipelines.follow import RunSeen, StageSeen
 
 _SECONDS_BETWEEN_PLAIN_LINES = 10.0
+# With fewer, the share in which the desirable draft wins is noise.
+_FEWEST_CHOICE_SETS = 30
 _MARKS = {"done": "[green]✓[/]", "failed": "[red]✗[/]"}
 
 
@@ -80,27 +84,36 @@ def _words(stage: StageSeen) -> str:
 
 def show_summary(summary: dict[str, Any], desk: Desk, console: Console) -> None:
     """Print what the run made, in the order in which it was made."""
-    console.print(_record_table(summary))
-    console.print(_labels_table(summary))
-    console.print(_training_table(summary))
+    for part in (_record_table(summary), _labels_table(summary)):
+        console.print(part)
+    _show_training(summary, console)
     console.print(_models_table(summary))
-    gate = summary["gate"]
-    verdict = "passed: it is now the champion" if summary["promoted"] else "not passed: " + "; ".join(gate["reasons"])
+    console.print(
+        "Held-out rows are of tickets that training never saw; before and after: by how likely a model finds a draft;\n"
+        "prior: by how often that very text was good in training.",
+        style="dim",
+    )
+    reasons = "; ".join(summary["gate"]["reasons"])
+    verdict = "passed: this release is now the champion" if summary["promoted"] else f"not passed: {reasons}"
     console.print(f"Gate {verdict}.\n", highlight=False)
-    places = Table(title="Where it lies", title_justify="left", title_style="bold", box=None, show_header=False)
-    places.add_row("release", summary["release"])
-    places.add_row("training set", str(desk.training_sets / summary["training_set"]["version"]))
-    places.add_row("lake", str(desk.lake.root))
-    places.add_row("settings", str(desk.path / "desk.yaml"))
-    console.print(places, soft_wrap=True)
+    places = {
+        "release": summary["release"],
+        "training curve": f"{summary['candidate']}/curve.png",
+        "training set": desk.training_sets / summary["training_set"]["version"],
+        "lake": desk.lake.root,
+        "settings": desk.path / "desk.yaml",
+    }
+    console.print("[bold]Where it lies[/]")
+    for name, place in places.items():
+        console.print(f"  {name:<16}{place}", highlight=False, soft_wrap=True)
     console.print("\n[bold]What to try next[/]", highlight=False)
-    for line in (
-        "make ui                          the same run in Dagster: lineage, partitions, training curve",
-        "feedback-kto policy check FILE   check a policy of your own; set it in desk.yaml and `feedback-kto relabel`",
-        "feedback-kto source check FILE --input DIR   write a mapping for your own logs and see what it gives",
-        "feedback-kto run                 run everything again; what has not changed comes out the same",
+    for command, what in (
+        ("make ui", "the same run in Dagster: lineage, partitions, the training curve"),
+        ("feedback-kto policy check FILE", "check a policy of your own; name it in the settings, then relabel"),
+        ("feedback-kto relabel", "label all days again in one run; `feedback-kto retrain` trains on them"),
+        ("feedback-kto source check FILE --input DIR", "try a mapping for logs of your own; then `feedback-kto init`"),
     ):
-        console.print("  " + line, highlight=False, soft_wrap=True)
+        console.print(f"  {command:<44}{what}", highlight=False, soft_wrap=True)
 
 
 def _record_table(summary: dict[str, Any]) -> Table:
@@ -118,18 +131,21 @@ def _record_table(summary: dict[str, Any]) -> Table:
         f"{n['duplicates']:,} delivered twice and dropped",
     )
     table.add_row("events → interactions", f"{n['events']:,}", f"{n['interactions']:,}", "one row a draft shown")
-    labels = n["labels"]
+    labels, rows = n["labels"], n["training_set"]
     trainable = labels["desirable"] + labels["undesirable"]
     table.add_row(
-        "interactions → labels", f"{n['interactions']:,}", f"{trainable:,}",
-        f"{labels['abstain']:,} abstained, {n['provisional']:,} still provisional",
-    )  # fmt: skip
-    rows = n["training_set"]
-    total = rows["desirable"] + rows["undesirable"]
+        "interactions → labels",
+        f"{n['interactions']:,}",
+        f"{trainable:,}",
+        f"{labels['abstain']:,} where the policy abstains",
+    )
+    left_out = {"provisional": n["provisional"], **rows["left_out"], "held out by ticket": rows["heldout"]}
     table.add_row(
-        "labels → training rows", f"{trainable:,}", f"{total:,}",
-        f"{rows['heldout']:,} held out by ticket, the rest doubled or contradicted",
-    )  # fmt: skip
+        "labels → training rows",
+        f"{trainable:,}",
+        f"{rows['desirable'] + rows['undesirable']:,}",
+        ", ".join(f"{count:,} {why}" for why, count in left_out.items() if count),
+    )
     return table
 
 
@@ -144,18 +160,42 @@ def _labels_table(summary: dict[str, Any]) -> Table:
     return table
 
 
-def _training_table(summary: dict[str, Any]) -> Table:
-    table = _table("KTO training", "figure", "value")
-    for name, value in summary["train"].items():
-        if isinstance(value, int | float):
-            table.add_row(name.replace("_", " "), f"{value:,.4g}" if isinstance(value, float) else f"{value:,}")
-    return table
+def _show_training(summary: dict[str, Any], console: Console) -> None:
+    train, rows = summary["train"], summary["training_set"]
+    console.print(
+        f"[bold]KTO training[/]: {train['steps']:,} steps in {train['seconds']:.0f} s saw {train['rows_seen']:,} of "
+        f"{rows['desirable'] + rows['undesirable']:,} training rows ({train['share_of_rows_seen']:.1%})",
+        highlight=False,
+    )
+    metrics = pq.read_table(Path(summary["candidate"]) / "metrics.parquet")
+    table = Table.grid(padding=(0, 2))
+    for title, column in (
+        ("loss", "loss"),
+        ("reward, desirable", "reward_desirable"),
+        ("reward, undesirable", "reward_undesirable"),
+        ("z0, before the clamp", "z0_raw"),
+    ):
+        values = [value for value in metrics.column(column).to_pylist() if value is not None]
+        if values:
+            tenth = max(1, len(values) // 10)
+            first, last = (sum(part) / tenth for part in (values[:tenth], values[-tenth:]))
+            table.add_row(f"  {title}", f"{first:8.3f}", _sparkline(values), f"{last:8.3f}")
+    console.print(table)
+
+
+def _sparkline(values: Sequence[float], width: int = 40) -> str:
+    """The values as a line of bars, each the mean of its share of them, from their least to their greatest."""
+    parts = [values[len(values) * i // width : len(values) * (i + 1) // width] for i in range(width)]
+    means = [sum(part) / len(part) for part in parts if part]
+    low, high = min(means), max(means)
+    return "".join("▁▂▃▄▅▆▇█"[round(7 * (mean - low) / (high - low or 1))] for mean in means)
 
 
 def _models_table(summary: dict[str, Any]) -> Table:
     table = _table("The model before and after", "measure", "prior", "before", "after")
     heldout = summary["heldout"]
-    for name in ("auc", "accuracy", "choice_accuracy"):
+    names = ["auc", "accuracy"] + (["choice_accuracy"] if heldout["choice_sets"] >= _FEWEST_CHOICE_SETS else [])
+    for name in names:
         figures = [heldout.get(f"{name}_{when}") for when in ("prior", "before", "after")]
         if figures[2] is not None:
             table.add_row(
