@@ -129,6 +129,10 @@ class SFTConfig(Config):
     schedule: Schedule = field(default="cosine", metadata=_about("how the learning rate falls after the warm-up"))
     weight_decay: float = field(default=0.01, metadata=_about("AdamW weight decay on matrices", least=0))
     max_grad_norm: float = field(default=1.0, metadata=_about("gradients are clipped to this norm", above=0))
+    batch_tokens: int = field(
+        default=2048,
+        metadata=_about("padded tokens a forward pass; 2048 suits a CPU, a GPU takes more", least=1),
+    )
     max_prompt_tokens: int = field(default=512, metadata=_about("a longer prompt loses its beginning", least=1))
     max_completion_tokens: int = field(default=256, metadata=_about("a longer completion loses its end", least=1))
     lora_rank: int = field(
@@ -231,7 +235,10 @@ class EvaluationConfig(Config):
     max_prompt_tokens: int = field(default=512, metadata=_about("a longer prompt loses its beginning", least=1))
     max_completion_tokens: int = field(default=256, metadata=_about("a longer completion loses its end", least=1))
     precision: Precision = field(default="float32", metadata=_about("what the forward pass computes in"))
-    batch_tokens: int = field(default=8192, metadata=_about("padded tokens a forward pass", least=1))
+    batch_tokens: int = field(
+        default=2048,
+        metadata=_about("padded tokens a forward pass; 2048 suits a CPU, a GPU takes more", least=1),
+    )
     prior_smoothing: float = field(
         default=1.0, metadata=_about("pseudo-counts of the prior baseline, spread by the base rate", above=0)
     )

@@ -15,14 +15,14 @@ import torch
 
 from kto_core.config import EvaluationConfig, KTOConfig
 from kto_core.data import Rows, TrainingSet
-from kto_core.logps import Batch, completion_logps
+from kto_core.logps import Batch, completion_logps, length_batches
 from kto_core.models import check_context, load, load_tokenizer, weights_hash
 from kto_core.optimization import make_accelerator
 from kto_core.progress import Paced, Report, silent
 from kto_core.reference import LogpCache
 from kto_core.scores import auc, balanced_accuracy, choice_accuracy, choice_sets, prior_scores
 from kto_core.store import read_json
-from kto_core.tokenization import Encoded, Encoder
+from kto_core.tokenization import Encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +198,7 @@ def _score(
             check_context(model, prompt=config.max_prompt_tokens, completion=config.max_completion_tokens)
             model.to(accelerator.device).eval()
             done = len(rows) - len(lacking)
-            for batch in _batches(lacking, config.batch_tokens):
+            for batch in length_batches(lacking, tokens=config.batch_tokens):
                 with accelerator.autocast():
                     laid = Batch.collate(batch, pad_id=encoder.pad_id).to(accelerator.device)
                     kept.put(batch, completion_logps(model, laid).tolist())
@@ -208,16 +208,6 @@ def _score(
             report(stage, len(rows), len(rows), "rows")
         logps = np.array(kept.get(rows), dtype=np.float64)
     return logps, np.array([row.completion_tokens for row in rows], dtype=np.float64)
-
-
-def _batches(rows: list[Encoded], tokens: int) -> list[list[Encoded]]:
-    """Rows of similar length together, at most `tokens` padded tokens a batch (or one row)."""
-    batches: list[list[Encoded]] = []
-    for row in sorted(rows, key=lambda row: len(row.ids)):
-        if not batches or (len(batches[-1]) + 1) * len(row.ids) > tokens:
-            batches.append([])
-        batches[-1].append(row)
-    return batches
 
 
 def _beta(candidate: Path) -> float:

@@ -73,6 +73,16 @@ class Batch:
         return self.tail.shape[0] * (self.prefix.shape[1] + self.tail.shape[1] - 1)
 
 
+def length_batches(rows: Sequence[Encoded], *, tokens: int) -> list[list[Encoded]]:
+    """Rows of similar length together, at most `tokens` tokens a batch with padding (or one row)."""
+    batches: list[list[Encoded]] = []
+    for row in sorted(rows, key=lambda row: len(row.ids)):
+        if not batches or (len(batches[-1]) + 1) * len(row.ids) > tokens:
+            batches.append([])
+        batches[-1].append(row)
+    return batches
+
+
 @dataclass(frozen=True, kw_only=True)
 class GroupBatch:
     """A group's rows (x, y) and their mismatched pairs (x, y').

@@ -6,10 +6,12 @@ Cross-entropy over completion tokens only, rows bucketed by length, one folder i
 import math
 import random
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -17,7 +19,7 @@ from kto_core.charts import draw_sft_curve
 from kto_core.config import SFTConfig
 from kto_core.data import Rows, read_corpus
 from kto_core.exceptions import TrainingError
-from kto_core.logps import Batch, CompletionLogps
+from kto_core.logps import Batch, CompletionLogps, length_batches
 from kto_core.models import (
     PRESETS,
     check_context,
@@ -137,7 +139,13 @@ def _train(
     for step, batch in enumerate(batches, start=1):
         began = time.perf_counter()
         figures: dict[str, float] = _step(
-            policy, optimizer, accelerator, [encoded[i] for i in batch], encoder.pad_id, config.max_grad_norm
+            policy,
+            optimizer,
+            accelerator,
+            [encoded[i] for i in batch],
+            pad_id=encoder.pad_id,
+            batch_tokens=config.batch_tokens,
+            max_grad_norm=config.max_grad_norm,
         )
         figures["step"] = step
         figures["learning_rate"] = float(schedule.get_last_lr()[0])
@@ -155,20 +163,27 @@ def _step(
     optimizer: Any,  # noqa: ANN401
     accelerator: Accelerator,
     rows: list[Encoded],
+    *,
     pad_id: int,
+    batch_tokens: int,
     max_grad_norm: float,
 ) -> dict[str, float]:
     """One optimizer step: cross-entropy a completion token, over all processes' rows."""
     tokens = sum(row.completion_tokens for row in rows)
     mine = rows[accelerator.process_index :: accelerator.num_processes] or rows[:1]
     share = 1.0 if len(rows) > accelerator.process_index else 0.0
-    logps = policy(Batch.collate(mine, pad_id=pad_id).to(accelerator.device))
-    loss = -logps.sum() * share / tokens
-    accelerator.backward(loss * accelerator.num_processes)
+    loss = torch.zeros((), device=accelerator.device)
+    parts = length_batches(mine, tokens=batch_tokens)
+    for i, part in enumerate(parts):
+        with nullcontext() if i == len(parts) - 1 else accelerator.no_sync(policy):
+            logps = policy(Batch.collate(part, pad_id=pad_id).to(accelerator.device))
+            part_loss = -logps.sum() * share / tokens
+            accelerator.backward(part_loss * accelerator.num_processes)
+            loss += part_loss.detach()
     norm = float(accelerator.clip_grad_norm_(policy.parameters(), max_grad_norm))
     optimizer.step()
     optimizer.zero_grad()
-    total = float(accelerator.reduce(loss.detach(), reduction="sum"))
+    total = float(accelerator.reduce(loss, reduction="sum"))
     if not math.isfinite(total):
         raise TrainingError(
             "the SFT loss is not finite; lower learning_rate, or use precision bfloat16 rather than float16"

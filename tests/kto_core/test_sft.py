@@ -71,6 +71,20 @@ def test_precision_bfloat16_trains_float32_weights(corpus, tmp_path):
     assert np.isfinite(read(folder)["metrics"]["loss_last"])
 
 
+def test_a_step_cut_into_parts_learns_the_same(corpus, tmp_path):
+    whole, parts = (
+        train_sft(
+            model="tiny",
+            rows=corpus,
+            config=SFTConfig(steps=3, batch_rows=8, tiny=TOY, batch_tokens=tokens),
+            store=tmp_path,
+        )
+        for tokens in (10_000, 40)
+    )
+    losses = [pq.read_table(folder / "metrics.parquet")["loss"].to_pylist() for folder in (whole, parts)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
 def test_batches_meet_every_row_once_an_epoch():
     batches = plan_batches(np.arange(50), batch_rows=8, steps=14, seed=0)
     assert sorted(i for batch in batches[:7] for i in batch) == list(range(50))
