@@ -174,7 +174,7 @@ def _train(
     network, optimizer = accelerator.prepare(GroupLogps(policy), optimizer)
     network.train()
     if config.tracker:
-        accelerator.init_trackers("feedback-kto", config=config.to_dict())
+        accelerator.init_trackers("feedback-kto", config={k: v for k, v in config.to_dict().items() if v is not None})
     metrics: list[Figures] = []
     for number, step in enumerate(steps, start=1):
         began = time.perf_counter()

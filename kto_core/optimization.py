@@ -5,6 +5,7 @@ import math
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.tracking import get_available_trackers
 from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -27,10 +28,14 @@ def make_accelerator(
     mixed = MIXED[precision]
     if AcceleratorState._shared_state.get("_mixed_precision", mixed) != mixed:
         AcceleratorState._reset_state()  # one process may train in one precision and evaluate in another
+    if tracker is not None and tracker not in {str(name) for name in get_available_trackers()}:
+        raise TrainingError(
+            f"tracker {tracker!r} is not one that accelerate knows and that is installed; install it first"
+        )
     try:
         return Accelerator(mixed_precision=mixed, log_with=tracker, project_dir=project_dir)
     except ValueError as error:
-        raise TrainingError(f"training in {precision} with tracker {tracker} cannot start here: {error}") from error
+        raise TrainingError(f"training in {precision} cannot start on this device: {error}") from error
 
 
 def seeded(seed: int) -> None:
