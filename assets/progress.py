@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from feedback.progress import Report
 
-_LINE = re.compile(r"^(?P<stage>[a-z_]+): (?P<done>\d+)/(?P<total>\d+) (?P<unit>[a-z]+)(?: \((?P<figures>.*)\))?$")
+_LINE = re.compile(r"^(?P<stage>[a-z_ ]+): (?P<done>\d+)/(?P<total>\d+) (?P<unit>[a-z]+)(?: \((?P<figures>.*)\))?$")
 _SECONDS_BETWEEN_LINES = 1.0
 
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
 
 import harbor
 from assets.desk import Desk, DeskSettings, ReferenceSettings
@@ -17,9 +16,13 @@ from feedback.sources import load_source
 from pipelines.follow import PROJECT_ROOT, project_environment
 
 HARBOR = "harbor"
-# On 2 cores, about two minutes of KTO with the tiny model.
-DEFAULT_STEPS = 300
-_SFT_STEPS = 200
+# On 2 cores, about two minutes of KTO with the tiny model at these lengths.
+_STEPS = 100
+_LENGTHS = {"max_prompt_tokens": 96, "max_completion_tokens": 48}
+_SFT = {"steps": 250, "batch_rows": 16, **_LENGTHS}
+# For replies of about a dozen tokens: see `KTOConfig` on choosing beta.
+_KTO = {"beta": 1.0, "undesirable_weight": 0.5, "learning_rate": 3e-4, **_LENGTHS}
+_EVALUATION = {"max_rows": 2000, **_LENGTHS}
 
 
 def harbor_desk(home: Path, steps: int | None) -> Desk:
@@ -65,22 +68,8 @@ def source_desk(home: Path, source: str, input: Path, steps: int | None) -> Desk
             input=input.resolve(),
             policy=f"{loaded.name}.v1",
             first_day=discover(input.resolve(), loaded)[0].arrival_date,
-            reference=ReferenceSettings(
-                sft={"steps": _SFT_STEPS, "max_prompt_tokens": 192, "max_completion_tokens": 64}
-            ),
-            kto=_kto(steps or DEFAULT_STEPS),
-            evaluation={"max_prompt_tokens": 192, "max_completion_tokens": 64},
+            reference=ReferenceSettings(sft=_SFT),
+            kto={**_KTO, "max_steps": steps or _STEPS},
+            evaluation=_EVALUATION,
         ),
     )
-
-
-def _kto(steps: int) -> dict[str, Any]:
-    """For replies of about a dozen tokens: see `KTOConfig` on choosing beta."""
-    return {
-        "max_steps": steps,
-        "beta": 1.0,
-        "undesirable_weight": 0.5,
-        "learning_rate": 1e-4,
-        "max_prompt_tokens": 192,
-        "max_completion_tokens": 64,
-    }

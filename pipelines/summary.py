@@ -8,7 +8,7 @@ from typing import Any
 
 from assets.desk import Desk
 from assets.training import training_record
-from feedback.tables import FILES, INTERACTIONS, LABELS, QUARANTINE
+from feedback.tables import EVENTS, FILES, INTERACTIONS, LABELS, QUARANTINE
 from feedback.training_set import read_training_set
 
 _LABELS = ("desirable", "undesirable", "abstain")
@@ -21,7 +21,7 @@ def summarise(desk: Desk, seconds: dict[str, float]) -> dict[str, Any]:
         desk: whose lake and folders to read.
         seconds: how long each stage of the run took.
     """
-    with desk.lake.sql(FILES, INTERACTIONS, LABELS, QUARANTINE) as connection:
+    with desk.lake.sql(EVENTS, FILES, INTERACTIONS, LABELS, QUARANTINE) as connection:
         names = ("files", "lines", "mapped", "ignored", "quarantined", "events", "duplicates")
         books = connection.execute(
             "SELECT count(*), " + ", ".join(f"coalesce(sum({name}), 0)::BIGINT" for name in names[1:]) + " FROM files"
@@ -30,6 +30,7 @@ def summarise(desk: Desk, seconds: dict[str, float]) -> dict[str, Any]:
         for (text,) in connection.execute("SELECT parts_ignored FROM files").fetchall():
             for reason, count in json.loads(text).items():
                 parts[reason] = parts.get(reason, 0) + count
+        kinds = dict(connection.execute("SELECT kind, count(*) FROM events GROUP BY kind ORDER BY kind").fetchall())
         interactions = connection.execute("SELECT count(*) FROM interactions").fetchall()[0][0]
         labels = dict(connection.execute("SELECT label, count(*) FROM labels GROUP BY label").fetchall())
         tiers: dict[str, dict[str, int]] = {}
@@ -55,6 +56,7 @@ def summarise(desk: Desk, seconds: dict[str, float]) -> dict[str, Any]:
         **dict(zip(names, books, strict=True)),
         "parts_ignored": parts,
         "quarantine_reasons": reasons,
+        "kinds": kinds,
         "interactions": interactions,
         "labels": {label: labels.get(label, 0) for label in _LABELS},
         "provisional": provisional,

@@ -183,7 +183,7 @@ def _show_training(summary: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def _sparkline(values: Sequence[float], width: int = 40) -> str:
+def _sparkline(values: Sequence[float], width: int = 30) -> str:
     """The values as a line of bars, each the mean of its share of them, from their least to their greatest."""
     parts = [values[len(values) * i // width : len(values) * (i + 1) // width] for i in range(width)]
     means = [sum(part) / len(part) for part in parts if part]
