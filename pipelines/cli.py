@@ -16,10 +16,12 @@ from rich.console import Console
 
 from assets.desk import Desk, DeskSettings, ReferenceSettings, feedback_home, policy_path
 from feedback.exceptions import FeedbackError
-from feedback.mapping import map_day
 from feedback.rawfiles import discover
 from feedback.sources import load_source, shipped_sources
-from label_policy import DIALECTS, compile_policy, load_policy, shipped_policies
+from label_policy import load_policy, shipped_policies
+from pipelines.cli_policy import policy
+from pipelines.cli_release import release
+from pipelines.cli_source import source
 from pipelines.exceptions import USER_ERRORS, UsageError
 
 _DATE = click.DateTime(["%Y-%m-%d"])
@@ -130,113 +132,8 @@ def retrain(as_json: bool) -> None:
     _finish(desk, _run_job(desk, "retrain", {}), as_json)
 
 
-@cli.group()
-def source() -> None:
-    """Mappings from raw logs to events."""
-
-
-@source.command("list")
-def source_list() -> None:
-    """The sources that come with the project."""
-    for name, path in shipped_sources().items():
-        click.echo(f"{name:<12} {load_source(name).description}  ({path})")
-
-
-@source.command("check")
-@click.argument("mapping")
-@click.option("--input", "input_", type=_PATH, required=True, help="Folder (or file) of raw logs.")
-@click.option("--day", type=_DATE, help="Arrival day to try.  [default: the first]")
-def source_check(mapping: str, input_: Path, day: datetime | None) -> None:
-    """Run a mapping over one arrival day and show what it gives, without writing anything."""
-    loaded = load_source(mapping)
-    files = discover(input_, loaded)
-    wanted = day.date() if day else files[0].arrival_date
-    batch = [file for file in files if file.arrival_date == wanted]
-    if not batch:
-        raise UsageError(
-            f"no file in {input_} arrived on {wanted}; the days are {files[0].arrival_date} to {files[-1].arrival_date}"
-        )
-    mapped = map_day(loaded, batch, input_root=input_)
-    books = {
-        name: sum(mapped.books.column(name).to_pylist())
-        for name in ("lines", "mapped", "ignored", "quarantined", "events")
-    }
-    click.echo(f"{wanted}: " + ", ".join(f"{count:,} {name}" for name, count in books.items()))
-    for item in mapped.events.column("kind").value_counts().to_pylist():
-        click.echo(f"  {item['counts']:>9,} {item['values']}")
-    for row in mapped.quarantine.slice(0, 5).to_pylist():
-        click.echo(f"  quarantined: {row['file']} line {row['line'] or '-'}: {row['reason']}")
-    for row in mapped.events.slice(0, 1).to_pylist():
-        click.echo("the first event:\n" + json.dumps(row, indent=2, default=str, ensure_ascii=False)[:4000])
-
-
-@cli.group()
-def policy() -> None:
-    """Label policies: what counts as a good draft."""
-
-
-@policy.command("list")
-def policy_list() -> None:
-    """The policies that come with the project."""
-    for name, path in shipped_policies().items():
-        click.echo(f"{name:<20} {load_policy(path).description.strip().splitlines()[0]}  ({path})")
-
-
-@policy.command("check")
-@click.argument("file")
-def policy_check(file: str) -> None:
-    """Check a policy (a YAML file, or a shipped one's name) and print its rules in their order."""
-    loaded = load_policy(policy_path(file))
-    click.echo(f"{loaded.name} {loaded.version}, digest {loaded.digest[:16]}: {len(loaded.rules)} rules")
-    for rule in loaded.rules:
-        when = " ".join(rule.when.split())
-        click.echo(f"  {rule.id:<28} {rule.label:<12} {rule.tier or '':<9} {rule.weight:<5g} when {when}")
-
-
-@policy.command("sql")
-@click.argument("file")
-@click.option("--dialect", type=click.Choice(sorted(DIALECTS)), default="duckdb", show_default=True)
-def policy_sql(file: str, dialect: str) -> None:
-    """Print the SELECT that a policy compiles to."""
-    click.echo(compile_policy(load_policy(policy_path(file)), dialect=dialect))
-
-
-@cli.group()
-def release() -> None:
-    """Released models."""
-
-
-@release.command("list")
-def release_list() -> None:
-    """The active desk's releases, the champion marked."""
-    import kto_core
-
-    desk = Desk.active()
-    champion = kto_core.champion(desk.releases)
-    names = sorted(path.name for path in desk.releases.glob("*/") if (path / "manifest.json").exists())
-    if not names:
-        raise FeedbackError(f"{desk.releases} holds no release yet; `feedback-kto run` makes one")
-    for name in names:
-        click.echo(f"{'*' if champion and name == champion.name else ' '} {name}  {desk.releases / name}")
-
-
-@release.command("promote")
-@click.argument("release_id")
-@click.option("--force", is_flag=True, help="Take a release whose gate did not pass.")
-def release_promote(release_id: str, force: bool) -> None:
-    """Make a release the champion."""
-    import kto_core
-
-    kto_core.promote(Desk.active().releases, release_id, force=force)
-    click.echo(f"{release_id} is the champion")
-
-
-@release.command("rollback")
-def release_rollback() -> None:
-    """Make the champion before this one the champion again."""
-    import kto_core
-
-    click.echo(f"{kto_core.rollback(Desk.active().releases).name} is the champion again")
+for group in (source, policy, release):
+    cli.add_command(group)
 
 
 def _tags(desk: Desk, first: date | None, last: date | None) -> dict[str, str]:

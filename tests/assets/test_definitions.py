@@ -57,7 +57,9 @@ def described() -> dict[str, Any]:
             item.name: {"cron": item.cron_schedule, "timezone": item.execution_timezone, "job": item.job_name}
             for item in defs.schedules or []
         },
-        "sensors": {item.name: {"job": item.job_name, "every": item.minimum_interval_seconds} for item in defs.sensors or []},
+        "sensors": {
+            item.name: {"job": item.job_name, "every": item.minimum_interval_seconds} for item in defs.sensors or []
+        },
     }
 
 

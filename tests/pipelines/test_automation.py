@@ -32,7 +32,9 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield temporary
 
 
-def look(desk: Desk, instance: dg.DagsterInstance, cursor: str | None) -> tuple[list[dict[str, str]], str | None, str | None]:
+def look(
+    desk: Desk, instance: dg.DagsterInstance, cursor: str | None
+) -> tuple[list[dict[str, str]], str | None, str | None]:
     with dg.build_sensor_context(
         instance=instance, cursor=cursor, resources={"desk": DeskResource(home=str(desk.home))}
     ) as context:
@@ -60,7 +62,9 @@ def test_new_and_changed_files_are_asked_for_by_day_and_no_others(desk: Desk, in
 
 def test_a_run_key_is_of_the_content_of_the_days(desk: Desk, instance: dg.DagsterInstance) -> None:
     def keys() -> list[str]:
-        with dg.build_sensor_context(instance=instance, resources={"desk": DeskResource(home=str(desk.home))}) as context:
+        with dg.build_sensor_context(
+            instance=instance, resources={"desk": DeskResource(home=str(desk.home))}
+        ) as context:
             return [request.run_key or "" for request in new_log_files.evaluate_tick(context).run_requests or []]
 
     before = keys()
@@ -79,9 +83,12 @@ def test_without_a_desk_the_sensor_says_what_to_do(tmp_path: Path, instance: dg.
 
 
 @pytest.mark.parametrize(
-    ("night", "first"), [(datetime(2026, 2, 20, 2, tzinfo=UTC), "2026-02-05"), (datetime(2026, 2, 4, 2, tzinfo=UTC), "2026-02-01")]
+    ("night", "first"),
+    [(datetime(2026, 2, 20, 2, tzinfo=UTC), "2026-02-05"), (datetime(2026, 2, 4, 2, tzinfo=UTC), "2026-02-01")],
 )
-def test_the_nightly_run_covers_yesterday_and_what_late_feedback_may_change(desk: Desk, night: datetime, first: str) -> None:
+def test_the_nightly_run_covers_yesterday_and_what_late_feedback_may_change(
+    desk: Desk, night: datetime, first: str
+) -> None:
     with dg.build_schedule_context(
         scheduled_execution_time=night, resources={"desk": DeskResource(home=str(desk.home))}
     ) as context:

@@ -115,7 +115,9 @@ def test_the_run_is_in_dagster_with_its_progress_and_figures(
         assert days == {"2026-03-02", "2026-03-03", "2026-03-04"}
 
 
-def test_relabel_covers_a_range_in_one_run(command: Command, environment: dict[str, str], first: dict[str, Any], desk: Path) -> None:
+def test_relabel_covers_a_range_in_one_run(
+    command: Command, environment: dict[str, str], first: dict[str, Any], desk: Path
+) -> None:
     version = DeltaTable(desk / "lake" / "labels").version()
     done = command("relabel", "--from", "2026-03-03", "--to", "2026-03-04")
     assert done.returncode == 0, done.stderr
@@ -155,7 +157,10 @@ def test_a_killed_run_leaves_the_lake_readable_and_is_finished_by_running_again(
     command: Command, environment: dict[str, str], first: dict[str, Any], desk: Path
 ) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines", "run"], env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "pipelines", "run"],
+        env=environment,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
     )
     runs = desk / "runs"
     known = set(runs.iterdir())
