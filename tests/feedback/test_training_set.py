@@ -179,7 +179,8 @@ def test_any_tool_reads_it(lake: Lake, policy: Policy, label: Callable, tmp_path
     write(lake, *(label(f"d{number}", label="desirable" if number % 2 else "undesirable") for number in range(200)))
     made = build_training_set(lake, policy, tmp_path, heldout=0.2)
     held, total = duckdb.execute(
-        f"SELECT count(*) FILTER (filename LIKE '%heldout%'), count(*) FROM read_parquet('{made.path}/*/*.parquet', filename=true)"
+        "SELECT count(*) FILTER (filename LIKE '%heldout%'), count(*) FROM read_parquet(?, filename=true)",
+        [str(made.path / "*" / "*.parquet")],
     ).fetchall()[0]
     assert total == 200
     assert 20 <= held <= 60

@@ -1,4 +1,4 @@
-"""From raw logs to a release and back, by the command, on a real Dagster instance, with a model of a few thousand weights."""
+"""From raw logs to a release and back, by the command, on a real Dagster instance, with a toy of a model."""
 
 import json
 import signal
