@@ -9,8 +9,9 @@ from typing import Any
 def judge(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """Whether the candidate may become champion, with a reason for each measure that stands against it.
 
-    It must rank held-out drafts better than the reference did, put desirable ones above undesirable ones in reward,
-    and, where the truth is known, resolve no fewer tickets at first contact and invent policy no more often.
+    It must rank held-out drafts better than the reference did (within a category, so that knowing which categories are
+    liked counts for nothing) and put desirable ones above undesirable ones in reward. Where the truth is known, it must
+    resolve no fewer tickets at first contact and invent policy no more often.
 
     Returns:
         `{"passed": bool, "reasons": [str, …]}`; reasons are empty when it passed.
@@ -18,12 +19,12 @@ def judge(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """
     heldout, truth = evaluation["heldout"], evaluation["truth"]
     reasons = []
-    before, after, margin = heldout["auc_before"], heldout["auc_after"], heldout["reward_margin"]
+    before, after, margin = heldout["auc_within_before"], heldout["auc_within_after"], heldout["reward_margin"]
     if before is None or after is None or margin is None:
-        reasons.append("the held-out rows hold one class only, so nothing can be compared")
+        reasons.append("no category of held-out rows has both classes, so nothing can be compared")
     else:
         if after <= before:
-            reasons.append(f"held-out AUC fell from {before:.4f} to {after:.4f}")
+            reasons.append(f"held-out AUC within categories went from {before:.4f} to {after:.4f}")
         if margin <= 0:
             reasons.append(f"held-out reward margin is {margin:.4f}, not above 0")
     if truth is not None:

@@ -41,7 +41,12 @@ def model_card(manifest: Mapping[str, Any]) -> str:
 
 
 def _measured(evaluation: Mapping[str, Any]) -> list[str]:
-    names = {"auc": "AUC", "accuracy": "balanced accuracy", "choice_accuracy": "choice accuracy"}
+    names = {
+        "auc": "AUC",
+        "auc_within": "AUC within a category",
+        "accuracy": "balanced accuracy",
+        "choice_accuracy": "choice accuracy",
+    }
     table = [
         f"| {label} | {_figure(evaluation.get(f'{name}_before'))} | {_figure(evaluation.get(f'{name}_after'))} "
         f"| {_figure(evaluation.get(f'{name}_prior'))} |"

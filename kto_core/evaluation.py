@@ -6,9 +6,10 @@ that training also has is left out: it would measure memory.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,8 +79,8 @@ def evaluate(
 
     Returns:
         JSON values: `rows`, `rows_held_out`, `rows_seen_in_training` (left out), `desirable`, `undesirable`,
-        `choice_sets`; `auc_*`, `accuracy_*` (balanced, cross-fitted) and `choice_accuracy_*` for `before`, `after`
-        and `prior`, with `choice_accuracy_random`; `reward_desirable`, `reward_undesirable`, `reward_margin`, `beta`;
+        `choice_sets`; `auc_*`, `auc_within_*` (its mean over categories), `accuracy_*` (balanced, cross-fitted) and
+        `choice_accuracy_*` for `before`, `after` and `prior`, with `choice_accuracy_random`; `reward_desirable`, `reward_undesirable`, `reward_margin`, `beta`;
         and the same figures under `categories`. What cannot be measured on these rows is None.
 
     Raises:
@@ -113,13 +114,26 @@ def evaluate(
     by_category: dict[str, list[int]] = defaultdict(list)
     for place, category in enumerate(rows.categories):
         by_category[category].append(place)
+    categories_measured = {name: measure(rows.at(np.array(places))) for name, places in sorted(by_category.items())}
     return {
         "rows_held_out": len(held),
         "rows_seen_in_training": len(held) - len(fresh),
         "beta": beta,
         **measure(rows),
-        "categories": {name: measure(rows.at(np.array(places))) for name, places in sorted(by_category.items())},
+        **{f"auc_within_{name}": auc_within(categories_measured.values(), name) for name in rows.scores},
+        "categories": categories_measured,
     }
+
+
+def auc_within(categories: Iterable[Mapping[str, Any]], name: str) -> float | None:
+    """AUC over pairs of one category each, or None where no category has both classes.
+
+    Pooled AUC rewards knowing the category alone wherever categories differ in how often drafts are liked; this one
+    does not: it is the mean of the categories' AUCs, weighted by how many (desirable, undesirable) pairs each has.
+    """
+    pairs = [(c["desirable"] * c["undesirable"], c[f"auc_{name}"]) for c in categories if c[f"auc_{name}"] is not None]
+    total = sum(weight for weight, _ in pairs)
+    return sum(weight * value for weight, value in pairs) / total if total else None
 
 
 def measure(rows: HeldOut) -> dict[str, float | int | None]:

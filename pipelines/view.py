@@ -20,6 +20,8 @@ from pipelines.follow import RunSeen, StageSeen
 _SECONDS_BETWEEN_PLAIN_LINES = 10.0
 # With fewer, the share in which the desirable draft wins is noise.
 _FEWEST_CHOICE_SETS = 30
+_FEWEST_CATEGORY_ROWS = 50
+_MOST_CATEGORIES = 8
 _MARKS = {"done": "[green]✓[/]", "failed": "[red]✗[/]"}
 
 
@@ -194,13 +196,15 @@ def _sparkline(values: Sequence[float], width: int = 30) -> str:
 def _models_table(summary: dict[str, Any]) -> Table:
     table = _table("The model before and after", "measure", "prior", "before", "after")
     heldout = summary["heldout"]
-    names = ["auc", "accuracy"] + (["choice_accuracy"] if heldout["choice_sets"] >= _FEWEST_CHOICE_SETS else [])
-    for name in names:
-        figures = [heldout.get(f"{name}_{when}") for when in ("prior", "before", "after")]
-        if figures[2] is not None:
-            table.add_row(
-                f"held-out {name.replace('_', ' ')}", *("" if value is None else f"{value:.3f}" for value in figures)
-            )
+    measures = {"AUC": "auc", "AUC within categories": "auc_within", "balanced accuracy": "accuracy"}
+    if heldout["choice_sets"] >= _FEWEST_CHOICE_SETS:
+        measures["choice accuracy"] = "choice_accuracy"
+    for title, name in measures.items():
+        _add_measure(table, f"held-out {title}", heldout, name)
+    shown = {name: part for name, part in heldout["categories"].items() if part["rows"] >= _FEWEST_CATEGORY_ROWS}
+    if 1 < len(shown) <= _MOST_CATEGORIES:
+        for category, part in shown.items():
+            _add_measure(table, f"  AUC, {category}", part, "auc")
     if heldout.get("reward_margin") is not None:
         table.add_row("held-out reward margin", "", "0", f"{heldout['reward_margin']:.3f}")
     if summary["truth"]:
@@ -209,6 +213,12 @@ def _models_table(summary: dict[str, Any]) -> Table:
         for name in after:
             table.add_row(name.replace("_", " "), "", *(f"{kpis[name]['share']:.1%}" for kpis in (before, after)))
     return table
+
+
+def _add_measure(table: Table, title: str, figures: dict[str, Any], name: str) -> None:
+    values = [figures.get(f"{name}_{when}") for when in ("prior", "before", "after")]
+    if values[2] is not None:
+        table.add_row(title, *("" if value is None else f"{value:.3f}" for value in values))
 
 
 def _table(title: str, *columns: str) -> Table:

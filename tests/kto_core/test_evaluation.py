@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from kto_core import EvaluationConfig, KTOConfig, evaluate, train_kto
 from kto_core.data import TrainingSet
-from kto_core.evaluation import draw_rows
+from kto_core.evaluation import auc_within, draw_rows
 from kto_core.models import load
 from kto_core.tokenization import Encoder
 from tests.kto_core.toy import toy_rows, write_training_set
@@ -126,3 +126,17 @@ def test_a_draw_keeps_prompts_whole_and_follows_the_seed(training_set):
     assert all((i in set(drawn.tolist())) == (prompts[i] in inside) for i in fresh)
     good = rows.desirable()
     assert good[drawn].mean() == pytest.approx(good.mean(), abs=0.08)
+
+
+def test_auc_within_categories_does_not_reward_knowing_the_category():
+    def part(good, bad):
+        labels = np.array([True] * len(good) + [False] * len(bad))
+        auc = roc_auc_score(labels, np.array(good + bad)) if len(good) and len(bad) else None
+        return {"desirable": len(good), "undesirable": len(bad), "auc_after": auc}
+
+    liked, disliked = part([0.9, 0.9, 0.9], [0.9]), part([0.1], [0.1, 0.1, 0.1])
+    pooled = roc_auc_score([True] * 4 + [False] * 4, [0.9, 0.9, 0.9, 0.1, 0.9, 0.1, 0.1, 0.1])
+    assert pooled == 0.75
+    assert auc_within([liked, disliked], "after") == 0.5
+    assert auc_within([part([0.9, 0.8], [0.1]), part([0.2], [0.3])], "after") == pytest.approx(2 / 3)
+    assert auc_within([part([0.5], [])], "after") is None
