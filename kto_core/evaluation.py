@@ -81,8 +81,8 @@ def evaluate(
         JSON values: `rows`, `rows_held_out`, `rows_seen_in_training` (left out), `desirable`, `undesirable`,
         `choice_sets`; `auc_*`, `auc_within_*` (its mean over categories), `accuracy_*` (balanced, cross-fitted) and
         `choice_accuracy_*` for `before`, `after` and `prior`, with `choice_accuracy_random`; `reward_desirable`,
-        `reward_undesirable`, `reward_margin`, `beta`; and the same figures under `categories`. What cannot be measured on
-        these rows is None.
+        `reward_undesirable`, `reward_margin`, `beta`; and the same figures under `categories`. What cannot be measured
+        on these rows is None.
 
     Raises:
         TrainingError: if the models or the training set cannot be read.
