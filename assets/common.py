@@ -17,28 +17,45 @@ OWNERS = {
     "learning": ["team:machine-learning"],
 }
 AS_OF_TAG = "feedback-kto/as_of"
+DESK_TAG = "feedback-kto/desk"
+# Runs that write the record share this pool, so that no two settle what is a duplicate at once (dagster.yaml: one).
+LAKE_POOL = "lake"
 _FIRST_DAY_WITHOUT_A_DESK = date(2026, 1, 1)
 
 
 class DeskResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The desk that the assets work on: the active one of `home`."""
+    """The desk that the assets work on: `name`, fixed when the definitions were loaded, or else the active one."""
 
     home: str
+    name: str | None = None
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Refuse a run that was asked for on another desk than this process has loaded."""
+        asked = context.run.tags.get(DESK_TAG) if context.run else None
+        if asked is not None and asked != self.active().name:
+            raise FeedbackError(
+                f"the run was asked for on desk {asked}, but this process has loaded desk {self.active().name}; "
+                f"reload the definitions, or set FEEDBACK_DESK={asked}"
+            )
 
     def active(self) -> Desk:
         """The desk; its settings are read anew, so that a change counts from the next run on."""
-        return Desk.active(Path(self.home))
+        return Desk(Path(self.home), self.name) if self.name else Desk.active(Path(self.home))
 
 
-def _settings_at_load() -> DeskSettings | None:
-    """The active desk's settings, or None before there is a desk: definitions must load all the same."""
+def _desk_at_load() -> Desk | None:
+    """The active desk, or None before there is one: definitions must load all the same."""
     try:
-        return Desk.active(feedback_home()).settings
+        desk = Desk.active(feedback_home())
+        _ = desk.settings
     except FeedbackError:
         return None
+    return desk
 
 
-_SETTINGS = _settings_at_load()
+_DESK = _desk_at_load()
+_SETTINGS = _DESK.settings if _DESK else None
+DESK_NAME = _DESK.name if _DESK else None
 # One partition a UTC day, from the desk's first day to yesterday.
 DAYS = dg.DailyPartitionsDefinition(
     start_date=(_SETTINGS.first_day if _SETTINGS else _FIRST_DAY_WITHOUT_A_DESK).isoformat(), timezone="UTC"

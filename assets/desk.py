@@ -109,9 +109,11 @@ class Desk:
 
     @classmethod
     def active(cls, home: Path | None = None) -> Desk:
-        """The desk that `FEEDBACK_HOME/active.desk` names."""
+        """The desk that `FEEDBACK_DESK` names, or else the one that was set up last (`FEEDBACK_HOME/active.desk`)."""
         home = home or feedback_home()
         pointer = home / _POINTER
+        if name := os.environ.get("FEEDBACK_DESK"):
+            return cls(home, name)
         if not pointer.is_file():
             raise FeedbackError(f"{home} holds no desk yet; make one with `feedback-kto demo` or `feedback-kto init`")
         return cls(home, pointer.read_text(encoding="utf-8").strip())

@@ -7,10 +7,12 @@ import dagster as dg
 
 from assets.common import OWNERS, DeskResource, markdown_table
 from assets.gate import judge
-from assets.training import POOL, run_worker
+from assets.training import POOL, RETRY, run_worker
 
 
-@dg.asset(group_name="learning", kinds={"pytorch", "scikitlearn"}, owners=OWNERS["learning"], pool=POOL)
+@dg.asset(
+    group_name="learning", kinds={"pytorch", "scikitlearn"}, owners=OWNERS["learning"], pool=POOL, retry_policy=RETRY
+)
 def evaluation(
     context: dg.AssetExecutionContext,
     desk: DeskResource,

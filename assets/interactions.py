@@ -4,7 +4,7 @@ from datetime import date
 
 import dagster as dg
 
-from assets.common import DAYS, LATE_DAYS, OWNERS, DeskResource, column_schema, moment_of, partition_days
+from assets.common import DAYS, LAKE_POOL, LATE_DAYS, OWNERS, DeskResource, column_schema, moment_of, partition_days
 from assets.feedback_events import feedback_events
 from feedback.interactions import count_unplaced, write_interactions
 from feedback.tables import INTERACTIONS
@@ -16,6 +16,7 @@ from feedback.tables import INTERACTIONS
     owners=OWNERS["data"],
     partitions_def=DAYS,
     backfill_policy=dg.BackfillPolicy.single_run(),
+    pool=LAKE_POOL,
     deps=[
         dg.AssetDep(
             feedback_events,
@@ -56,10 +57,10 @@ def nothing_unplaced(desk: DeskResource) -> dg.AssetCheckResult:
     active = desk.active()
     first = active.settings.first_day
     counts = count_unplaced(active.lake, first, date.fromisoformat(DAYS.get_last_partition_key() or str(first)))
-    outside = counts["drafts_outside"]
+    outside, twice = counts["drafts_outside"], counts["drafts_twice"]
     return dg.AssetCheckResult(
         passed=not any(counts.values()),
-        severity=dg.AssetCheckSeverity.ERROR if outside else dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.ERROR if outside or twice else dg.AssetCheckSeverity.WARN,
         description=f"{outside} drafts were shown outside the partitions; set first_day in desk.yaml earlier"
         if outside
         else None,

@@ -5,6 +5,7 @@ import dagster as dg
 from assets.charts import draw_labels
 from assets.common import (
     DAYS,
+    LAKE_POOL,
     OWNERS,
     DeskResource,
     column_schema,
@@ -24,6 +25,7 @@ from feedback.tables import LABELS
     owners=OWNERS["policy"],
     partitions_def=DAYS,
     backfill_policy=dg.BackfillPolicy.single_run(),
+    pool=LAKE_POOL,
     deps=[interactions],
     metadata=column_schema(LABELS.schema),
 )

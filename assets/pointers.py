@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.desk import Desk
+from assets.common import DeskResource
 from feedback.exceptions import FeedbackError
 from feedback.files import write_atomically
 
@@ -14,10 +14,10 @@ from feedback.files import write_atomically
 class PointerIOManager(dg.ConfigurableIOManager):
     """Keeps `<desk>/current/<asset>.json`: which folder is the asset's newest, for people and the next asset alike."""
 
-    home: str
+    desk: dg.ResourceDependency[DeskResource]
 
     def _path(self, key: dg.AssetKey) -> Path:
-        return Desk.active(Path(self.home)).current / f"{key.to_user_string()}.json"
+        return self.desk.active().current / f"{key.to_user_string()}.json"
 
     def handle_output(self, context: dg.OutputContext, obj: dict[str, Any]) -> None:
         """Point at what the asset made."""

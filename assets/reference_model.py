@@ -6,10 +6,12 @@ from typing import Any
 import dagster as dg
 
 from assets.common import OWNERS, DeskResource
-from assets.training import POOL, model_metadata, run_worker
+from assets.training import POOL, RETRY, model_metadata, run_worker
 
 
-@dg.asset(group_name="learning", kinds={"pytorch", "huggingface"}, owners=OWNERS["learning"], pool=POOL)
+@dg.asset(
+    group_name="learning", kinds={"pytorch", "huggingface"}, owners=OWNERS["learning"], pool=POOL, retry_policy=RETRY
+)
 def reference_model(
     context: dg.AssetExecutionContext, desk: DeskResource, training_set: dict[str, Any]
 ) -> dg.Output[dict[str, Any]]:

@@ -7,6 +7,7 @@ import dagster as dg
 
 import kto_core
 from assets.common import OWNERS, DeskResource
+from feedback.exceptions import FeedbackError
 
 
 @dg.asset(group_name="learning", kinds={"huggingface"}, owners=OWNERS["learning"])
@@ -22,6 +23,10 @@ def release(
     The manifest leads from the weights back to the training set, its rows, and the policy that labelled them.
     """
     active = desk.active()
+    if evaluation["candidate"] != kto_candidate["path"]:
+        raise FeedbackError(
+            "the evaluation is of another candidate than kto_candidate now is; materialize evaluation first"
+        )
     path = kto_core.write_release(
         candidate=Path(kto_candidate["path"]),
         training_set=Path(training_set["path"]),

@@ -21,6 +21,8 @@ from assets.desk import Desk
 
 # Runs of models share this pool; dagster.yaml says how many go at once.
 POOL = "training"
+# A worker that dies (out of memory, a lost node) is tried once more; a refusal is not, since nothing would change.
+RETRY = dg.RetryPolicy(max_retries=1, delay=5)
 
 
 def run_worker(context: dg.AssetExecutionContext, desk: Desk, task: Mapping[str, Any]) -> dict[str, Any]:

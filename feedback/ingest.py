@@ -1,7 +1,10 @@
 """Ingestion: raw files of some arrival days into the events, quarantine and files tables.
 
 An event's id is its identity. The delivery that reached the lake first is kept, later ones are counted as duplicates
-in their file's books: over the stored days that are not being replaced, then in order of arrival day, file and line.
+in their file's books: over what is stored and not being replaced, then in order of arrival day, file and line.
+
+Raw logs are rotated away, and the lake outlives them: a file that the books know and that is no longer at hand keeps
+its rows, whichever of its day's files are read again.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from feedback.lake import Lake
+from feedback.lake import Lake, Table
 from feedback.mapping import map_day
 from feedback.progress import Report, silent
 from feedback.rawfiles import RawFile
@@ -36,7 +39,7 @@ def ingest(
         lake: where the tables are.
         source: the mapping.
         files: the raw files at hand; those of other arrival days are left alone.
-        days: the arrival days to replace; a day without files becomes empty.
+        days: the arrival days to replace.
         input_root: the folder that the files' names are relative to.
         report: told after each arrival day, in files.
 
@@ -56,18 +59,63 @@ def ingest(
     books = pa.concat_tables([FILES.schema.empty_table(), *(day.books for day in mapped)])
     quarantine = pa.concat_tables([QUARANTINE.schema.empty_table(), *(day.quarantine for day in mapped)])
 
-    events, books = _without_duplicates(lake, produced, books, days)
-    lake.replace(QUARANTINE, quarantine, days)
-    lake.replace(FILES, books, days)
-    lake.replace(EVENTS, events, days)
+    kept = {table.name: _of_files_gone(lake, table, wanted, days) for table in (EVENTS, QUARANTINE, FILES)}
+    events, books = _without_duplicates(lake, produced, books, kept["events"], days)
+    for table, rows in ((QUARANTINE, quarantine), (FILES, books), (EVENTS, events)):
+        lake.replace(table, pa.concat_tables([kept[table.name], rows]), days)
     return books
 
 
+def unbalanced_files(lake: Lake) -> list[str]:
+    """The files whose books do not balance, or whose events or quarantined lines are not as many as the books say.
+
+    The three tables are replaced one after the other: what an interruption between them leaves is found here.
+    """
+    with lake.sql(EVENTS, FILES, QUARANTINE) as connection:
+        rows = connection.execute(
+            """
+            WITH stored AS (SELECT arrival_date, file, count(*) AS n FROM events GROUP BY ALL),
+            -- A row without a line is about the whole file.
+            refused AS (SELECT arrival_date, file, count(line) AS n FROM quarantine GROUP BY ALL)
+            SELECT coalesce(f.file, s.file, q.file) AS name
+            FROM files AS f
+            FULL JOIN stored AS s ON s.arrival_date = f.arrival_date AND s.file = f.file
+            FULL JOIN refused AS q ON q.arrival_date = f.arrival_date AND q.file = f.file
+            WHERE f.file IS NULL OR f.lines <> f.mapped + f.ignored + f.quarantined
+                OR least(f.mapped, f.ignored, f.quarantined) < 0
+                OR f.events <> coalesce(s.n, 0) OR f.quarantined <> coalesce(q.n, 0)
+            ORDER BY name
+            """
+        ).fetchall()
+    return [name for (name,) in rows]
+
+
+def _of_files_gone(lake: Lake, table: Table, at_hand: Sequence[RawFile], days: Sequence[date]) -> pa.Table:
+    """The rows that `table` has on `days` of files that are not at hand."""
+    with lake.sql(table) as connection:
+        return (
+            connection.sql(
+                f"""
+            SELECT * FROM {table.name}
+            WHERE arrival_date IN (SELECT unnest($days))
+                AND (arrival_date, file) NOT IN (SELECT unnest($days_at_hand), unnest($files_at_hand))
+            """,
+                params={
+                    "days": list(days),
+                    "days_at_hand": [file.arrival_date for file in at_hand],
+                    "files_at_hand": [file.name for file in at_hand],
+                },
+            )
+            .to_arrow_table()
+            .cast(table.schema)
+        )
+
+
 def _without_duplicates(
-    lake: Lake, produced: pa.Table, books: pa.Table, days: Sequence[date]
+    lake: Lake, produced: pa.Table, books: pa.Table, kept: pa.Table, days: Sequence[date]
 ) -> tuple[pa.Table, pa.Table]:
     """The events to store, and the books with `events` and `duplicates` filled in."""
-    with lake.sql(EVENTS, produced=produced, books=books) as connection:
+    with lake.sql(EVENTS, produced=produced, books=books, kept=kept) as connection:
         connection.execute(
             """
             CREATE TEMP TABLE fresh AS
@@ -77,7 +125,8 @@ def _without_duplicates(
                     AS is_first
             FROM (SELECT event_id, arrival_date, file, line, row_number() OVER () AS position FROM produced) AS p
             LEFT JOIN (
-                SELECT DISTINCT event_id FROM events WHERE arrival_date NOT IN (SELECT unnest($days))
+                SELECT event_id FROM events WHERE arrival_date NOT IN (SELECT unnest($days))
+                UNION SELECT event_id FROM kept
             ) AS known USING (event_id)
             """,
             {"days": list(days)},

@@ -43,25 +43,31 @@ def write_interactions(lake: Lake, days: Sequence[date], *, as_of: datetime) -> 
 
 
 def count_unplaced(lake: Lake, first_day: date, last_day: date) -> dict[str, int]:
-    """Events that no interaction of `first_day` to `last_day` can hold, by why; all zero where nothing is lost.
+    """Events that no interaction of `first_day` to `last_day` holds, by why, and drafts that more than one holds.
 
-    `drafts_outside`: drafts shown before `first_day` or after `last_day`. `reactions_without_draft`: draft-level
-    events whose draft was never logged. `outcomes_without_draft`: ticket outcomes of tickets without any draft.
+    `drafts_outside`: drafts shown before `first_day` or after `last_day`. `drafts_twice`: drafts with interactions on
+    two days (shown again, and the first showing arrived later). `reactions_without_draft`: draft-level events whose
+    draft was never logged. `outcomes_without_draft`: ticket outcomes before the ticket's first draft, or of a ticket
+    without one. `preferences`: rankings, which no label is made from yet.
     """
-    with lake.sql(EVENTS) as connection:
-        row = connection.execute(
+    with lake.sql(EVENTS, INTERACTIONS) as connection:
+        [row] = connection.execute(
             """
             WITH drafts AS (
-                SELECT draft_id, ticket_id, CAST(occurred_at AS DATE) AS day FROM events WHERE kind = 'draft_shown'
-            )
+                SELECT draft_id, ticket_id, occurred_at FROM events WHERE kind = 'draft_shown'
+            ),
+            tickets AS (SELECT ticket_id, min(occurred_at) AS first_shown FROM drafts GROUP BY ticket_id)
             SELECT
-                (SELECT count(*) FROM drafts WHERE day NOT BETWEEN $first AND $last),
+                (SELECT count(*) FROM drafts WHERE CAST(occurred_at AS DATE) NOT BETWEEN $first AND $last),
+                (SELECT count(*) - count(DISTINCT draft_id) FROM interactions),
                 (SELECT count(*) FROM events WHERE kind NOT IN ('draft_shown', 'preference') AND draft_id IS NOT NULL
                     AND draft_id NOT IN (SELECT draft_id FROM drafts)),
-                (SELECT count(*) FROM events WHERE kind IN ('resolved', 'unresolved', 'reopened', 'escalated')
-                    AND ticket_id NOT IN (SELECT ticket_id FROM drafts))
+                (SELECT count(*) FROM events AS e LEFT JOIN tickets AS t USING (ticket_id)
+                    WHERE e.kind IN ('resolved', 'unresolved', 'reopened', 'escalated')
+                        AND (t.first_shown IS NULL OR e.occurred_at < t.first_shown)),
+                (SELECT count(*) FROM events WHERE kind = 'preference')
             """,
             {"first": first_day, "last": last_day},
-        ).fetchone()
-    assert row is not None
-    return dict(zip(("drafts_outside", "reactions_without_draft", "outcomes_without_draft"), row, strict=True))
+        ).fetchall()
+    names = ("drafts_outside", "drafts_twice", "reactions_without_draft", "outcomes_without_draft", "preferences")
+    return dict(zip(names, row, strict=True))

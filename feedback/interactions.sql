@@ -1,7 +1,7 @@
 -- One row a draft, with every signal about it that had been received by $as_of.
 -- Relations: events. Parameters: $days (dates the drafts were shown on), $as_of.
 -- edit_similarity and edit_kind are added by feedback.interactions, which compares the texts.
-WITH known AS (
+WITH known AS NOT MATERIALIZED (
     SELECT * FROM events
     -- A draft is never logged before it is shown (sources allow a clock one day of error), so older arrival days cannot matter.
     WHERE received_at <= $as_of AND arrival_date >= list_min($days) - 1
@@ -66,10 +66,10 @@ SELECT
     CAST(d.occurred_at AS DATE) AS shown_date,
     d.prompt,
     d.completion,
-    -- Sent as it stood, unless an event says what was sent instead.
+    -- Sent as it stood, unless an event says what was sent instead, or that it was changed and not to what.
     CASE
         WHEN s.final_text IS NOT NULL THEN s.final_text
-        WHEN s.accepted_at IS NOT NULL THEN d.completion
+        WHEN s.accepted_at IS NOT NULL AND s.edited_at IS NULL THEN d.completion
     END AS final_text,
     s.* EXCLUDE (draft_id, agent_id, final_text, reasons, evidence),
     coalesce(s.reasons, []) AS reasons,

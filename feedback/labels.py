@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 import pyarrow as pa
 
 from feedback.exceptions import FeedbackError
 from feedback.lake import Lake
-from feedback.tables import INTERACTIONS, LABELS
+from feedback.tables import EVENTS, FILES, INTERACTIONS, LABELS
 from label_policy import Policy, compile_policy
+
+# How far the logs at hand reach: the end of the last arrival day, or the last receipt where a clock ran ahead of it.
+_LOGS_END = """
+SELECT greatest(
+    (SELECT CAST(max(arrival_date) + 1 AS TIMESTAMPTZ) FROM files),
+    (SELECT max(received_at) FROM events))
+"""
 
 
 def build_labels(lake: Lake, policy: Policy, days: Sequence[date], *, as_of: datetime) -> pa.Table:
     """Label the stored interactions shown on `days` by `policy`.
 
-    A label is `final` once `matures_at <= as_of`, and `provisional` before.
+    A label is `final` once `matures_at` has passed as of this build *and* as of what its interaction was made from (its
+    own `as_of`, and the last event that had been received by then): what nobody looked at overturns nothing.
 
     Returns:
         A table in the schema of `LABELS`, ordered by `shown_at, draft_id`.
@@ -27,20 +35,23 @@ def build_labels(lake: Lake, policy: Policy, days: Sequence[date], *, as_of: dat
         FeedbackError: a condition fails on the data, which names the policy.
 
     """
-    with lake.sql(INTERACTIONS) as connection:
+    with lake.sql(EVENTS, FILES, INTERACTIONS) as connection:
+        [(logs_end,)] = connection.execute(_LOGS_END).fetchall()
         try:
             rows = connection.sql(
                 f"""
                 WITH asked AS (SELECT * FROM interactions WHERE shown_date IN (SELECT unnest($days))),
                 labelled AS ({compile_policy(policy, relation="asked")})
                 SELECT * EXCLUDE (as_of),
-                    CASE WHEN matures_at <= $as_of THEN 'final' ELSE 'provisional' END AS state,
+                    CASE WHEN matures_at <= least($as_of, labelled.as_of, $logs_end) THEN 'final' ELSE 'provisional' END
+                        AS state,
                     $name AS policy, $version AS policy_version, $digest AS policy_digest, $as_of AS as_of
                 FROM labelled ORDER BY shown_at, draft_id
                 """,
                 params={
                     "days": list(days),
                     "as_of": as_of,
+                    "logs_end": logs_end,
                     "name": policy.name,
                     "version": policy.version,
                     "digest": policy.digest,
@@ -78,3 +89,17 @@ def days_behind(lake: Lake, policy: Policy) -> tuple[list[date], int]:
             [policy.digest],
         ).fetchall()
     return [day for day, behind in days if behind], len(days)
+
+
+def oldest_provisional_day(lake: Lake) -> date | None:
+    """The first day that still has provisional labels, or None: it must be labelled again when they mature."""
+    with lake.sql(LABELS) as connection:
+        [(day,)] = connection.execute("SELECT min(shown_date) FROM labels WHERE state = 'provisional'").fetchall()
+    return cast("date | None", day)
+
+
+def labelled_days(lake: Lake) -> tuple[date, date] | None:
+    """The first and last day that have interactions to label, or None where there is none."""
+    with lake.sql(INTERACTIONS) as connection:
+        [(first, last)] = connection.execute("SELECT min(shown_date), max(shown_date) FROM interactions").fetchall()
+    return (first, last) if first else None

@@ -18,6 +18,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from feedback.exceptions import FeedbackError
@@ -77,7 +78,7 @@ def build_training_set(
         by_state = connection.execute("SELECT label, state, count(*) FROM labels GROUP BY ALL ORDER BY ALL").fetchall()
         as_of = connection.execute("SELECT min(as_of), max(as_of) FROM labels").fetchone()
     fates = _counts(rows, "fate")
-    rows = rows.filter(pa.compute.equal(rows.column("fate"), "kept"))
+    rows = rows.filter(pc.equal(rows.column("fate"), "kept"))
     if rows.num_rows == 0:
         states = ", ".join(f"{count} {label} {state}" for label, state, count in by_state) or "none at all"
         raise FeedbackError(
@@ -137,27 +138,31 @@ def content_version(rows: pa.Table) -> str:
     It depends on nothing but the rows: not on the machine, the library versions, or when and in what order they came.
     """
     digest = hashlib.sha256()
-    for row in rows.select([*COLUMNS, "split"]).sort_by("row_id").to_pylist():
-        digest.update(
-            json.dumps(row, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=date.isoformat).encode()
-        )
-        digest.update(b"\n")
+    # A batch at a time, since a row as Python objects takes many times its size as Arrow.
+    for batch in rows.select([*COLUMNS, "split"]).sort_by("row_id").to_batches(max_chunksize=10_000):
+        for row in batch.to_pylist():
+            text = json.dumps(row, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=date.isoformat)
+            digest.update(text.encode() + b"\n")
     return digest.hexdigest()[:16]
 
 
 def count_rows(rows: pa.Table) -> dict[str, Any]:
     """Rows by class and split, and by tier, rule and category within a class."""
-    named = rows.append_column(
-        "class", pa.compute.if_else(rows.column("label"), "desirable", "undesirable")
-    ).to_pydict()
+    named = rows.append_column("class", pc.if_else(rows.column("label"), "desirable", "undesirable"))
     counts: dict[str, Any] = {"train": {}, "heldout": {}, "tier": {}, "rule": {}, "category": {}}
-    for split, name in zip(named["split"], named["class"], strict=True):
-        counts[split][name] = counts[split].get(name, 0) + 1
+
+    def count(*columns: str) -> list[tuple[Any, ...]]:
+        table = named.group_by(list(columns)).aggregate([([], "count_all")])
+        return sorted(tuple(row.values()) for row in table.select([*columns, "count_all"]).to_pylist())
+
+    named = named.set_column(
+        named.column_names.index("category"), "category", pc.fill_null(named.column("category"), "none")
+    )
+    for split, name, number in count("split", "class"):
+        counts[split][name] = number
     for column in ("tier", "rule", "category"):
-        for value, name in zip(named[column], named["class"], strict=True):
-            by_class = counts[column].setdefault(value or "none", {})
-            by_class[name] = by_class.get(name, 0) + 1
-        counts[column] = dict(sorted(counts[column].items()))
+        for value, name, number in count(column, "class"):
+            counts[column].setdefault(value, {})[name] = number
     return counts
 
 
@@ -166,7 +171,7 @@ def lambda_bounds(rows: pa.Table) -> dict[str, list[float] | None]:
 
     Ethayarajh et al. 2024 (arXiv 2402.01306), on imbalanced data. Null where a class is empty.
     """
-    labels = rows.filter(pa.compute.equal(rows.column("split"), "train")).column("label").to_pylist()
+    labels = rows.filter(pc.equal(rows.column("split"), "train")).column("label").to_pylist()
     desirable = sum(labels)
     undesirable = len(labels) - desirable
     if not desirable or not undesirable:
@@ -186,14 +191,14 @@ def _redactions(rows: pa.Table) -> dict[str, int]:
     texts = pa.chunked_array(
         [
             *rows.column("completion").chunks,
-            *pa.compute.struct_field(pa.compute.list_flatten(rows.column("prompt")), "content").chunks,
+            *pc.struct_field(pc.list_flatten(rows.column("prompt")), "content").chunks,
         ]
     )
-    return {name: pa.compute.sum(pa.compute.count_substring(texts, f"[{name}]")).as_py() or 0 for name in PATTERNS}
+    return {name: pc.sum(pc.count_substring(texts, f"[{name}]")).as_py() or 0 for name in PATTERNS}
 
 
 def _first_and_last_day(rows: pa.Table) -> Iterable[date]:
-    extremes = pa.compute.min_max(rows.column("shown_date")).as_py()
+    extremes = pc.min_max(rows.column("shown_date")).as_py()
     return extremes["min"], extremes["max"]
 
 
@@ -207,9 +212,9 @@ def _write(rows: pa.Table, path: Path, manifest: dict[str, Any]) -> None:
             (beside / name).mkdir()
             for split in ("train", "heldout"):
                 part = rows.filter(
-                    pa.compute.and_(
-                        pa.compute.equal(rows.column("label"), label),
-                        pa.compute.equal(rows.column("split"), split),
+                    pc.and_(
+                        pc.equal(rows.column("label"), label),
+                        pc.equal(rows.column("split"), split),
                     )
                 ).select(COLUMNS)
                 for shard, start in enumerate(range(0, max(part.num_rows, 1), _SHARD_ROWS)):

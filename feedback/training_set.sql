@@ -2,26 +2,30 @@
 WITH final_rows AS (
     SELECT
         draft_id AS row_id, ticket_id, shown_date, shown_at, category, label = 'desirable' AS label, tier, rule, weight,
-        redact_prompt(prompt) AS prompt, redact(trim(completion)) AS completion,
+        redact_prompt(prompt) AS prompt, redact(trim(coalesce(completion, ''))) AS completion,
         list_position($tiers, tier) AS strength  -- 1 is the strongest
     FROM labels
-    WHERE state = 'final' AND label IN ('desirable', 'undesirable') AND weight > 0
+    WHERE state = 'final' AND label IN ('desirable', 'undesirable')
 ),
 texts AS (
     SELECT *,
-        min(strength) FILTER (label) OVER same AS desirable_strength,
-        min(strength) FILTER (NOT label) OVER same AS undesirable_strength
+        weight > 0 AND completion <> '' AS teaches,
+        min(strength) FILTER (label AND weight > 0) OVER same AS desirable_strength,
+        min(strength) FILTER (NOT label AND weight > 0) OVER same AS undesirable_strength
     FROM final_rows
-    WHERE completion IS NOT NULL AND completion <> ''
     WINDOW same AS (PARTITION BY prompt, completion)
 ),
 fates AS (
     SELECT *,
         CASE
+            WHEN completion = '' THEN 'blank'
+            WHEN weight <= 0 THEN 'weightless'
             WHEN desirable_strength = undesirable_strength THEN 'contradicted'
             WHEN label AND undesirable_strength < desirable_strength THEN 'overruled'
             WHEN NOT label AND desirable_strength < undesirable_strength THEN 'overruled'
-            WHEN row_number() OVER (PARTITION BY prompt, completion, label ORDER BY strength, shown_at, row_id) > 1
+            WHEN row_number() OVER (
+                PARTITION BY prompt, completion, label, teaches ORDER BY strength, shown_at, row_id
+            ) > 1
                 THEN 'duplicate'
             ELSE 'kept'
         END AS fate

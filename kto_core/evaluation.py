@@ -78,11 +78,11 @@ def evaluate(
         report: called with the stages `score before` and `score after` (rows).
 
     Returns:
-        JSON values: `rows`, `rows_held_out`, `rows_seen_in_training` (left out), `desirable`, `undesirable`,
-        `choice_sets`; `auc_*`, `auc_within_*` (its mean over categories), `accuracy_*` (balanced, cross-fitted) and
-        `choice_accuracy_*` for `before`, `after` and `prior`, with `choice_accuracy_random`; `reward_desirable`,
-        `reward_undesirable`, `reward_margin`, `beta`; and the same figures under `categories`. What cannot be measured
-        on these rows is None.
+        JSON values: `rows`, `rows_held_out`, `rows_seen_in_training` (left out), `training_set`, `weights` (hashes),
+        `desirable`, `undesirable`, `choice_sets`; `auc_*`, `auc_within_*` (its mean over categories), `accuracy_*`
+        (balanced, cross-fitted) and `choice_accuracy_*` for `before`, `after` and `prior`, with
+        `choice_accuracy_random`; `reward_desirable`, `reward_undesirable`, `reward_margin`, `beta`; and the same
+        figures under `categories`. What cannot be measured on these rows is None.
 
     Raises:
         TrainingError: if the models or the training set cannot be read.
@@ -120,6 +120,8 @@ def evaluate(
         "rows_held_out": len(held),
         "rows_seen_in_training": len(held) - len(fresh),
         "beta": beta,
+        "training_set": data.version,
+        "weights": {"reference": weights_hash(Path(reference)), "candidate": weights_hash(Path(candidate))},
         **measure(rows),
         **{f"auc_within_{name}": auc_within(categories_measured.values(), name) for name in rows.scores},
         "categories": categories_measured,

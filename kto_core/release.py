@@ -55,6 +55,11 @@ def write_release(
             f"candidate {candidate.name} was trained on training set {inputs.get('training_set')}, "
             f"not {data.version}; give the one it was trained on"
         )
+    weights = evaluation.get("weights")
+    if isinstance(weights, Mapping) and weights.get("candidate") != training["weights_hash"]:
+        raise TrainingError(
+            f"the evaluation is of other weights than candidate {candidate.name} has; evaluate it first"
+        )
     content: dict[str, object] = {
         "candidate": {"id": training["id"], "weights_hash": training["weights_hash"]},
         "reference": {"id": inputs.get("reference_id"), "weights_hash": inputs.get("reference_weights")},

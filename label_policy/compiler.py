@@ -15,6 +15,7 @@ from datetime import timedelta
 import sqlglot
 from sqlglot import exp
 
+from label_policy.columns import DECISION_SIGNALS
 from label_policy.exceptions import PolicyError
 from label_policy.grammar import span_literal
 from label_policy.policy import NO_RULE, Label, Policy
@@ -119,7 +120,7 @@ def _matures_at(policy: Policy) -> exp.Expr:
     """Return when a row's label can no longer be overturned by a signal that the policy waits for.
 
     A label decided by rule k changes only if rule k or an earlier one comes out otherwise, so only signals that rules
-    1 … k read matter, and of those only such as have a window and have not happened. `no_rule` has read every rule.
+    1 … k read matter, and of those only such as have a window and are yet to come. `no_rule` has read every rule.
     """
     read: set[str] = set()
     waits: list[tuple[exp.Expr, str]] = []
@@ -132,12 +133,20 @@ def _matures_at(policy: Policy) -> exp.Expr:
 
 
 def _after_windows(windows: dict[str, timedelta], read: set[str]) -> exp.Expr:
-    """Return the decision (or the showing) plus the longest window of the signals in `read` that have not happened."""
-    base = exp.func("COALESCE", exp.column("decided_at"), exp.column("shown_at"))
+    """Return the last decision (or the showing) plus the longest window of the signals in `read` yet to come after it.
+
+    A signal from before that decision is still waited for: the columns hold the last time of each, and a ticket that
+    was reopened before the reply was sent may be reopened after.
+    """
+    shown = exp.column("shown_at")
+    decisions = [exp.func("COALESCE", exp.column(f"{signal}_at"), shown.copy()) for signal in DECISION_SIGNALS]
+    base = exp.func("GREATEST", *decisions)
     waiting: dict[timedelta, list[exp.Expr]] = {}
     for signal, window in sorted(windows.items()):
         if signal in read:
-            waiting.setdefault(window, []).append(exp.column(f"{signal}_at").is_(exp.null()))
+            happened = exp.column(f"{signal}_at")
+            earlier = exp.LT(this=happened.copy(), expression=base.copy())
+            waiting.setdefault(window, []).extend([happened.is_(exp.null()), earlier])
     if not waiting:
         return base
     choice = exp.Case()

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from assets.desk import Desk, DeskSettings, ReferenceSettings, feedback_home, policy_path
 from feedback.exceptions import FeedbackError
+from feedback.labels import labelled_days
 from feedback.rawfiles import discover
 from feedback.sources import load_source, shipped_sources
 from label_policy import load_policy, shipped_policies
@@ -23,6 +24,7 @@ from pipelines.cli_policy import policy
 from pipelines.cli_release import release
 from pipelines.cli_source import source
 from pipelines.exceptions import USER_ERRORS, UsageError
+from pipelines.ranges import range_tags
 
 _DATE = click.DateTime(["%Y-%m-%d"])
 _PATH = click.Path(path_type=Path)
@@ -117,11 +119,18 @@ def run(first: datetime | None, last: datetime | None, as_json: bool) -> None:
 
 @cli.command()
 @click.option("--from", "first", type=_DATE, help="First day.  [default: the desk's first day]")
-@click.option("--to", "last", type=_DATE, help="Last day.  [default: the newest logs', or yesterday]")
+@click.option("--to", "last", type=_DATE, help="Last day.  [default: the last with drafts]")
 def relabel(first: datetime | None, last: datetime | None) -> None:
     """Label a range of days again in one run, after the policy changed."""
     desk = Desk.active()
-    _run_job(desk, "relabel", _tags(desk, first and first.date(), last and last.date()))
+    stored = labelled_days(desk.lake)
+    if stored is None:
+        raise FeedbackError(f"{desk.lake.root} holds no interactions to label yet; `feedback-kto run` makes them")
+    days = (first.date() if first else stored[0], last.date() if last else stored[1])
+    _run_job(desk, "relabel", _range(desk, *days))
+    click.echo(
+        f"labelled {days[0]} to {days[1]} by {desk.policy.name} {desk.policy.version}; `feedback-kto retrain` trains on them"
+    )
 
 
 @cli.command()
@@ -138,13 +147,14 @@ for group in (source, policy, release):
 
 def _tags(desk: Desk, first: date | None, last: date | None) -> dict[str, str]:
     """The run tags of a range of days, by default all that the desk has logs for."""
-    from pipelines.ranges import range_tags
-
-    settings = desk.settings
+    newest = discover(desk.settings.input, desk.source)[-1].arrival_date
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
-    newest = discover(settings.input, desk.source)[-1].arrival_date
-    first, last = first or settings.first_day, last or min(newest, yesterday)
-    if first < settings.first_day:
+    return _range(desk, first or desk.settings.first_day, last or min(newest, yesterday))
+
+
+def _range(desk: Desk, first: date, last: date) -> dict[str, str]:
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    if first < desk.settings.first_day:
         raise UsageError(f"{first} is before the desk's first day; set first_day in {desk.path / 'desk.yaml'} earlier")
     if last > yesterday:
         raise UsageError(f"{last} has not ended yet; the last day there can be is {yesterday}")

@@ -15,7 +15,7 @@ from assets import (
     release,
     training_set,
 )
-from assets.common import DeskResource
+from assets.common import DESK_NAME, DeskResource
 from assets.desk import feedback_home
 from assets.pointers import PointerIOManager
 from pipelines.jobs import JOBS
@@ -27,15 +27,14 @@ _STAGES = [
     reference_model, kto_candidate, evaluation, release,
 ]  # fmt: skip
 
+_DESK = DeskResource(home=str(feedback_home()), name=DESK_NAME)
+
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules(_STAGES),
     asset_checks=dg.load_asset_checks_from_modules(_STAGES),
     jobs=JOBS,
     schedules=[nightly],
     sensors=[new_log_files],
-    resources={
-        "desk": DeskResource(home=str(feedback_home())),
-        "io_manager": PointerIOManager(home=str(feedback_home())),
-    },
+    resources={"desk": _DESK, "io_manager": PointerIOManager(desk=_DESK)},
     executor=dg.in_process_executor,
 )

@@ -32,7 +32,7 @@ def harbor_desk(home: Path, steps: int | None) -> Desk:
     process = subprocess.run(
         [sys.executable, "-m", "harbor", "simulate", "--out", str(simulation), "--models", str(desk.models)],
         cwd=PROJECT_ROOT,
-        env=project_environment(home),
+        env=project_environment(home, HARBOR),
         stdout=subprocess.PIPE,
         text=True,
         check=False,

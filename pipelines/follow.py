@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import dagster as dg
 from dagster import DagsterEventType
@@ -19,6 +21,7 @@ from dagster import DagsterEventType
 from assets import STAGES
 from assets.desk import Desk
 from assets.progress import Progress
+from feedback.exceptions import FeedbackError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 _SECONDS_BETWEEN_LOOKS = 0.3
@@ -48,11 +51,12 @@ class RunSeen:
     finished: bool = False
 
 
-def project_environment(home: Path) -> dict[str, str]:
-    """The environment of a process that loads the definitions: this home, and this project's instance by default."""
+def project_environment(home: Path, desk: str) -> dict[str, str]:
+    """The environment of a process that loads the definitions: this home and desk, and this project's instance."""
     return {
         **os.environ,
         "FEEDBACK_HOME": str(home),
+        "FEEDBACK_DESK": desk,
         "DAGSTER_HOME": os.environ.get("DAGSTER_HOME") or str(PROJECT_ROOT),
         "PYTHONWARNINGS": "ignore",
     }
@@ -62,12 +66,16 @@ def follow(desk: Desk, job: str, tags: Mapping[str, str]) -> Iterator[RunSeen]:
     """Run `job` on the desk and yield what is known, a few times a second, until it has ended.
 
     Interrupting the generator interrupts the run; the lake keeps its last commits, and running again finishes it.
+
+    Raises:
+        FeedbackError: another command is running a job on the desk.
     """
+    lock = _lock(desk)
     run_id = str(uuid.uuid4())
     folder = desk.path / "runs" / run_id
     folder.mkdir(parents=True, exist_ok=True)
     seen = RunSeen(run_id=run_id, log=folder / "run.log")
-    environment = project_environment(desk.home)
+    environment = project_environment(desk.home, desk.name)
     with seen.log.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "pipelines.launch", job, run_id, json.dumps(dict(tags))],
@@ -75,6 +83,7 @@ def follow(desk: Desk, job: str, tags: Mapping[str, str]) -> Iterator[RunSeen]:
             env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
+            pass_fds=[lock.fileno()],
         )
     try:
         # Relative paths in dagster.yaml are the project's, whatever folder the command was called from.
@@ -99,6 +108,18 @@ def follow(desk: Desk, job: str, tags: Mapping[str, str]) -> Iterator[RunSeen]:
         seen.error = "the run ended without saying why; its log ends with:\n" + "\n".join(tail)
     seen.finished = True
     yield seen
+
+
+def _lock(desk: Desk) -> IO[bytes]:
+    """Hold the desk for one run of the command; the run's process inherits it, so that it outlives us if that does."""
+    lock = (desk.path / ".lock").open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise FeedbackError(
+            f"another run of desk {desk.name} is under way; wait for it, then run this again"
+        ) from error
+    return lock
 
 
 def _take(seen: RunSeen, entry: dg.EventLogEntry) -> None:

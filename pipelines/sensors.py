@@ -7,7 +7,7 @@ from datetime import date
 
 import dagster as dg
 
-from assets.common import DAYS, DeskResource
+from assets.common import DAYS, DESK_TAG, DeskResource
 from feedback.exceptions import FeedbackError
 from feedback.rawfiles import discover
 from pipelines.jobs import ingest_logs
@@ -43,5 +43,7 @@ def new_log_files(context: dg.SensorEvaluationContext, desk: DeskResource) -> It
     for first, last in runs_of_days(changed):
         marks = {file.name: now[file.name] for file in files if first <= file.arrival_date <= last}
         fingerprint = hashlib.sha256(json.dumps(marks, sort_keys=True).encode()).hexdigest()[:12]
-        yield dg.RunRequest(run_key=f"{first}:{last}:{fingerprint}", tags=range_tags(first, last))
+        yield dg.RunRequest(
+            run_key=f"{first}:{last}:{fingerprint}", tags={**range_tags(first, last), DESK_TAG: active.name}
+        )
     context.update_cursor(json.dumps(now))

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from feedback.ingest import ingest
+from feedback.ingest import ingest, unbalanced_files
 from feedback.lake import Lake
 from feedback.rawfiles import discover
 from feedback.sources import load_source
@@ -84,13 +84,22 @@ def test_a_day_ingested_again_changes_nothing(lake: Lake, write_log: Callable) -
     assert lake.dataset(QUARANTINE).to_table().num_rows == 1
 
 
-def test_a_day_whose_files_are_gone_is_emptied(lake: Lake, write_log: Callable) -> None:
-    write_log(DAYS[0], accept("a", DAYS[0]))
-    folder = write_log(DAYS[1], accept("b", DAYS[1]))
+def test_logs_rotated_away_leave_what_they_gave(lake: Lake, write_log: Callable) -> None:
+    write_log(DAYS[0], accept("a", DAYS[0]), "not json")
+    write_log(DAYS[1], accept("b", DAYS[1]), name="morning")
+    folder = write_log(DAYS[1], accept("c", DAYS[1]), name="evening")
     run(lake, folder)
-    (folder / f"log-{DAYS[0]}.jsonl").unlink()
-    run(lake, folder)
-    assert stored(lake) == [(DAYS[1], "b")]
+    before = stored(lake)
+    for gone in (f"log-{DAYS[0]}.jsonl", f"morning-{DAYS[1]}.jsonl"):
+        (folder / gone).unlink()
+    write_log(DAYS[1], accept("b", DAYS[1]), accept("d", DAYS[1]), name="night")
+    assert run(lake, folder) == {
+        "evening-2026-03-03.jsonl": {"lines": 1, "mapped": 1, "events": 1},
+        "night-2026-03-03.jsonl": {"lines": 2, "mapped": 2, "events": 1, "duplicates": 1},
+    }
+    assert stored(lake) == sorted([*before, (DAYS[1], "d")])
+    assert lake.dataset(FILES).to_table().num_rows == 4
+    assert lake.dataset(QUARANTINE).to_table().num_rows == 1
 
 
 def test_progress_counts_files(lake: Lake, write_log: Callable) -> None:
@@ -110,3 +119,15 @@ def test_what_is_stored_says_where_it_came_from(lake: Lake, write_log: Callable)
     [event] = lake.dataset(EVENTS).to_table().to_pylist()
     assert (event["file"], event["line"], event["source"]) == ("desk-2026-03-02.jsonl", 2, "canonical")
     assert pa.types.is_timestamp(lake.dataset(EVENTS).schema.field("occurred_at").type)
+
+
+def test_books_that_the_tables_contradict_are_named(lake: Lake, write_log: Callable) -> None:
+    write_log(DAYS[0], accept("a", DAYS[0]), "not json")
+    folder = write_log(DAYS[1], accept("b", DAYS[1]))
+    run(lake, folder)
+    assert unbalanced_files(lake) == []
+    lake.replace(EVENTS, EVENTS.schema.empty_table(), [DAYS[1]])
+    lake.replace(QUARANTINE, QUARANTINE.schema.empty_table(), [DAYS[0]])
+    assert unbalanced_files(lake) == [f"log-{DAYS[0]}.jsonl", f"log-{DAYS[1]}.jsonl"]
+    run(lake, folder)
+    assert unbalanced_files(lake) == []

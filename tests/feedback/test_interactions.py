@@ -107,15 +107,27 @@ def test_a_draft_shown_again_is_one_interaction(
     assert build_interactions(lake, [date(2026, 3, 11)], as_of=LATER).num_rows == 0
 
 
-def test_what_no_interaction_can_hold_is_counted(lake: Lake, make_event: Callable, store: Callable) -> None:
+def test_an_edit_to_nobody_knows_what_is_not_taken_for_none(lake: Lake, make_event: Callable, store: Callable) -> None:
+    store(make_event("draft_shown"), make_event("edited"), make_event("accepted"))
+    row = one(lake)
+    assert (row["final_text"], row["edit_kind"], row["edit_similarity"]) == (None, None, None)
+
+
+def test_what_no_interaction_can_hold_is_counted(
+    lake: Lake, make_event: Callable, store: Callable, at: Callable
+) -> None:
     store(
         make_event("draft_shown"),
         make_event("accepted", draft="never shown"),
         make_event("resolved", draft=None, ticket="unknown"),
+        make_event("reopened", draft=None, when=at(hours=-1)),
+        make_event("preference", draft=None),
     )
     assert count_unplaced(lake, DAY, DAY) == {
         "drafts_outside": 0,
+        "drafts_twice": 0,
         "reactions_without_draft": 1,
-        "outcomes_without_draft": 1,
+        "outcomes_without_draft": 2,
+        "preferences": 1,
     }
     assert count_unplaced(lake, date(2026, 3, 3), date(2026, 3, 9))["drafts_outside"] == 1

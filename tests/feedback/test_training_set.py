@@ -76,6 +76,7 @@ def test_only_final_labels_with_weight_train(lake: Lake, policy: Policy, label: 
     made = build_training_set(lake, policy, tmp_path, heldout=0)
     assert {row["row_id"]: row["label"] for row in rows_of(made.path)} == {"good": True, "bad": False}
     assert rows_of(made.path, "undesirable/train-*")[0]["row_id"] == "bad"
+    assert made.manifest["left_out"] == {"weightless": 1, "blank": 1}
 
 
 def test_a_text_seen_twice_counts_once_and_a_contradiction_goes_by_tier(

@@ -38,6 +38,8 @@ MATURITY = [
     ({"thumbs_down_at": 1, "accepted_at": 5}, "down", 5),
     ({"reopened_at": 60, "accepted_at": 5}, "reopened", 5),  # all that the first two rules read has happened
     ({"accepted_at": 5}, "accepted", 5 + 7 * 1440),
+    ({"dismissed_at": 1, "accepted_at": 600}, "accepted", 600 + 7 * 1440),  # from the last decision on
+    ({"reopened_at": 2, "accepted_at": 5}, "reopened", 5 + 7 * 1440),  # it may be reopened again, after the reply
     ({"accepted_at": 5, "reopened_at": None, "escalated_at": 30, "category": "x"}, "escalated", 5 + 7 * 1440),
     ({"reopened_at": 2, "escalated_at": 30, "shown_at": 0}, "reopened", 0),
     ({"copied_at": 3}, "no_rule", 3 + 7 * 1440),  # no rule holds, so every rule has been read
@@ -88,7 +90,7 @@ def test_relations_that_are_no_table(relation):
 def test_relations_that_need_quotes(connection):
     connection.sql('CREATE OR REPLACE TABLE "odd name" AS SELECT NULL::JSON AS extra')
     policy = policy_of(rule("r", "extra IS NULL"))
-    with pytest.raises(duckdb.BinderException, match="decided_at"):
+    with pytest.raises(duckdb.BinderException, match="accepted_at"):
         connection.sql(compile_policy(policy, relation='"odd name"'))
 
 

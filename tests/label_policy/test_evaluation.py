@@ -227,11 +227,14 @@ def expected_maturity(policy: Policy, row: dict, index: int):
     for signal in SIGNALS:
         derived.setdefault(signal, []).append("reasons")
     text = " ".join(rule.when for rule in policy.rules[: index + 1])
-    base = row["decided_at"] or row["shown_at"]
+    moments = [row[f"{signal}_at"] or row["shown_at"] for signal in DECISION_SIGNALS]
+    base = max((moment for moment in moments if moment is not None), default=None)
     waits = [timedelta(0)]
     for signal, window in policy.maturity.items():
         names = [f"{signal}_at", *derived.get(signal, [])]
-        if row[f"{signal}_at"] is None and any(re.search(rf"\b{name}\b", text) for name in names):
+        happened = row[f"{signal}_at"]
+        to_come = happened is None or (base is not None and happened < base)
+        if to_come and any(re.search(rf"\b{name}\b", text) for name in names):
             waits.append(window)
     return None if base is None else base + max(waits)
 

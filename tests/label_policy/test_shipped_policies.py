@@ -155,7 +155,7 @@ def test_an_accept_waits_out_its_windows(policies, decide, interaction, at):
     assert maturity(decide, policy, interaction(accepted_at=3)) == ("accepted", at(3 + 7 * DAY))
     assert maturity(decide, policy, interaction()) == ("no_rule", at(7 * DAY))
     settled = interaction(accepted_at=3, reopened_at=2, unresolved_at=1, resolved_at=9)
-    assert maturity(decide, policy, settled) == ("accepted", at(3 + 3 * DAY))  # an escalation may still come
+    assert maturity(decide, policy, settled) == ("accepted", at(3 + 7 * DAY))  # it may be reopened again
 
 
 def test_logs_without_late_signals_are_final_at_once(policies, decide, interaction, at):
