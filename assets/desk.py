@@ -9,9 +9,10 @@ import os
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import yaml
+from dagster._utils.schedules import is_valid_cron_schedule
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from feedback.exceptions import FeedbackError
@@ -82,6 +83,13 @@ class DeskSettings(_Section):
             raise ValueError("needs a time zone, such as 2026-11-01T00:00:00Z")
         return value
 
+    @field_validator("schedule")
+    @classmethod
+    def _cron(cls, value: str) -> str:
+        if not is_valid_cron_schedule(value):
+            raise ValueError(f"{value!r} is no cron schedule, such as 0 2 * * *")
+        return value
+
     @field_validator("kto")
     @classmethod
     def _valid_kto(cls, value: dict[str, Any]) -> dict[str, Any]:
@@ -127,8 +135,13 @@ class Desk:
             desk.path / "desk.yaml",
             yaml.safe_dump(settings.model_dump(mode="json", exclude_defaults=True), sort_keys=False),
         )
-        write_atomically(home / _POINTER, name + "\n")
+        desk.activate()
         return desk
+
+    def activate(self) -> None:
+        """Make it the desk that commands and Dagster work on. Raises FeedbackError where it has no settings."""
+        _ = self.settings
+        write_atomically(self.home / _POINTER, self.name + "\n")
 
     @cached_property
     def settings(self) -> DeskSettings:
@@ -140,12 +153,11 @@ class Desk:
             raise FeedbackError(
                 f"{path} cannot be read ({error.strerror}); make the desk with `feedback-kto init`"
             ) from error
-        except yaml.YAMLError as error:
-            raise FeedbackError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise FeedbackError(f"{path}: {field}: {first['msg']}") from error
+        except (yaml.YAMLError, ValueError) as error:
+            if isinstance(error, ValidationError):
+                raise FeedbackError(f"{path}: {_first_fault(error)}") from error
+            # A ValueError is YAML's too: a date that there is not, or text that is not UTF-8.
+            raise FeedbackError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
 
     @cached_property
     def policy(self) -> Policy:
@@ -166,6 +178,20 @@ def feedback_home() -> Path:
 def policy_path(name_or_path: str) -> Path:
     """The file of a shipped policy by its name, or the path as it is."""
     return shipped_policies().get(name_or_path) or Path(name_or_path)
+
+
+def _first_fault(error: ValidationError) -> str:
+    """The first thing that is wrong, with where it is; what is not known is answered with what is."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the file"
+    if first["type"] == "extra_forbidden":
+        section: type[BaseModel] = DeskSettings
+        for part in first["loc"][:-1]:
+            section = cast("type[BaseModel]", section.model_fields[str(part)].annotation)
+        return f"{where} is no setting; there are {', '.join(sorted(section.model_fields))}"
+    if not first["loc"]:
+        return "the file must hold settings by name"
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def _checked(config: type[SFTConfig | KTOConfig | EvaluationConfig], value: dict[str, Any]) -> dict[str, Any]:

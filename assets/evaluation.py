@@ -56,7 +56,7 @@ def evaluation(
 
 @dg.asset_check(asset=evaluation)
 def gate(evaluation: dict[str, Any]) -> dg.AssetCheckResult:
-    """The candidate may become champion: no measure that the gate reads is worse than the reference's."""
+    """The candidate may become champion: see `assets.gate.judge`."""
     verdict = evaluation["gate"]
     return dg.AssetCheckResult(
         passed=verdict["passed"],

@@ -60,3 +60,20 @@ def books_balance(desk: DeskResource) -> dg.AssetCheckResult:
         else None,
         metadata={"lines": int(lines or 0), "quarantined": int(quarantined or 0), "files off": off[:20]},
     )
+
+
+@dg.asset_check(asset=feedback_events)
+def most_lines_fit(desk: DeskResource) -> dg.AssetCheckResult:
+    """No arrival day has more than one line in twenty in quarantine."""
+    with desk.active().lake.sql(FILES) as connection:
+        days = connection.execute(
+            "SELECT arrival_date, sum(quarantined), sum(lines) FROM files GROUP BY 1"
+            " HAVING sum(quarantined) > 0.05 * sum(lines) ORDER BY sum(quarantined) / sum(lines) DESC"
+        ).fetchall()
+    worst = f"{days[0][1]} of {days[0][2]} lines of {days[0][0]} are in quarantine" if days else None
+    return dg.AssetCheckResult(
+        passed=not days,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=worst and f"{worst}; `feedback-kto source check` says why",
+        metadata={"days": [str(day) for day, _, _ in days]},
+    )

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+# With fewer held-out rows of a class, chance alone moves the figures by more than training does.
+FEWEST_PER_CLASS = 30
+
 
 def judge(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """Whether the candidate may become champion, with a reason for each measure that stands against it.
@@ -18,7 +21,11 @@ def judge(evaluation: Mapping[str, Any]) -> dict[str, Any]:
 
     """
     heldout, truth = evaluation["heldout"], evaluation["truth"]
-    reasons = []
+    reasons = [
+        f"{heldout[name]} held-out {name} rows are too few to judge by; {FEWEST_PER_CLASS} are the least"
+        for name in ("desirable", "undesirable")
+        if heldout[name] < FEWEST_PER_CLASS
+    ]
     before, after, margin = heldout["auc_within_before"], heldout["auc_within_after"], heldout["reward_margin"]
     if before is None or after is None or margin is None:
         reasons.append("no category of held-out rows has both classes, so nothing can be compared")

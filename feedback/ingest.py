@@ -15,7 +15,9 @@ from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from feedback.exceptions import FeedbackError
 from feedback.lake import Lake, Table
 from feedback.mapping import map_day
 from feedback.progress import Report, silent
@@ -59,11 +61,31 @@ def ingest(
     books = pa.concat_tables([FILES.schema.empty_table(), *(day.books for day in mapped)])
     quarantine = pa.concat_tables([QUARANTINE.schema.empty_table(), *(day.quarantine for day in mapped)])
 
+    _refuse_to_empty(lake, source, books, quarantine, wanted)
     kept = {table.name: _of_files_gone(lake, table, wanted, days) for table in (EVENTS, QUARANTINE, FILES)}
     events, books = _without_duplicates(lake, produced, books, kept["events"], days)
     for table, rows in ((QUARANTINE, quarantine), (FILES, books), (EVENTS, events)):
         lake.replace(table, pa.concat_tables([kept[table.name], rows]), days)
     return books
+
+
+def _refuse_to_empty(
+    lake: Lake, source: Source, books: pa.Table, quarantine: pa.Table, files: Sequence[RawFile]
+) -> None:
+    """Stop where nothing maps any more on days that gave events before: then the mapping is at fault, not the lines."""
+    if pc.sum(books.column("mapped")).as_py() or not quarantine.num_rows:
+        return
+    with lake.sql(EVENTS) as connection:
+        [(stored,)] = connection.execute(
+            "SELECT count(*) FROM events WHERE arrival_date IN (SELECT unnest(?))",
+            [[file.arrival_date for file in files]],
+        ).fetchall()
+    if stored:
+        first = quarantine.slice(0, 1).to_pylist()[0]
+        raise FeedbackError(
+            f"no line maps any more, on days that gave {stored} events before ({first['file']} line {first['line']}: "
+            f"{first['reason']}); mend the mapping {source.path} with `feedback-kto source check`"
+        )
 
 
 def unbalanced_files(lake: Lake) -> list[str]:
@@ -147,4 +169,4 @@ def _without_duplicates(
 
 
 def _lines(books: pa.Table) -> int:
-    return int(pa.compute.sum(books.column("lines")).as_py() or 0)
+    return int(pc.sum(books.column("lines")).as_py() or 0)

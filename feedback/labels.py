@@ -103,3 +103,14 @@ def labelled_days(lake: Lake) -> tuple[date, date] | None:
     with lake.sql(INTERACTIONS) as connection:
         [(first, last)] = connection.execute("SELECT min(shown_date), max(shown_date) FROM interactions").fetchall()
     return (first, last) if first else None
+
+
+def count_labels(lake: Lake, first: date, last: date) -> dict[str, int]:
+    """Labels of the drafts shown from `first` to `last`, by label, the most frequent first."""
+    with lake.sql(LABELS) as connection:
+        return dict(
+            connection.execute(
+                "SELECT label, count(*) FROM labels WHERE shown_date BETWEEN ? AND ? GROUP BY label ORDER BY 2 DESC, 1",
+                [first, last],
+            ).fetchall()
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -76,10 +77,20 @@ def _walk(input: Path) -> Iterator[tuple[Path, str]]:
         return
     if not input.is_dir():
         raise FeedbackError(f"The input folder {input} does not exist: name the folder that holds the raw logs.")
-    for path in input.rglob("*"):
-        parts = path.relative_to(input).parts
-        if path.is_file() and not any(part.startswith(".") for part in parts):
-            yield path, "/".join(parts)
+
+    def refuse(error: OSError) -> None:
+        raise FeedbackError(f"The folder {error.filename} cannot be read ({error.strerror}): grant access to it.")
+
+    # Not rglob, which passes over folders that it may not read: what arrived there would silently count as gone.
+    for folder, subfolders, names in os.walk(input, onerror=refuse, followlinks=True):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        for name in names:
+            path = Path(folder) / name
+            if name.startswith(".") or not path.is_file():
+                continue
+            if not os.access(path, os.R_OK):
+                raise FeedbackError(f"The file {path} cannot be read (Permission denied): grant access to it.")
+            yield path, path.relative_to(input).as_posix()
 
 
 def _kind(name: str) -> tuple[Format, Compression | None] | None:

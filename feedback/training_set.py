@@ -25,7 +25,7 @@ from feedback.exceptions import FeedbackError
 from feedback.labels import days_behind
 from feedback.lake import Lake
 from feedback.redaction import PATTERNS, install_redaction
-from feedback.tables import EVENTS, INTERACTIONS, LABELS
+from feedback.tables import EVENTS, FILES, INTERACTIONS, LABELS
 from label_policy import Policy
 
 # Strongest first: what decides between two labels of the same text.
@@ -67,10 +67,12 @@ def build_training_set(
 
     """
     behind, total = days_behind(lake, policy)
+    if not total:
+        raise FeedbackError("nothing is labelled yet; `feedback-kto run` makes everything from the raw logs on")
     if behind:
         raise FeedbackError(
-            f"{len(behind)} of {total} labelled days are behind {policy.name} {policy.version} (first {behind[0]}); "
-            "run the relabel job over them first"
+            f"{len(behind)} of {total} labelled days were labelled by other rules than {policy.name} {policy.version} "
+            f"has now (digest {policy.digest[:12]}; first {behind[0]}); run `feedback-kto relabel` first"
         )
     with lake.sql(LABELS) as connection:
         install_redaction(connection)
@@ -80,10 +82,13 @@ def build_training_set(
     fates = _counts(rows, "fate")
     rows = rows.filter(pc.equal(rows.column("fate"), "kept"))
     if rows.num_rows == 0:
-        states = ", ".join(f"{count} {label} {state}" for label, state, count in by_state) or "none at all"
+        states = ", ".join(f"{count} {label} {state}" for label, state, count in by_state)
+        with lake.sql(FILES) as connection:
+            lines, quarantined = connection.execute("SELECT sum(lines), sum(quarantined) FROM files").fetchall()[0]
         raise FeedbackError(
-            f"no label can train yet under {policy.name} {policy.version} (labels: {states}); "
-            "bring logs with reactions, or wait until their maturity windows have passed"
+            f"no label can train yet under {policy.name} {policy.version} (labels: {states}; {quarantined or 0} of "
+            f"{lines or 0} raw lines in quarantine); see what `feedback-kto source check` says, bring logs with "
+            "reactions, or wait until the policy's maturity windows have passed"
         )
     version = content_version(rows)
     path = root / version

@@ -105,7 +105,7 @@ def promote(releases: Path, release: str, *, force: bool = False) -> Path:
     gate = read_json(folder / "manifest.json").get("gate")
     if isinstance(gate, dict) and gate.get("passed") is False and not force:
         raise TrainingError(
-            f"release {release} did not pass its gate; release a better candidate, or promote it by force"
+            f"release {release} did not pass its gate; release a better candidate, or promote it with --force"
         )
     state = _state(releases)
     current = state["release"]

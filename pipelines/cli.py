@@ -16,7 +16,8 @@ from rich.console import Console
 
 from assets.desk import Desk, DeskSettings, ReferenceSettings, feedback_home, policy_path
 from feedback.exceptions import FeedbackError
-from feedback.labels import labelled_days
+from feedback.labels import count_labels, labelled_days
+from feedback.mapping import check_mapping
 from feedback.rawfiles import discover
 from feedback.sources import load_source, shipped_sources
 from label_policy import load_policy, shipped_policies
@@ -28,6 +29,7 @@ from pipelines.ranges import range_tags
 
 _DATE = click.DateTime(["%Y-%m-%d"])
 _PATH = click.Path(path_type=Path)
+_PRESETS = ("tiny", "smollm2")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -68,7 +70,7 @@ def demo(source: str, input_: Path | None, steps: int | None, as_json: bool) -> 
         if input_ is None:
             raise click.UsageError(f"--source {source} needs --input, the folder of its raw logs.")
         desk, before = source_desk(feedback_home(), source, input_, steps), {}
-    _finish(desk, before | _run_job(desk, "nightly_retrain", _tags(desk, None, None)), as_json)
+    _finish(desk, before | _run_job(desk, "nightly_retrain", _tags(desk, None, None)), as_json, hints=True)
 
 
 @cli.command()
@@ -77,16 +79,38 @@ def demo(source: str, input_: Path | None, steps: int | None, as_json: bool) -> 
 @click.option("--input", "input_", type=_PATH, required=True, help="Folder (or file) of raw logs.")
 @click.option("--policy", default="harbor-support.v1", show_default=True, help="A shipped policy, or a YAML file.")
 @click.option("--model", default="tiny", show_default=True, help="tiny, smollm2, or a folder that transformers loads.")
-@click.option("--sft-rows", type=_PATH, help="Parquet of prompt and completion for SFT; by default desirable rows.")
+@click.option(
+    "--sft-rows",
+    type=click.Path(exists=True, path_type=Path),
+    help="Parquet of prompt and completion for SFT; by default desirable rows.",
+)
 @click.option("--no-sft", is_flag=True, help="The model is the reference as it is: no SFT.")
-def init(name: str, source: str, input_: Path, policy: str, model: str, sft_rows: Path | None, no_sft: bool) -> None:
+@click.option("--force", is_flag=True, help="Write the settings anew where the desk has some already.")
+def init(
+    name: str,
+    source: str,
+    input_: Path,
+    policy: str,
+    model: str,
+    sft_rows: Path | None,
+    no_sft: bool,
+    force: bool,
+) -> None:
     """Set up the desk NAME for logs of your own and make it the active one.
 
     Everything is written to its desk.yaml, which you may edit.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise click.UsageError(f"{name!r} cannot name a desk; use letters, digits, - and _.")
-    loaded, files = load_source(source), discover(input_.resolve(), load_source(source))
+    if (feedback_home() / name / "desk.yaml").exists() and not force:
+        raise UsageError(
+            f"desk {name} is set up already; `feedback-kto use {name}` works on it, --force starts it anew"
+        )
+    if model not in _PRESETS and not (Path(model) / "config.json").is_file():
+        raise UsageError(f"--model {model} is neither {' nor '.join(_PRESETS)} nor a folder with a model's config.json")
+    loaded = load_source(source)
+    check_mapping(loaded)
+    files = discover(input_.resolve(), loaded)
     load_policy(policy_path(policy))
     desk = Desk.create(
         feedback_home(),
@@ -105,6 +129,14 @@ def init(name: str, source: str, input_: Path, policy: str, model: str, sft_rows
     )
     settings = desk.path / "desk.yaml"
     click.echo(f"{settings} is set up for {len(files)} files from {files[0].arrival_date} on; now `feedback-kto run`.")
+
+
+@cli.command()
+@click.argument("name")
+def use(name: str) -> None:
+    """Make the desk NAME the one that commands and Dagster work on."""
+    Desk(feedback_home(), name).activate()
+    click.echo(f"{name} is the active desk")
 
 
 @cli.command()
@@ -128,9 +160,9 @@ def relabel(first: datetime | None, last: datetime | None) -> None:
         raise FeedbackError(f"{desk.lake.root} holds no interactions to label yet; `feedback-kto run` makes them")
     days = (first.date() if first else stored[0], last.date() if last else stored[1])
     _run_job(desk, "relabel", _range(desk, *days))
-    click.echo(
-        f"labelled {days[0]} to {days[1]} by {desk.policy.name} {desk.policy.version}; `feedback-kto retrain` trains on them"
-    )
+    counts = ", ".join(f"{count:,} {label}" for label, count in count_labels(desk.lake, *days).items())
+    click.echo(f"{days[0]} to {days[1]} by {desk.policy.name} {desk.policy.version}: {counts}")
+    click.echo("`feedback-kto retrain` trains on them")
 
 
 @cli.command()
@@ -149,6 +181,8 @@ def _tags(desk: Desk, first: date | None, last: date | None) -> dict[str, str]:
     """The run tags of a range of days, by default all that the desk has logs for."""
     newest = discover(desk.settings.input, desk.source)[-1].arrival_date
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    if first and not last and first > newest:
+        raise UsageError(f"the logs in {desk.settings.input} end on {newest}, before --from {first}")
     return _range(desk, first or desk.settings.first_day, last or min(newest, yesterday))
 
 
@@ -159,7 +193,7 @@ def _range(desk: Desk, first: date, last: date) -> dict[str, str]:
     if last > yesterday:
         raise UsageError(f"{last} has not ended yet; the last day there can be is {yesterday}")
     if last < first:
-        raise UsageError(f"there is no day from {first} to {last}; give --from no later than --to")
+        raise UsageError(f"there is no day from {first} to {last}; the desk's first day is {desk.settings.first_day}")
     return range_tags(first, last)
 
 
@@ -179,12 +213,12 @@ def _run_job(desk: Desk, job: str, tags: dict[str, str]) -> dict[str, float]:
     return {stage.name: stage.seconds for stage in seen.stages.values()}
 
 
-def _finish(desk: Desk, seconds: dict[str, float], as_json: bool) -> None:
+def _finish(desk: Desk, seconds: dict[str, float], as_json: bool, *, hints: bool = False) -> None:
     from pipelines.summary import summarise
     from pipelines.view import show_summary
 
     summary = summarise(desk, seconds)
-    show_summary(summary, desk, Console(stderr=as_json))
+    show_summary(summary, desk, Console(stderr=as_json), hints=hints)
     if as_json:
         click.echo(json.dumps(summary, ensure_ascii=False))
 
@@ -203,12 +237,19 @@ def main(arguments: list[str] | None = None) -> None:
         _stop(f"feedback-kto: {_sentence(error.format_message())}", 2)
     except USER_ERRORS as error:
         _stop(f"feedback-kto: {_sentence(str(error))}", 1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _stop(
+            f"feedback-kto: {error.filename}: {error.strerror}; make it readable and writable, or use another --home.",
+            1,
+        )
     except (click.Abort, KeyboardInterrupt):
         _stop("feedback-kto: interrupted; the lake keeps what was committed, run the same again to finish.", 130)
 
 
 def _sentence(text: str) -> str:
-    return text if text.endswith(".") else text + "."
+    return text if text.endswith((".", "?", "!")) else text + "."
 
 
 def _stop(message: str, code: int) -> NoReturn:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
+from feedback.exceptions import FeedbackError
 from feedback.mapping import map_day
 from feedback.rawfiles import discover, skipped_files
 from feedback.sources import load_source, shipped_sources
 from pipelines.exceptions import UsageError
+
+_MOST_REASONS = 10
 
 
 @click.group()
@@ -50,7 +54,15 @@ def source_check(mapping: str, input_: Path, day: datetime | None) -> None:
         click.echo(f"  {item['counts']:>9,} {item['values']}")
     for name in skipped_files(input_)[:5]:
         click.echo(f"  not read: {name} (no .jsonl, .csv or .parquet)")
-    for row in mapped.quarantine.slice(0, 5).to_pylist():
-        click.echo(f"  quarantined: {row['file']} line {row['line'] or '-'}: {row['reason']}")
+    reasons: dict[str, list[dict[str, Any]]] = {}
+    for row in mapped.quarantine.select(["file", "line", "reason"]).to_pylist():
+        reasons.setdefault(row["reason"], []).append(row)
+    for reason, rows in sorted(reasons.items(), key=lambda item: -len(item[1]))[:_MOST_REASONS]:
+        place = f"{rows[0]['file']} line {rows[0]['line']}" if rows[0]["line"] else rows[0]["file"]
+        click.echo(f"  {len(rows):>9,} quarantined: {reason} (first {place})")
+    if len(reasons) > _MOST_REASONS:
+        click.echo(f"  … and {len(reasons) - _MOST_REASONS:,} more reasons")
+    if not mapped.events.num_rows:
+        raise FeedbackError(f"no line of {wanted} gives an event under {loaded.path}; mend the mapping")
     for row in mapped.events.slice(0, 1).to_pylist():
         click.echo("the first event:\n" + json.dumps(row, indent=2, default=str, ensure_ascii=False)[:4000])

@@ -138,7 +138,7 @@ def _take(seen: RunSeen, entry: dg.EventLogEntry) -> None:
             stage.seconds += entry.timestamp
             stage.state = "done" if kind is DagsterEventType.STEP_SUCCESS else "failed"
         if kind is DagsterEventType.STEP_FAILURE:
-            seen.error = _reason(event, seen.log)
+            seen.error = _reason(event, seen)
     elif kind is DagsterEventType.ASSET_CHECK_EVALUATION:
         check = event.asset_check_evaluation_data
         if not check.passed:
@@ -146,16 +146,19 @@ def _take(seen: RunSeen, entry: dg.EventLogEntry) -> None:
             seen.warnings.append(f"check {check.asset_key.to_user_string()}.{check.check_name}: {why}")
 
 
-def _reason(event: dg.DagsterEvent, log: Path) -> str:
+def _reason(event: dg.DagsterEvent, seen: RunSeen) -> str:
     """One sentence where the failure was meant for a person, the error and where its log is otherwise."""
     data = event.step_failure_data
     if data.user_failure_data is not None and data.user_failure_data.description:
         return data.user_failure_data.description
     error = data.error
+    if error is not None and error.cls_name == "DagsterAssetCheckFailedError" and seen.warnings:
+        return "stopped by " + seen.warnings.pop()
     while error is not None:
         if error.cls_name in _USER_ERRORS:
             return error.message.split(": ", 1)[-1].strip()
         error = error.cause
-    return (
-        f"{event.step_key} failed unexpectedly ({data.error.message.strip() if data.error else 'no error'}); see {log}"
-    )
+    innermost = data.error
+    while innermost is not None and innermost.cause is not None:
+        innermost = innermost.cause
+    return f"{event.step_key} failed: {innermost.message.strip() if innermost else 'no error'}; see {seen.log}"

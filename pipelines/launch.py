@@ -10,9 +10,9 @@ import json
 import os
 import socket
 import sys
-from pathlib import Path
 
 import dagster as dg
+import psutil
 
 # Which process a run lives in, as host:pid.
 PROCESS_TAG = "feedback-kto/process"
@@ -40,10 +40,18 @@ def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])
     for run in instance.get_runs(started):
         host, _, pid = run.tags.get(PROCESS_TAG, "").rpartition(":")
-        if host == socket.gethostname() and not Path(f"/proc/{pid}").exists():
+        if host == socket.gethostname() and not _lives(int(pid), run.run_id):
             instance.report_run_failed(run, f"process {pid} ended without a word; run the same again to finish")
             dead.append(run.run_id)
     return dead
+
+
+def _lives(pid: int, run_id: str) -> bool:
+    """Whether the process is still the one that was started for the run: a number is soon given to another."""
+    try:
+        return run_id in psutil.Process(pid).cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pipelines.ranges import range_tags
     default_status=dg.DefaultScheduleStatus.STOPPED,
 )
 def nightly(context: dg.ScheduleEvaluationContext, desk: DeskResource) -> dg.RunRequest:
-    """Every night, in one run: yesterday, the days before it that late feedback may change, and those still maturing."""
+    """Every night, in one run: yesterday, the days that late feedback may still change, and those still maturing."""
     active = desk.active()
     settings = active.settings
     yesterday = context.scheduled_execution_time.astimezone(UTC).date() - timedelta(days=1)

@@ -84,8 +84,8 @@ def _words(stage: StageSeen) -> str:
     return f"{progress.stage} {progress.done:,}/{progress.total:,} {progress.unit}  {figures}"
 
 
-def show_summary(summary: dict[str, Any], desk: Desk, console: Console) -> None:
-    """Print what the run made, in the order in which it was made."""
+def show_summary(summary: dict[str, Any], desk: Desk, console: Console, *, hints: bool) -> None:
+    """Print what the run made, in the order in which it was made, and with `hints` what to try next."""
     for part in (_record_table(summary), _labels_table(summary)):
         console.print(part)
     _show_training(summary, console)
@@ -108,6 +108,8 @@ def show_summary(summary: dict[str, Any], desk: Desk, console: Console) -> None:
     console.print("[bold]Where it lies[/]")
     for name, place in places.items():
         console.print(f"  {name:<16}{place}", highlight=False, soft_wrap=True)
+    if not hints:
+        return
     console.print("\n[bold]What to try next[/]", highlight=False)
     for command, what in (
         ("make ui", "the same run in Dagster: lineage, partitions, the training curve"),

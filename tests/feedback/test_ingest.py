@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from feedback.exceptions import FeedbackError
 from feedback.ingest import ingest, unbalanced_files
 from feedback.lake import Lake
 from feedback.rawfiles import discover
@@ -131,3 +132,16 @@ def test_books_that_the_tables_contradict_are_named(lake: Lake, write_log: Calla
     assert unbalanced_files(lake) == [f"log-{DAYS[0]}.jsonl", f"log-{DAYS[1]}.jsonl"]
     run(lake, folder)
     assert unbalanced_files(lake) == []
+
+
+def test_a_mapping_gone_wrong_does_not_empty_the_lake(lake: Lake, write_log: Callable) -> None:
+    folder = write_log(DAYS[0], accept("a", DAYS[0]))
+    run(lake, folder)
+    write_log(DAYS[0], {"id": "a"})
+    with pytest.raises(FeedbackError, match=r"no line maps any more, on days that gave 1 events before .* line 1"):
+        run(lake, folder)
+    assert stored(lake) == [(DAYS[0], "a")]
+
+
+def test_lines_that_never_mapped_are_quarantined_and_the_run_goes_on(lake: Lake, write_log: Callable) -> None:
+    assert run(lake, write_log(DAYS[0], "not json")) == {"log-2026-03-02.jsonl": {"lines": 1, "quarantined": 1}}

@@ -61,7 +61,7 @@ def command(
 
 @pytest.fixture(scope="session")
 def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three days of a small desk's logs in the canonical form, one line of them broken."""
+    """Three days of a small desk's logs in the canonical form, one line of them broken, and one line ten days later."""
     folder = tmp_path_factory.mktemp("logs")
     number = 0
     for day in range(3):
@@ -93,4 +93,8 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if day == 1:
                 file.write('{"event_id": "cut off", "kind":\n')
                 file.write(json.dumps(lines[0]) + "\n")
+    # What shows that the days between have been looked at: without it no accept could be final.
+    late = FIRST_DAY + timedelta(days=10)
+    outcome = {"event_id": "late", "kind": "resolved", "occurred_at": late.isoformat(), "ticket_id": "t2"}
+    (folder / f"{late.date()}.jsonl").write_text(json.dumps(outcome) + "\n")
     return folder

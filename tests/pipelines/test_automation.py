@@ -7,10 +7,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 
-from assets.common import DeskResource
+from assets.common import DESK_TAG, DeskResource
 from assets.desk import Desk, DeskSettings
+from feedback.tables import LABELS
 from pipelines.ranges import range_tags, runs_of_days
 from pipelines.schedules import nightly
 from pipelines.sensors import new_log_files
@@ -100,3 +102,30 @@ def test_the_nightly_run_covers_yesterday_and_what_late_feedback_may_change(
 def test_days_fall_into_ranges_without_gaps() -> None:
     days = {date(2026, 2, day) for day in (1, 2, 3, 7, 9, 10)}
     assert [(first.day, last.day) for first, last in runs_of_days(days)] == [(1, 3), (7, 7), (9, 10)]
+
+
+def test_a_run_asked_for_on_another_desk_is_refused(desk: Desk, instance: dg.DagsterInstance) -> None:
+    @dg.op
+    def touch(desk: DeskResource) -> None:
+        desk.active()
+
+    @dg.job(resource_defs={"desk": DeskResource(home=str(desk.home), name="desk")})
+    def work() -> None:
+        touch()
+
+    assert work.execute_in_process(instance=instance, tags={DESK_TAG: "desk"}).success
+    with pytest.raises(dg.DagsterError) as refused:
+        work.execute_in_process(instance=instance, tags={DESK_TAG: "other"})
+    assert "asked for on desk other, but this process has loaded desk desk" in str(refused.value.__cause__)
+
+
+def test_the_nightly_run_reaches_back_to_what_is_still_maturing(desk: Desk) -> None:
+    row = dict.fromkeys(LABELS.schema.names)
+    row |= {"shown_date": date(2026, 2, 3), "label": "desirable", "state": "provisional"}
+    desk.lake.replace(LABELS, pa.Table.from_pylist([row], LABELS.schema), [date(2026, 2, 3)])
+    with dg.build_schedule_context(
+        scheduled_execution_time=datetime(2026, 3, 20, 2, tzinfo=UTC),
+        resources={"desk": DeskResource(home=str(desk.home))},
+    ) as context:
+        [request] = nightly.evaluate_tick(context).run_requests or []
+    assert range_tags(date(2026, 2, 3), date(2026, 3, 19)).items() <= request.tags.items()

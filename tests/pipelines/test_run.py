@@ -1,6 +1,9 @@
 """From raw logs to a release and back, by the command, on a real Dagster instance, with a toy of a model."""
 
+import fcntl
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +17,8 @@ import duckdb
 import pytest
 import yaml
 from deltalake import DeltaTable
+
+from pipelines.launch import fail_dead_runs
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 TOY = {"layers": 1, "width": 32, "heads": 2, "vocabulary": 320}
@@ -29,6 +34,8 @@ def desk(command: Command, home: Path, logs: Path) -> Path:
     settings["reference"] = {"sft": {"steps": 3, "batch_rows": 4, "tiny": TOY}}
     settings["kto"] = {"max_steps": 4, "group_rows": 4, "batch_groups": 1, "beta": 1.0}
     settings["heldout"] = 0.3
+    # Training through another launcher, by configuration alone.
+    settings["launcher"] = ["nice", "-n", "1", sys.executable, "-m", "assets.worker"]
     path.write_text(yaml.safe_dump(settings))
     return path.parent
 
@@ -42,9 +49,9 @@ def first(command: Command, desk: Path) -> dict[str, Any]:
 
 
 def test_the_books_balance_from_raw_line_to_training_row(first: dict[str, Any]) -> None:
-    assert (first["files"], first["lines"]) == (3, 362)
+    assert (first["files"], first["lines"]) == (4, 363)
     assert first["lines"] == first["mapped"] + first["ignored"] + first["quarantined"]
-    assert (first["quarantined"], first["duplicates"], first["events"]) == (1, 1, 360)
+    assert (first["quarantined"], first["duplicates"], first["events"]) == (1, 1, 361)
     assert first["interactions"] == 180 == sum(first["labels"].values())
     assert first["tiers"] == {
         "explicit": {"desirable": 60, "undesirable": 30},
@@ -102,7 +109,7 @@ def test_the_run_is_in_dagster_with_its_progress_and_figures(
         assert candidate is not None and candidate.asset_materialization is not None
         assert "data:image/png;base64" in str(candidate.asset_materialization.metadata["training curve"].value)
         days = instance.get_materialized_partitions(dg.AssetKey("labels"))
-        assert days == {"2026-03-02", "2026-03-03", "2026-03-04"}
+        assert days == {f"2026-03-{day:02}" for day in range(2, 13)}
 
 
 def test_relabel_covers_a_range_in_one_run(
@@ -143,26 +150,56 @@ def test_a_refused_training_is_one_sentence(command: Command, desk: Path, first:
         assert "Traceback" not in done.stderr
 
 
-def test_a_killed_run_leaves_the_lake_readable_and_is_finished_by_running_again(
-    command: Command, environment: dict[str, str], first: dict[str, Any], desk: Path
+@pytest.mark.parametrize("stage", ["interactions", "kto_candidate"])
+def test_a_killed_run_leaves_the_lake_readable_and_is_recorded_as_failed(
+    environment: dict[str, str], first: dict[str, Any], desk: Path, stage: str
 ) -> None:
+    shutil.rmtree(desk / "models", ignore_errors=True)  # so that there is something left to train
+    known = set((desk / "runs").iterdir())
     process = subprocess.Popen(
         [sys.executable, "-m", "pipelines", "run"],
         env=environment,
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
+        start_new_session=True,
     )
-    runs = desk / "runs"
-    known = set(runs.iterdir())
-    deadline = time.monotonic() + 60
-    while set(runs.iterdir()) == known and time.monotonic() < deadline:
+    deadline = time.monotonic() + 120
+    log = ""
+    while f"{stage} - STEP_START" not in log and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(4)
-    process.send_signal(signal.SIGKILL)
+        for folder in set((desk / "runs").iterdir()) - known:
+            log = (folder / "run.log").read_text() if (folder / "run.log").exists() else ""
+    assert f"{stage} - STEP_START" in log
+    # The command, the run's process and the training worker, all at once, as a lost machine would.
+    os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     for table in ("events", "interactions", "labels"):
         assert DeltaTable(desk / "lake" / table).to_pyarrow_table().num_rows > 0
+    with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
+        [dead] = fail_dead_runs(instance)
+        run = instance.get_run_by_id(dead)
+        assert run is not None and run.status is dg.DagsterRunStatus.FAILURE
+
+
+def test_what_was_killed_is_finished_by_running_again(command: Command, first: dict[str, Any], desk: Path) -> None:
     done = command("run", "--json")
     assert done.returncode == 0, done.stderr
     again = json.loads(done.stdout.splitlines()[-1])
-    assert again | {"seconds": None} == first | {"seconds": None}, "and gives what it gave before"
+
+    def lasting(summary: dict[str, Any]) -> dict[str, Any]:
+        timed = {"seconds", "steps_per_second", "tokens_per_second"}
+        train = {name: value for name, value in summary["train"].items() if name not in timed}
+        return {**summary, "seconds": None, "train": train, "release": None}
+
+    assert lasting(again) == lasting(first), "and gives what it gave before"
+    assert Path(again["release"]).exists()
+
+
+def test_two_runs_at_once_are_refused_by_name(
+    command: Command, environment: dict[str, str], first: dict[str, Any], desk: Path
+) -> None:
+    with (desk / ".lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = command("relabel")
+    assert done.returncode == 1
+    assert "another run of desk toy is under way" in done.stderr
