@@ -1,7 +1,7 @@
 """Running the training worker: its own process, so that the orchestrator never loads torch.
 
 The desk's `launcher` is the command that starts it. By default that is this Python; a cluster takes over by
-configuration (`srun … python -m assets.worker`, `accelerate launch -m assets.worker`) wherever the desk's folder is
+configuration (`srun … python -m assets.worker`) wherever the desk's folder is
 mounted: the task travels in environment variables, and messages come back through a file in the desk's folder.
 """
 
