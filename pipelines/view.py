@@ -196,17 +196,23 @@ def _sparkline(values: Sequence[float], width: int = 30) -> str:
 
 
 def _models_table(summary: dict[str, Any]) -> Table:
-    table = _table("The model before and after", "measure", "prior", "before", "after")
+    table = _table(
+        f"The model before and after, on {summary['heldout']['rows']:,} held-out rows",
+        "measure",
+        "prior",
+        "before",
+        "after",
+    )
     heldout = summary["heldout"]
-    measures = {"AUC": "auc", "AUC within categories": "auc_within", "balanced accuracy": "accuracy"}
-    if heldout["choice_sets"] >= _FEWEST_CHOICE_SETS:
-        measures["choice accuracy"] = "choice_accuracy"
-    for title, name in measures.items():
-        _add_measure(table, f"held-out {title}", heldout, name)
+    _add_measure(table, "held-out AUC", heldout, "auc")
+    _add_measure(table, "held-out AUC within categories", heldout, "auc_within")
     shown = {name: part for name, part in heldout["categories"].items() if part["rows"] >= _FEWEST_CATEGORY_ROWS}
     if 1 < len(shown) <= _MOST_CATEGORIES:
         for category, part in shown.items():
-            _add_measure(table, f"  AUC, {category}", part, "auc")
+            _add_measure(table, f"  in {category}", part, "auc")
+    _add_measure(table, "held-out balanced accuracy", heldout, "accuracy")
+    if heldout["choice_sets"] >= _FEWEST_CHOICE_SETS:
+        _add_measure(table, "held-out choice accuracy", heldout, "choice_accuracy")
     if heldout.get("reward_margin") is not None:
         table.add_row("held-out reward margin", "", "0", f"{heldout['reward_margin']:.3f}")
     if summary["truth"]:
