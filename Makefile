@@ -37,7 +37,10 @@ ui: install  ## Dagster's UI on this project's instance and data
 
 lock: install  ## Resolve requirements.lock anew
 	$(BIN)/pip install --quiet pip-tools
-	$(BIN)/pip-compile --quiet --upgrade --strip-extras --extra dev --allow-unsafe --no-annotate --no-header --no-emit-index-url --no-emit-find-links --output-file requirements.lock pyproject.toml
+	@echo "# Exact versions of everything the project and its tools install; made by \`make lock\` from pyproject.toml." > requirements.lock.new
+	$(BIN)/pip-compile --quiet --upgrade --strip-extras --extra dev --allow-unsafe --no-annotate --no-header --output-file - pyproject.toml \
+		| sed -e '/^-/d' -e '/^$$/d' -e 's/+cpu$$//' >> requirements.lock.new
+	mv requirements.lock.new requirements.lock
 
 clean:  ## Remove the virtual environment; data and Dagster's history stay
 	rm -rf $(VENV)

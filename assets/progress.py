@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 
 from feedback.progress import Report
 
-_LINE = re.compile(r"^(?P<stage>[a-z_ ]+): (?P<done>\d+)/(?P<total>\d+) (?P<unit>[a-z]+)(?: \((?P<figures>.*)\))?$")
+_FIGURE = r"\w+ -?(?:[\d.]+(?:e[+-]?\d+)?|inf|nan)"
+_LINE = re.compile(
+    rf"^(?P<stage>[a-z_ ]+): (?P<done>\d+)/(?P<total>\d+) (?P<unit>[a-z]+)(?: \((?P<figures>{_FIGURE}(?:, {_FIGURE})*)\))?$"
+)
 _SECONDS_BETWEEN_LINES = 1.0
 
 
