@@ -11,7 +11,8 @@ from feedback.progress import Report
 
 _FIGURE = r"\w+ -?(?:[\d.]+(?:e[+-]?\d+)?|inf|nan)"
 _LINE = re.compile(
-    rf"^(?P<stage>[a-z_ ]+): (?P<done>\d+)/(?P<total>\d+) (?P<unit>[a-z]+)(?: \((?P<figures>{_FIGURE}(?:, {_FIGURE})*)\))?$"
+    r"^(?P<stage>[a-z_ ]+): (?P<done>\d+)/(?P<total>\d+) (?P<unit>[a-z]+)"
+    rf"(?: \((?P<figures>{_FIGURE}(?:, {_FIGURE})*)\))?$"
 )
 _SECONDS_BETWEEN_LINES = 1.0
 
