@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import yaml
-from dagster._utils.schedules import is_valid_cron_schedule
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from feedback.exceptions import FeedbackError
@@ -86,6 +85,9 @@ class DeskSettings(_Section):
     @field_validator("schedule")
     @classmethod
     def _cron(cls, value: str) -> str:
+        # Here, since Dagster takes a second to load and most commands do without it.
+        from dagster._utils.schedules import is_valid_cron_schedule
+
         if not is_valid_cron_schedule(value):
             raise ValueError(f"{value!r} is no cron schedule, such as 0 2 * * *")
         return value
