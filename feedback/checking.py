@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
-from feedback.events import ALL_KINDS, DRAFT_KINDS, IGNORED, MAPPED_COLUMNS, NEEDED_TEXTS
+from feedback.events import ALL_KINDS, DRAFT_KINDS, IGNORED, MAPPED_COLUMNS, NEEDED_COLUMNS
 from feedback.exceptions import SourceError
 from feedback.sources import Source
 
@@ -86,6 +86,8 @@ def _column(source: Source, name: str, type: str) -> _Column:
         return _Column(value=f"NULL::{_TYPES.get(name, 'VARCHAR')}")
     if name in _TIMES:
         made: _Column | None = _time(name, type)
+    elif name == "score":
+        made = _score(name, type)
     elif name == "extra":
         made = _extra(name, type)
     elif name == "prompt":
@@ -105,12 +107,14 @@ _TYPES: Final = {
     "received_at": "TIMESTAMPTZ",
     "prompt": _MESSAGES,
     "reasons": "VARCHAR[]",
+    "score": "DOUBLE",
 }
 _WANTED: Final = {
     "occurred_at": "a TIMESTAMP, as to_timestamp(seconds) or epoch_ms(milliseconds) give, or its ISO text",
     "received_at": "a TIMESTAMP, as to_timestamp(seconds) or epoch_ms(milliseconds) give, or its ISO text",
     "prompt": "a list of {'role': text, 'content': text}, or its JSON",
     "reasons": "a list of text, or its JSON",
+    "score": "a number from 0 to 1",
 }
 
 
@@ -134,6 +138,15 @@ def _scalar(name: str, type: str) -> _Column | None:
     if type.endswith("]") or type.startswith(("STRUCT(", "MAP(", "UNION(", "BLOB", "VARIANT")):
         return None
     return _Column(value=f"{name}::VARCHAR")
+
+
+def _score(name: str, type: str) -> _Column | None:
+    if type.endswith("]") or type.startswith(("STRUCT(", "MAP(", "UNION(", "BLOB", "VARIANT", "DATE", "TIME")):
+        return None
+    text = f"CASE WHEN NOT {_is(name, _QUOTE)} THEN {name} END" if type == "JSON" else name
+    number = f"TRY_CAST({text} AS DOUBLE)"
+    value = f"CASE WHEN {number} BETWEEN 0 AND 1 THEN {number} END"  # NaN is greater than 1
+    return _Column(value=value, wrong=_says(_misfit(name, value), name, "is not a number from 0 to 1", _shown(name)))
 
 
 def _extra(name: str, type: str) -> _Column:
@@ -185,7 +198,7 @@ def _rules(arrival_date: date) -> str:
     ]
     branches += [
         f"WHEN kind = '{kind}' AND {name} IS NULL THEN '{name}: missing, and {kind} needs it'"
-        for kind, names in NEEDED_TEXTS.items()
+        for kind, names in NEEDED_COLUMNS.items()
         for name in names
     ]
     for name in _TIMES:

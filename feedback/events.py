@@ -26,6 +26,7 @@ EVENT_SCHEMA: Final = pa.schema(
         pa.field("completion", pa.string()),
         pa.field("final_text", pa.string()),  # what was sent; of a preference, the text not preferred
         pa.field("reasons", pa.list_(pa.string())),
+        pa.field("score", pa.float64()),  # of a survey: 0 the worst answer there is, 1 the best
         pa.field("category", pa.string()),
         pa.field("model_version", pa.string()),
         pa.field("source", pa.string(), nullable=False),
@@ -44,7 +45,7 @@ KINDS: Final = {
     "draft": ("draft_shown",),
     "reaction": ("accepted", "edited", "rejected", "dismissed", "copied", "thumbs_up", "thumbs_down"),
     "moderation": ("approved", "flagged"),
-    "ticket": ("resolved", "unresolved", "reopened", "escalated"),
+    "ticket": ("resolved", "unresolved", "reopened", "escalated", "surveyed", "repeat_contact"),
     "preference": ("preference",),
 }
 """Every kind of event, by group."""
@@ -53,11 +54,12 @@ ALL_KINDS: Final = frozenset(kind for group in KINDS.values() for kind in group)
 DRAFT_KINDS: Final = frozenset(KINDS["draft"] + KINDS["reaction"] + KINDS["moderation"])
 """Kinds that say something about one draft and so need its `draft_id`. Every kind needs a `ticket_id`."""
 
-NEEDED_TEXTS: Final = {
+NEEDED_COLUMNS: Final = {
     "draft_shown": ("prompt", "completion"),
     "preference": ("prompt", "completion", "final_text"),
+    "surveyed": ("score",),
 }
-"""Texts without which an event of the kind has nothing to learn from."""
+"""Columns without which an event of the kind says nothing."""
 
 IGNORED: Final = "ignored"
 """The kind a mapping gives to a part of a line that is no event; it is counted under its `reason`."""

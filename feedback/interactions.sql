@@ -1,10 +1,12 @@
--- One row a draft, with every signal about it that had been received by $as_of.
+-- One row a draft, with every signal about it that was known at $as_of; and two a ranking, one for each of its texts.
 -- Relations: events. Parameters: $days (dates the drafts were shown on), $as_of.
 -- edit_similarity and edit_kind are added by feedback.interactions, which compares the texts.
 WITH known AS NOT MATERIALIZED (
     SELECT * FROM events
-    -- A draft is never logged before it is shown (sources allow a clock one day of error), so older arrival days cannot matter.
-    WHERE received_at <= $as_of AND arrival_date >= list_min($days) - 1
+    -- An arrival day counts once it has ended and is all there: then what is known at a moment is the same whenever it
+    -- is asked for. A draft is never logged before it is shown (sources allow a clock one day of error), so older
+    -- arrival days cannot matter.
+    WHERE received_at <= $as_of AND arrival_date < CAST($as_of AS DATE) AND arrival_date >= list_min($days) - 1
 ),
 shown AS (
     -- A draft shown twice is one interaction, from the first time on.
@@ -17,18 +19,27 @@ drafts AS (
     WHERE CAST(occurred_at AS DATE) IN (SELECT unnest($days))
         AND draft_id NOT IN (
             SELECT draft_id FROM events
-            WHERE kind = 'draft_shown' AND occurred_at < list_min($days) AND received_at <= $as_of
+            WHERE kind = 'draft_shown' AND occurred_at < list_min($days)
+                AND received_at <= $as_of AND arrival_date < CAST($as_of AS DATE)
         )
+),
+-- The last draft shown on each ticket: for every earlier one of it, the customer was back.
+last_shown AS (
+    SELECT ticket_id, max(occurred_at) AS occurred_at, arg_max(event_id, (occurred_at, event_id)) AS event_id
+    FROM shown GROUP BY ticket_id
 ),
 signals AS (
     SELECT d.draft_id, e.* EXCLUDE (draft_id)
     FROM drafts AS d JOIN known AS e ON e.draft_id = d.draft_id
-    WHERE e.kind NOT IN ('preference', 'resolved', 'unresolved', 'reopened', 'escalated')
+    WHERE e.kind NOT IN ('preference', 'resolved', 'unresolved', 'reopened', 'escalated', 'surveyed', 'repeat_contact')
     UNION ALL BY NAME
     -- What became of the ticket speaks of every draft that it had been shown by then.
     SELECT d.draft_id, e.* EXCLUDE (draft_id)
     FROM drafts AS d JOIN known AS e ON e.ticket_id = d.ticket_id AND e.occurred_at >= d.occurred_at
-    WHERE e.kind IN ('resolved', 'unresolved', 'reopened', 'escalated')
+    WHERE e.kind IN ('resolved', 'unresolved', 'reopened', 'escalated', 'surveyed', 'repeat_contact')
+    UNION ALL BY NAME
+    SELECT d.draft_id, l.event_id, l.occurred_at, 'repeat_contact' AS kind
+    FROM drafts AS d JOIN last_shown AS l ON l.ticket_id = d.ticket_id AND l.occurred_at > d.occurred_at
 ),
 summary AS (
     SELECT
@@ -47,6 +58,9 @@ summary AS (
         max(occurred_at) FILTER (kind = 'unresolved') AS unresolved_at,
         max(occurred_at) FILTER (kind = 'reopened') AS reopened_at,
         max(occurred_at) FILTER (kind = 'escalated') AS escalated_at,
+        max(occurred_at) FILTER (kind = 'surveyed') AS surveyed_at,
+        max(occurred_at) FILTER (kind = 'repeat_contact') AS repeat_contact_at,
+        arg_max(score, (occurred_at, event_id)) FILTER (kind = 'surveyed') AS survey_score,
         arg_max(final_text, (occurred_at, event_id))
             FILTER (kind IN ('accepted', 'edited') AND final_text IS NOT NULL) AS final_text,
         arg_min(agent_id, (occurred_at, event_id)) FILTER (agent_id IS NOT NULL) AS agent_id,
@@ -54,6 +68,9 @@ summary AS (
         list(event_id ORDER BY occurred_at, event_id) AS evidence
     FROM signals
     GROUP BY draft_id
+),
+rankings AS (
+    SELECT * FROM known WHERE kind = 'preference' AND CAST(occurred_at AS DATE) IN (SELECT unnest($days))
 )
 SELECT
     d.draft_id,
@@ -71,11 +88,34 @@ SELECT
         WHEN s.final_text IS NOT NULL THEN s.final_text
         WHEN s.accepted_at IS NOT NULL AND s.edited_at IS NULL THEN d.completion
     END AS final_text,
+    NULL AS preferred_over,
     s.* EXCLUDE (draft_id, agent_id, final_text, reasons, evidence),
+    CAST(NULL AS TIMESTAMPTZ) AS preferred_at,
+    CAST(NULL AS TIMESTAMPTZ) AS not_preferred_at,
     coalesce(s.reasons, []) AS reasons,
     epoch_us(s.decided_at - d.occurred_at) / 1e6 AS seconds_to_decision,
     d.extra,
     s.evidence,
     $as_of AS as_of
 FROM drafts AS d JOIN summary AS s USING (draft_id)
+UNION ALL BY NAME
+SELECT
+    r.event_id || side.suffix AS draft_id,
+    r.ticket_id,
+    r.agent_id,
+    r.source,
+    r.category,
+    r.model_version,
+    r.occurred_at AS shown_at,
+    CAST(r.occurred_at AS DATE) AS shown_date,
+    r.prompt,
+    CASE WHEN side.preferred THEN r.completion ELSE r.final_text END AS completion,
+    CASE WHEN side.preferred THEN r.event_id || '#other' END AS preferred_over,
+    CASE WHEN side.preferred THEN r.occurred_at END AS preferred_at,
+    CASE WHEN NOT side.preferred THEN r.occurred_at END AS not_preferred_at,
+    coalesce(r.reasons, []) AS reasons,
+    r.extra,
+    [r.event_id] AS evidence,
+    $as_of AS as_of
+FROM rankings AS r, (VALUES ('#preferred', true), ('#other', false)) AS side(suffix, preferred)
 ORDER BY shown_at, draft_id

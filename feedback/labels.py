@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any, cast
 
 import duckdb
@@ -12,57 +14,95 @@ import pyarrow as pa
 from feedback.exceptions import FeedbackError
 from feedback.lake import Lake
 from feedback.tables import EVENTS, FILES, INTERACTIONS, LABELS
-from label_policy import Policy, compile_policy
+from label_policy import Policy, compile_policy, compile_sent_texts
 
-# How far the logs at hand reach: the end of the last arrival day, or the last receipt where a clock ran ahead of it.
-_LOGS_END = """
-SELECT greatest(
-    (SELECT CAST(max(arrival_date) + 1 AS TIMESTAMPTZ) FROM files),
-    (SELECT max(received_at) FROM events))
-"""
+_VIEW = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
 
 
 def build_labels(lake: Lake, policy: Policy, days: Sequence[date], *, as_of: datetime) -> pa.Table:
     """Label the stored interactions shown on `days` by `policy`.
 
     A label is `final` once `matures_at` has passed as of this build *and* as of what its interaction was made from (its
-    own `as_of`, and the last event that had been received by then): what nobody looked at overturns nothing.
+    own `as_of`, and the logs that had arrived by then): what nobody looked at overturns nothing.
 
     Returns:
-        A table in the schema of `LABELS`, ordered by `shown_at, draft_id`.
+        A table in the schema of `LABELS`.
 
     Raises:
         FeedbackError: a condition fails on the data, which names the policy.
 
     """
-    with lake.sql(EVENTS, FILES, INTERACTIONS) as connection:
-        [(logs_end,)] = connection.execute(_LOGS_END).fetchall()
-        try:
-            rows = connection.sql(
-                f"""
-                WITH asked AS (SELECT * FROM interactions WHERE shown_date IN (SELECT unnest($days))),
-                labelled AS ({compile_policy(policy, relation="asked")})
-                SELECT * EXCLUDE (as_of),
-                    CASE WHEN matures_at <= least($as_of, labelled.as_of, $logs_end) THEN 'final' ELSE 'provisional' END
-                        AS state,
-                    $name AS policy, $version AS policy_version, $digest AS policy_digest, $as_of AS as_of
-                FROM labelled ORDER BY shown_at, draft_id
-                """,
-                params={
-                    "days": list(days),
-                    "as_of": as_of,
-                    "logs_end": logs_end,
-                    "name": policy.name,
-                    "version": policy.version,
-                    "digest": policy.digest,
-                },
-            ).to_arrow_table()
-        except duckdb.Error as error:
-            raise FeedbackError(
-                f"policy {policy.name} {policy.version} fails on the stored interactions: "
-                f"{str(error).splitlines()[0]}; change the condition that it names"
-            ) from error
+    with lake.sql(EVENTS, FILES, INTERACTIONS) as connection, failing_as(policy):
+        view_labels(connection, policy, name="labelled", days=days, as_of=as_of)
+        rows = connection.sql("SELECT * FROM labelled").to_arrow_table()
     return rows.select(LABELS.schema.names).cast(LABELS.schema)
+
+
+def view_labels(
+    connection: duckdb.DuckDBPyConnection, policy: Policy, *, name: str, days: Sequence[date], as_of: datetime
+) -> None:
+    """Make the view `name` of the labels that `policy` gives the interactions of `days`, in the columns of `LABELS`.
+
+    Nothing is labelled before the view is read, and only the columns that are read are made.
+
+    Args:
+        connection: sees `EVENTS`, `FILES` and `INTERACTIONS`, as `Lake.sql` gives it.
+        policy: the policy.
+        name: of the view, which is temporary.
+        days: UTC dates on which the drafts were shown.
+        as_of: aware datetime: the moment that decides which labels are final.
+
+    """
+    connection.register(f"{name}_days", pa.table({"day": pa.array(sorted(days), pa.date32())}))
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {name}_settings AS {_SETTINGS}", _settings(policy, as_of))
+    asked = f"SELECT * FROM interactions WHERE shown_date IN (SELECT day FROM {name}_days)"
+    if policy.terms:
+        connection.register(f"{name}_terms", _edits_of_terms(connection, policy, asked))
+        changed = f"draft_id IN (SELECT draft_id FROM {name}_terms)"
+        asked = f"SELECT * REPLACE (CASE WHEN {changed} THEN 'factual' ELSE edit_kind END AS edit_kind) FROM ({asked})"
+    sent = compile_sent_texts(policy, relation="asked") if policy.sent_text else "SELECT * FROM drafts WHERE false"
+    labelled = compile_policy(policy, relation="asked")
+    view = _VIEW.format(asked=asked, labelled=labelled, sent=sent, settings=f"{name}_settings")
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {view}")
+
+
+# What a view has no parameters for. The logs reach to the end of the last whole arrival day, or to the last receipt
+# where a clock ran ahead of it.
+_SETTINGS = """
+SELECT $name AS policy, $version AS policy_version, $digest AS policy_digest, CAST($as_of AS TIMESTAMPTZ) AS as_of,
+    least($as_of, greatest(
+        (SELECT CAST(max(arrival_date) + 1 AS TIMESTAMPTZ) FROM files WHERE arrival_date < CAST($as_of AS DATE)),
+        (SELECT max(received_at) FROM events
+            WHERE received_at <= $as_of AND arrival_date < CAST($as_of AS DATE)))) AS known_until
+"""
+
+
+def _settings(policy: Policy, as_of: datetime) -> dict[str, Any]:
+    return {"name": policy.name, "version": policy.version, "digest": policy.digest, "as_of": as_of}
+
+
+def _edits_of_terms(connection: duckdb.DuckDBPyConnection, policy: Policy, asked: str) -> pa.Table:
+    """The drafts whose edit changed one of the policy's terms, which makes it factual."""
+    edits = connection.sql(
+        f"SELECT draft_id, completion, final_text FROM ({asked})"
+        " WHERE edit_kind IN ('cosmetic', 'wording', 'substantive') AND trim(final_text) <> ''"
+    ).to_arrow_table()
+    from label_policy import terms_changed
+
+    changed = terms_changed(edits.column("completion"), edits.column("final_text"), policy.terms)
+    return edits.select(["draft_id"]).filter(changed)
+
+
+@contextmanager
+def failing_as(policy: Policy) -> Iterator[None]:
+    """Say which policy it was if one of its conditions fails on the data."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise FeedbackError(
+            f"policy {policy.name} {policy.version} fails on the stored interactions: "
+            f"{str(error).splitlines()[0]}; change the condition that it names"
+        ) from error
 
 
 def write_labels(lake: Lake, policy: Policy, days: Sequence[date], *, as_of: datetime) -> pa.Table:

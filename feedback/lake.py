@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pyarrow.dataset as pads
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable, Schema, write_deltalake
 
 from feedback.exceptions import FeedbackError
 
@@ -64,6 +64,7 @@ class Lake:
         """
         rows = rows.select(table.schema.names).cast(table.schema)
         DeltaTable.create(self.path(table), schema=table.schema, partition_by=list(table.partition_by), mode="ignore")
+        self._add_new_columns(table)
         if not table.partition_by:
             write_deltalake(self.path(table), rows, mode="overwrite")
         elif days:
@@ -75,16 +76,33 @@ class Lake:
             write_deltalake(self.path(table), rows, mode="overwrite", predicate=f"{column} IN ({listed})")
         return DeltaTable(self.path(table)).version()
 
+    def append(self, table: Table, rows: pa.Table) -> int:
+        """Add `rows` to a table that is a journal, in one commit; returns the Delta version that holds them."""
+        DeltaTable.create(self.path(table), schema=table.schema, mode="ignore")
+        self._add_new_columns(table)
+        write_deltalake(self.path(table), rows.select(table.schema.names).cast(table.schema), mode="append")
+        return DeltaTable(self.path(table)).version()
+
     def dataset(self, table: Table, *, version: int | None = None) -> pads.Dataset:
         """The table, now or as of a Delta `version`, as an Arrow dataset that reads only what a query asks for."""
         if not self.exists(table):
             return pads.InMemoryDataset(table.schema.empty_table())
         try:
+            if version is None:
+                self._add_new_columns(table)
             return DeltaTable(self.path(table), version=version).to_pyarrow_dataset()
         except Exception as error:
             raise FeedbackError(
                 f"{self.path(table)} cannot be read as a Delta table ({error}); restore it or remove it and run again"
             ) from error
+
+    def _add_new_columns(self, table: Table) -> None:
+        """Give a table that an earlier release wrote the columns that came since, null in the rows it has."""
+        stored = DeltaTable(self.path(table))
+        known = {field.name for field in stored.schema().fields}
+        missing = [field for field in Schema.from_arrow(table.schema).fields if field.name not in known]
+        if missing:
+            stored.alter.add_columns(missing)
 
     @contextmanager
     def sql(self, *tables: Table, **relations: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from feedback.events import EVENT_SCHEMA, FILES_SCHEMA, KINDS, MESSAGES, QUARANTINE_SCHEMA, TIME
+from feedback.events import EVENT_SCHEMA, FILES_SCHEMA, MESSAGES, QUARANTINE_SCHEMA, TIME
 from feedback.lake import Table
+from label_policy import SIGNALS
 
 EVENTS = Table(name="events", schema=EVENT_SCHEMA, partition_by=("arrival_date",))
 QUARANTINE = Table(name="quarantine", schema=QUARANTINE_SCHEMA, partition_by=("arrival_date",))
@@ -23,7 +24,10 @@ _DRAFT = [
     ("prompt", MESSAGES),
     ("completion", pa.string()),
     ("final_text", pa.string()),
+    ("preferred_over", pa.string()),  # draft_id of the text that this one was preferred to
 ]
+
+_VERDICT = [("label", pa.string()), ("tier", pa.string()), ("weight", pa.float64()), ("rule", pa.string())]
 
 INTERACTIONS = Table(
     name="interactions",
@@ -32,7 +36,8 @@ INTERACTIONS = Table(
         [
             *_DRAFT,
             ("decided_at", TIME),
-            *((f"{kind}_at", TIME) for group in ("reaction", "moderation", "ticket") for kind in KINDS[group]),
+            *((f"{signal}_at", TIME) for signal in SIGNALS),
+            ("survey_score", pa.float64()),  # 0 the worst, 1 the best
             ("reasons", pa.list_(pa.string())),
             ("edit_similarity", pa.float64()),
             ("edit_kind", pa.string()),
@@ -50,10 +55,7 @@ LABELS = Table(
     schema=pa.schema(
         [
             *_DRAFT,
-            ("label", pa.string()),
-            ("tier", pa.string()),
-            ("weight", pa.float64()),
-            ("rule", pa.string()),
+            *_VERDICT,
             ("state", pa.string()),
             ("matures_at", TIME),
             ("policy", pa.string()),
@@ -64,6 +66,62 @@ LABELS = Table(
         ]
     ),
 )
+
+LEDGER = Table(
+    name="ledger",
+    schema=pa.schema(
+        [
+            ("stage", pa.string()),  # interactions or labels
+            ("shown_date", pa.date32()),
+            ("how", pa.string()),  # built; or confirmed: a new policy gives the very labels that are there
+            ("input_version", pa.int64()),  # Delta version of what it was built from: events, or interactions
+            ("output_version", pa.int64()),  # Delta version that holds the rows
+            ("policy", pa.string()),  # null for interactions, like the next two
+            ("policy_version", pa.int64()),
+            ("policy_digest", pa.string()),
+            ("as_of", TIME),
+            ("recorded_at", TIME),
+            ("run_id", pa.string()),
+        ]
+    ),
+)
+"""What each day was last made from, and everything that it was made from before: appended to, never replaced."""
+
+POLICIES = Table(
+    name="policies",
+    schema=pa.schema(
+        [
+            ("policy_digest", pa.string()),
+            ("policy", pa.string()),
+            ("policy_version", pa.int64()),
+            ("text", pa.string()),  # YAML that label_policy.parse_policy reads
+            ("recorded_at", TIME),
+        ]
+    ),
+)
+"""Every policy that ever labelled, by digest: its file may have changed since."""
+
+CORRECTIONS = Table(
+    name="corrections",
+    schema=pa.schema(
+        [
+            ("draft_id", pa.string()),
+            ("ticket_id", pa.string()),
+            ("shown_date", pa.date32()),
+            ("cause", pa.string()),  # feedback, policy, or both
+            *((f"was_{name}", type) for name, type in _VERDICT),
+            ("was_policy_digest", pa.string()),
+            ("was_as_of", TIME),
+            *_VERDICT,  # null where there is no such row any more
+            ("policy_digest", pa.string()),
+            ("as_of", TIME),
+            ("new_evidence", pa.list_(pa.string())),
+            ("recorded_at", TIME),
+            ("run_id", pa.string()),
+        ]
+    ),
+)
+"""Every final label that later came out otherwise: appended to, never replaced."""
 
 AUDIT_SAMPLE = Table(
     name="audit_sample",

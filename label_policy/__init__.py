@@ -16,34 +16,50 @@ and `draw_sample` picks the labels that people should check. Everything that a u
 """
 
 from label_policy.audit import draw_sample
-from label_policy.columns import DECISION_SIGNALS, EDIT_KINDS, INTERACTION_COLUMNS, SIGNALS, ValueType
-from label_policy.compiler import DIALECTS, compile_policy
+from label_policy.columns import (
+    CONDITION_COLUMNS,
+    DECISION_SIGNALS,
+    EDIT_KINDS,
+    INTERACTION_COLUMNS,
+    SIGNALS,
+    ValueType,
+)
+from label_policy.compiler import DIALECTS, compile_policy, compile_sent_texts
 from label_policy.conditions import Condition, parse_condition
 from label_policy.edits import EditKind, classify_edit, classify_edits, edit_similarities, edit_similarity
 from label_policy.exceptions import PolicyError
-from label_policy.loading import load_policy, parse_policy
-from label_policy.policy import NO_RULE, Label, Policy, Rule, Tier
+from label_policy.fields import Label, Tier
+from label_policy.loading import dump_policy, load_policy, parse_policy
+from label_policy.policy import NO_RULE, Policy, Rule
+from label_policy.sections import SENT_TEXT, Audit, SentText, Training
 from label_policy.shipped import shipped_policies
 
 __all__ = [
+    "CONDITION_COLUMNS",
     "DECISION_SIGNALS",
     "DIALECTS",
     "EDIT_KINDS",
     "INTERACTION_COLUMNS",
     "NO_RULE",
+    "SENT_TEXT",
     "SIGNALS",
+    "Audit",
     "Condition",
     "EditKind",
     "Label",
     "Policy",
     "PolicyError",
     "Rule",
+    "SentText",
     "Tier",
+    "Training",
     "ValueType",
     "classify_edit",
     "classify_edits",
     "compile_policy",
+    "compile_sent_texts",
     "draw_sample",
+    "dump_policy",
     "edit_similarities",
     "edit_similarity",
     "load_policy",

@@ -33,9 +33,14 @@ SIGNALS: tuple[str, ...] = (
     "unresolved",
     "reopened",
     "escalated",
+    "surveyed",
+    "repeat_contact",
+    "preferred",
+    "not_preferred",
 )
 """Everything that can happen to a draft after it was shown. Each signal has a column ``<signal>_at``: the time of the
-last such event, null if none."""
+last such event, null if none. ``repeat_contact`` is logged as such, or a later draft being shown on the same ticket;
+``preferred`` and ``not_preferred`` are the two sides of a ranking."""
 
 DECISION_SIGNALS: tuple[str, ...] = ("accepted", "edited", "rejected", "dismissed", "copied")
 """What an agent does with a draft: ``decided_at`` is the first time of any of these, and ``seconds_to_decision`` counts
@@ -60,8 +65,15 @@ INTERACTION_COLUMNS: dict[str, ValueType] = {
     "edit_similarity": ValueType.NUMBER,
     "edit_kind": ValueType.TEXT,
     "seconds_to_decision": ValueType.NUMBER,
+    "survey_score": ValueType.NUMBER,
     "extra": ValueType.TEXT,
 }
+"""Column name to type, for everything about an interaction that a condition may read."""
+
+SECONDS_TO_READ = "seconds_to_read"
+"""A column that conditions may read and that is not stored: the draft's characters ÷ the policy's reading speed."""
+
+CONDITION_COLUMNS: dict[str, ValueType] = {**INTERACTION_COLUMNS, SECONDS_TO_READ: ValueType.NUMBER}
 """Column name to type, for everything a condition may read."""
 
 COLUMN_VALUES: dict[str, tuple[str, ...]] = {"edit_kind": EDIT_KINDS}
@@ -74,6 +86,7 @@ COLUMN_SIGNALS: dict[str, tuple[str, ...]] = {
     "final_text": ("edited",),
     "edit_similarity": ("edited",),
     "edit_kind": ("edited",),
+    "survey_score": ("surveyed",),
     # A reason can come with any event about the draft or its ticket.
     "reasons": SIGNALS,
 }

@@ -15,10 +15,13 @@ from datetime import timedelta
 import sqlglot
 from sqlglot import exp
 
-from label_policy.columns import DECISION_SIGNALS
+from label_policy.columns import DECISION_SIGNALS, SECONDS_TO_READ
+from label_policy.conditions import Condition
 from label_policy.exceptions import PolicyError
+from label_policy.fields import Label
 from label_policy.grammar import span_literal
-from label_policy.policy import NO_RULE, Label, Policy
+from label_policy.policy import NO_RULE, Policy
+from label_policy.sections import SENT_TEXT
 
 DIALECTS: tuple[str, ...] = ("duckdb", "spark", "bigquery", "snowflake", "postgres")
 """The dialects that the tests hold the compiled query to."""
@@ -44,8 +47,6 @@ def compile_policy(policy: Policy, *, relation: str = "interactions", dialect: s
         PolicyError: the dialect is unknown or the relation is not a table's name.
 
     """
-    if dialect not in DIALECTS:
-        raise PolicyError(f"there is no dialect '{dialect}'; choose one of {', '.join(DIALECTS)}")
     decided = exp.select("*", exp.alias_(_rule(policy), "rule")).from_(_table(relation))
     query = exp.select(
         "*",
@@ -54,6 +55,53 @@ def compile_policy(policy: Policy, *, relation: str = "interactions", dialect: s
         exp.alias_(_weight(policy), "weight"),
         exp.alias_(_matures_at(policy), "matures_at"),
     ).from_(decided.subquery("decided"))
+    return _written(query, dialect)
+
+
+def compile_sent_texts(policy: Policy, *, relation: str = "interactions", dialect: str = "duckdb") -> str:
+    """Return a query for the edited drafts of `relation` whose final text becomes a row of its own.
+
+    Args:
+        policy: a policy with a ``sent_text`` section.
+        relation: as in `compile_policy`.
+        dialect: one of `DIALECTS`.
+
+    Returns:
+        ``SELECT *, rule, label, tier, weight, matures_at`` over the drafts where something else was sent than they said
+        and the section's condition holds; the columns are the draft's, and it is for the caller to put ``final_text``
+        in the place of ``completion``.
+
+    Raises:
+        PolicyError: the policy has no such section, the dialect is unknown, or the relation is not a table's name.
+
+    """
+    section = policy.sent_text
+    if section is None:
+        raise PolicyError(f"policy {policy.id} has no sent_text section; add one to train on what agents sent")
+    final = exp.column("final_text")
+    query = (
+        exp.select(
+            "*",
+            exp.alias_(exp.Literal.string(SENT_TEXT), "rule"),
+            exp.alias_(exp.Literal.string(Label.DESIRABLE), "label"),
+            exp.alias_(exp.Literal.string(section.tier), "tier"),
+            exp.alias_(exp.cast(exp.Literal.number(repr(section.weight)), exp.DType.DOUBLE), "weight"),
+            exp.alias_(_after_windows(policy.maturity, set(section.condition.signals)), "matures_at"),
+        )
+        .from_(_table(relation))
+        .where(
+            exp.column("edited_at").is_(exp.null()).not_(),
+            exp.NEQ(this=final, expression=exp.column("completion")),
+            exp.NEQ(this=exp.func("TRIM", final.copy()), expression=exp.Literal.string("")),
+            condition_tree(policy, section.condition),
+        )
+    )
+    return _written(query, dialect)
+
+
+def _written(query: exp.Select, dialect: str) -> str:
+    if dialect not in DIALECTS:
+        raise PolicyError(f"there is no dialect '{dialect}'; choose one of {', '.join(DIALECTS)}")
     if dialect == "postgres":
         _type_json(query)
     return query.sql(dialect=dialect, pretty=True)
@@ -77,8 +125,20 @@ def _table(relation: str) -> exp.Table:
 def _rule(policy: Policy) -> exp.Case:
     choice = exp.Case()
     for rule in policy.rules:
-        choice = choice.when(rule.condition.tree.copy(), exp.Literal.string(rule.id), copy=False)
+        choice = choice.when(condition_tree(policy, rule.condition), exp.Literal.string(rule.id), copy=False)
     return choice.else_(exp.Literal.string(NO_RULE), copy=False)
+
+
+def condition_tree(policy: Policy, condition: Condition) -> exp.Expr:
+    """Return a copy of a condition's tree in which every column is one that interactions have."""
+
+    def stored(node: exp.Expr) -> exp.Expr:
+        if not (isinstance(node, exp.Column) and node.name == SECONDS_TO_READ):
+            return node
+        characters = exp.cast(exp.func("LENGTH", exp.column("completion")), exp.DType.DOUBLE)
+        return exp.paren(exp.Div(this=characters, expression=exp.Literal.number(repr(policy.reading_speed))))
+
+    return condition.tree.transform(stored)
 
 
 def _by_rule(groups: dict[exp.Expr, list[str]], default: exp.Expr) -> exp.Expr:

@@ -53,6 +53,11 @@ def load_policy(path: str | Path) -> Policy:
     return parse_policy(text, where=str(path))
 
 
+def dump_policy(policy: Policy) -> str:
+    """Return the policy as YAML that `parse_policy` reads back: the same digest, owner, description and whys."""
+    return yaml.safe_dump(policy.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
+
+
 def parse_policy(text: str, *, where: str = "policy") -> Policy:
     """Validate a policy given as YAML text; `where` stands for the file's name in errors.
 

@@ -4,20 +4,17 @@ A policy is an ordered list of rules; the first rule whose condition holds decid
 one from YAML with file and line in every error; built directly in Python, the same checks raise pydantic's own error.
 """
 
-import difflib
-import math
-import re
-from datetime import timedelta
-from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
-from label_policy.columns import SIGNALS
+from label_policy.columns import SECONDS_TO_READ
 from label_policy.conditions import Condition, parse_condition
 from label_policy.digest import meaning_digest
-from label_policy.exceptions import FieldError, PolicyError
+from label_policy.exceptions import FieldError
+from label_policy.fields import Label, Name, RuleId, Sentence, Signal, Speed, Term, Tier, Weight, When, Window
+from label_policy.sections import SENT_TEXT, Audit, SentText, Training
 
 NO_RULE = "no_rule"
 """The rule that an interaction gets where no rule holds."""
@@ -25,62 +22,10 @@ NO_RULE = "no_rule"
 MAX_RULES = 200
 """More rules than anyone can hold in mind."""
 
-_MAX_WINDOW = timedelta(days=3660)
-_WINDOW = re.compile(r"([0-9]{1,6})\s*([smhd])")
-_WINDOW_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-class Label(StrEnum):
-    """What a rule says of a draft."""
-
-    DESIRABLE = "desirable"
-    UNDESIRABLE = "undesirable"
-    ABSTAIN = "abstain"
-
-
-class Tier(StrEnum):
-    """How far a label can be trusted, strongest first."""
-
-    CRITICAL = "critical"
-    EXPLICIT = "explicit"
-    STRONG = "strong"
-    WEAK = "weak"
-
-
-def _window(value: object) -> timedelta:
-    """Read a maturity window such as ``7d``, ``36h``, ``30m`` or ``45s``."""
-    if isinstance(value, timedelta):
-        window = value
-    else:
-        match = _WINDOW.fullmatch(value.strip()) if isinstance(value, str) else None
-        if match is None:
-            raise PolicyError(f"'{value}' is not a time span; write a whole number and a unit, as in 7d, 36h or 30m")
-        window = timedelta(**{_WINDOW_UNITS[match[2]]: int(match[1])})
-    if not timedelta(0) < window <= _MAX_WINDOW or window.microseconds:
-        raise PolicyError(f"'{value}' is out of range; a window is longer than 0 and at most ten years")
-    return window
-
-
-def _condition(value: object) -> str:
-    if isinstance(value, bool):
-        raise PolicyError(f"a condition is SQL text; put it in quotes, as in when: '{str(value).upper()}'")
-    if not isinstance(value, str):
-        raise PolicyError("a condition is SQL text; write it after 'when:', or below it after 'when: >-'")
-    parse_condition(value)
-    return value
-
-
-def _weight(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise PolicyError(f"'{value}' is not a number; write a weight such as 1.0")
-    if not math.isfinite(value) or value < 0:
-        raise PolicyError(f"{value} cannot weigh a row; write a finite number that is 0 or more")
-    return float(value)
-
-
-_Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-_RuleId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-_Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
+_TAKEN = {
+    NO_RULE: "is what rows get that no rule decides",
+    SENT_TEXT: "is the rule of what agents sent instead of a draft",
+}
 
 
 class Rule(BaseModel):
@@ -98,12 +43,12 @@ class Rule(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: _RuleId
-    when: Annotated[str, BeforeValidator(_condition)]
+    id: RuleId
+    when: When
     label: Label
     tier: Tier | None = None
-    weight: Annotated[float, BeforeValidator(_weight)] = 0.0
-    why: _Sentence
+    weight: Weight = 0.0
+    why: Sentence
 
     @cached_property
     def condition(self) -> Condition:
@@ -112,8 +57,8 @@ class Rule(BaseModel):
 
     @model_validator(mode="after")
     def _check_label(self) -> Self:
-        if self.id == NO_RULE:
-            raise FieldError(("id",), f"'{NO_RULE}' is what rows get that no rule decides; choose another id")
+        if self.id in _TAKEN:
+            raise FieldError(("id",), f"'{self.id}' {_TAKEN[self.id]}; choose another id")
         for field in ("tier", "weight"):
             given = (
                 getattr(self, field) not in (None, 0.0)
@@ -127,14 +72,6 @@ class Rule(BaseModel):
         return self
 
 
-def _known_signal(value: object) -> object:
-    if value not in SIGNALS:
-        near = difflib.get_close_matches(str(value), SIGNALS, n=1)
-        advice = f"did you mean '{near[0]}'?" if near else f"the signals are {', '.join(SIGNALS)}"
-        raise PolicyError(f"there is no signal '{value}'; {advice}")
-    return value
-
-
 class Policy(BaseModel):
     """A label policy.
 
@@ -144,18 +81,28 @@ class Policy(BaseModel):
         description: what it is for, in a sentence or two.
         owner: who answers for it.
         maturity: for how long after the decision a signal may still come; a signal without a window is not waited for.
+        reading_speed: how fast a person can read, in characters a second: what ``seconds_to_read`` is computed with.
+        terms: words and phrases that an edit cannot change lightly, such as the names of plans; case does not matter.
         rules: in order; the first that holds decides.
+        sent_text: whether what agents sent instead of a draft trains too.
+        audit: what people's verdicts must say before a tier is trusted.
+        training: which labels train.
 
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: _Name
+    name: Name
     version: Annotated[StrictInt, Field(ge=1)]
-    description: _Sentence
-    owner: _Sentence
-    maturity: dict[Annotated[str, BeforeValidator(_known_signal)], Annotated[timedelta, BeforeValidator(_window)]] = {}
+    description: Sentence
+    owner: Sentence
+    maturity: dict[Signal, Window] = {}
+    reading_speed: Speed | None = None
+    terms: tuple[Term, ...] = ()
     rules: tuple[Rule, ...]
+    sent_text: SentText | None = None
+    audit: Audit = Audit()
+    training: Training = Training()
 
     @model_validator(mode="after")
     def _check_rules(self) -> Self:
@@ -169,7 +116,16 @@ class Policy(BaseModel):
                     ("rules", index, "id"), f"rule id '{rule.id}' is already rule {earlier}'s; rename one of them"
                 )
             first[rule.id] = index
+            self._check_reading_speed(rule.condition, ("rules", index, "when"))
+        if self.sent_text is not None:
+            self._check_reading_speed(self.sent_text.condition, ("sent_text", "when"))
         return self
+
+    def _check_reading_speed(self, condition: Condition, place: tuple[str | int, ...]) -> None:
+        if SECONDS_TO_READ in condition.columns and self.reading_speed is None:
+            raise FieldError(
+                place, f"{SECONDS_TO_READ} needs the policy's reading_speed; add one in characters a second, such as 50"
+            )
 
     @property
     def id(self) -> str:
@@ -183,5 +139,12 @@ class Policy(BaseModel):
 
     def _meaning(self) -> dict[str, Any]:
         rules = [[rule.id, rule.condition.meaning, rule.label, rule.tier, rule.weight] for rule in self.rules]
-        windows = {signal: window.total_seconds() for signal, window in self.maturity.items()}
-        return {"maturity": windows, "rules": rules}
+        return {
+            "maturity": {signal: window.total_seconds() for signal, window in self.maturity.items()},
+            "reading_speed": self.reading_speed,
+            "terms": sorted({term.casefold() for term in self.terms}),
+            "rules": rules,
+            "sent_text": self.sent_text and self.sent_text.meaning(),
+            "audit": [self.audit.per_class, self.audit.precision],
+            "training": self.training.factors(),
+        }

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from label_policy.columns import COLUMN_VALUES, INTERACTION_COLUMNS, ValueType
+from label_policy.columns import COLUMN_VALUES, CONDITION_COLUMNS, ValueType
 from label_policy.exceptions import PolicyError
 from label_policy.grammar import json_path, moment_value, number_value, operands, shape_of, span_value, spell
 
@@ -42,11 +42,11 @@ def type_of(node: exp.Expr) -> ValueType:
 
 def _column(node: exp.Column) -> ValueType:
     name = node.name.lower()
-    kind = INTERACTION_COLUMNS.get(name)
+    kind = CONDITION_COLUMNS.get(name)
     if kind is not None:
         return kind
-    near = difflib.get_close_matches(name, [*INTERACTION_COLUMNS], n=1)
-    advice = f"did you mean '{near[0]}'?" if near else f"the columns are {', '.join(INTERACTION_COLUMNS)}"
+    near = difflib.get_close_matches(name, [*CONDITION_COLUMNS], n=1)
+    advice = f"did you mean '{near[0]}'?" if near else f"the columns are {', '.join(CONDITION_COLUMNS)}"
     raise PolicyError(f"there is no column '{node.name[:60]}' that a condition may read; {advice}")
 
 

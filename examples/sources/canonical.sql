@@ -12,13 +12,13 @@ WITH parsed AS (
         from_json(row, '{
             "event_id": "JSON", "kind": "JSON", "occurred_at": "JSON", "received_at": "JSON", "ticket_id": "JSON",
             "draft_id": "JSON", "agent_id": "JSON", "prompt": "JSON", "completion": "JSON", "final_text": "JSON",
-            "reasons": "JSON", "category": "JSON", "model_version": "JSON", "source": "JSON", "extra": "JSON"
+            "reasons": "JSON", "score": "JSON", "category": "JSON", "model_version": "JSON", "source": "JSON", "extra": "JSON"
         }') AS event,
         -- The keys that no column is for: patching a key with null takes it out.
         json_merge_patch(row, '{
             "event_id": null, "kind": null, "occurred_at": null, "received_at": null, "ticket_id": null,
             "draft_id": null, "agent_id": null, "prompt": null, "completion": null, "final_text": null,
-            "reasons": null, "category": null, "model_version": null, "source": null, "extra": null
+            "reasons": null, "score": null, "category": null, "model_version": null, "source": null, "extra": null
         }') AS others
     FROM lines
 )

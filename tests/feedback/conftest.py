@@ -47,7 +47,8 @@ def make_event() -> Callable[..., dict[str, Any]]:
             "prompt": [{"role": "user", "content": f"ticket {ticket}"}] if shown else None,
             "completion": f"reply {draft}" if shown else None,
             "source": "test",
-            "arrival_date": given.get("received_at", when).date(),
+            # The day before it was received: an arrival day counts only once it has ended.
+            "arrival_date": given.get("received_at", when).date() - timedelta(days=1),
             "file": "log.jsonl",
             "line": number,
             **given,

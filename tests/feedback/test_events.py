@@ -5,13 +5,13 @@ from feedback.events import (
     FILES_SCHEMA,
     KINDS,
     MAPPED_COLUMNS,
-    NEEDED_TEXTS,
+    NEEDED_COLUMNS,
     QUARANTINE_SCHEMA,
 )
 
 
 def test_every_kind_has_one_group():
-    assert sum(len(group) for group in KINDS.values()) == len(ALL_KINDS) == 15
+    assert sum(len(group) for group in KINDS.values()) == len(ALL_KINDS) == 17
     assert DRAFT_KINDS.isdisjoint(KINDS["ticket"] + KINDS["preference"])
 
 
@@ -20,8 +20,8 @@ def test_mappings_return_what_is_not_the_files_to_say():
 
 
 def test_needed_texts_are_event_columns():
-    assert set(NEEDED_TEXTS) <= ALL_KINDS
-    assert {name for names in NEEDED_TEXTS.values() for name in names} <= set(MAPPED_COLUMNS)
+    assert set(NEEDED_COLUMNS) <= ALL_KINDS
+    assert {name for names in NEEDED_COLUMNS.values() for name in names} <= set(MAPPED_COLUMNS)
 
 
 def test_every_table_leads_back_to_the_file_and_its_day():

@@ -1,0 +1,114 @@
+"""The kinds of value that a policy holds, and how each is checked and read."""
+
+import difflib
+import math
+import re
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BeforeValidator, PlainSerializer, StringConstraints
+
+from label_policy.columns import SIGNALS
+from label_policy.conditions import parse_condition
+from label_policy.exceptions import PolicyError
+
+_MAX_WINDOW = timedelta(days=3660)
+_WINDOW = re.compile(r"([0-9]{1,9})\s*([smhd])")
+_WINDOW_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class Label(StrEnum):
+    """What a rule says of a draft."""
+
+    DESIRABLE = "desirable"
+    UNDESIRABLE = "undesirable"
+    ABSTAIN = "abstain"
+
+
+class Tier(StrEnum):
+    """How far a label can be trusted, strongest first."""
+
+    CRITICAL = "critical"
+    EXPLICIT = "explicit"
+    STRONG = "strong"
+    WEAK = "weak"
+
+
+def _window(value: object) -> timedelta:
+    """Read a maturity window such as ``7d``, ``36h``, ``30m`` or ``45s``."""
+    if isinstance(value, timedelta):
+        window = value
+    else:
+        match = _WINDOW.fullmatch(value.strip()) if isinstance(value, str) else None
+        if match is None:
+            raise PolicyError(f"'{value}' is not a time span; write a whole number and a unit, as in 7d, 36h or 30m")
+        window = timedelta(**{_WINDOW_UNITS[match[2]]: int(match[1])})
+    if not timedelta(0) < window <= _MAX_WINDOW or window.microseconds:
+        raise PolicyError(f"'{value}' is out of range; a window is longer than 0 and at most ten years")
+    return window
+
+
+def _condition(value: object) -> str:
+    if isinstance(value, bool):
+        raise PolicyError(f"a condition is SQL text; put it in quotes, as in when: '{str(value).upper()}'")
+    if not isinstance(value, str):
+        raise PolicyError("a condition is SQL text; write it after 'when:', or below it after 'when: >-'")
+    parse_condition(value)
+    return value
+
+
+def _number(value: object, example: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise PolicyError(f"'{value}' is not a number; write {example}")
+    return float(value)
+
+
+def _weight(value: object) -> float:
+    weight = _number(value, "a weight such as 1.0")
+    if not math.isfinite(weight) or weight < 0:
+        raise PolicyError(f"{value} cannot weigh a row; write a finite number that is 0 or more")
+    return weight
+
+
+def _speed(value: object) -> float:
+    speed = _number(value, "characters a second, such as 50")
+    if not 0 < speed <= 10_000:
+        raise PolicyError(f"nobody reads {value} characters a second; write a number above 0, such as 50")
+    return speed
+
+
+def _precision(value: object) -> float:
+    precision = _number(value, "a share such as 0.9")
+    if not 0 < precision <= 1:
+        raise PolicyError(f"{value} is no share of correct labels; write a number above 0 and at most 1")
+    return precision
+
+
+def _term(value: object) -> str:
+    text = value.strip() if isinstance(value, str) else ""
+    if not text or not any(map(str.isalnum, text)):
+        raise PolicyError(f"'{value}' is no word or phrase; write the terms as text, as in [store credit, premium]")
+    return " ".join(text.split())
+
+
+def _known_signal(value: object) -> object:
+    if value not in SIGNALS:
+        near = difflib.get_close_matches(str(value), SIGNALS, n=1)
+        advice = f"did you mean '{near[0]}'?" if near else f"the signals are {', '.join(SIGNALS)}"
+        raise PolicyError(f"there is no signal '{value}'; {advice}")
+    return value
+
+
+Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+RuleId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
+Signal = Annotated[str, BeforeValidator(_known_signal)]
+Window = Annotated[
+    timedelta, BeforeValidator(_window), PlainSerializer(lambda window: f"{int(window.total_seconds())}s")
+]
+When = Annotated[str, BeforeValidator(_condition)]
+Weight = Annotated[float, BeforeValidator(_weight)]
+Speed = Annotated[float, BeforeValidator(_speed)]
+Precision = Annotated[float, BeforeValidator(_precision)]
+Term = Annotated[str, BeforeValidator(_term)]

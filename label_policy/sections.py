@@ -1,0 +1,75 @@
+"""A policy's sections beside its rules: the agent's own text, what the audit demands, and what trains."""
+
+from functools import cached_property
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
+
+from label_policy.conditions import Condition, parse_condition
+from label_policy.fields import Precision, Sentence, Tier, Weight, When
+
+SENT_TEXT = "sent_text"
+"""The rule of an agent's own text, on the label that it gets."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SentText(_Section):
+    """What an agent sent instead of a draft: a desirable row of its own, preferred to the draft.
+
+    An edit shows what would have been right. The condition is over the draft's interaction; where it does
+    not hold, nothing was sent, or the draft was sent as it was, there is no such row.
+
+    Attributes:
+        when: the SQL condition over the edited draft's columns.
+        tier: how far the agent's text can be trusted.
+        weight: the row's weight in training.
+        why: for the people who audit its labels.
+
+    """
+
+    when: When
+    tier: Tier
+    weight: Weight
+    why: Sentence
+
+    @cached_property
+    def condition(self) -> Condition:
+        """The parsed condition."""
+        return parse_condition(self.when)
+
+    def meaning(self) -> list[Any]:
+        """What the digest is taken over."""
+        return [self.condition.meaning, self.tier, self.weight]
+
+
+class Audit(_Section):
+    """What people's verdicts must say of a tier before it is trusted.
+
+    Attributes:
+        per_class: rows to read of each of desirable and undesirable, at least.
+        precision: by tier, the share of labels that must at least be right, at the lower bound of its interval.
+
+    """
+
+    per_class: Annotated[StrictInt, Field(ge=1)] = 200
+    precision: dict[Tier, Precision] = {}
+
+
+class Training(_Section):
+    """Which labels train, and how much they count.
+
+    Attributes:
+        tiers: the tiers that train; by default all.
+        weights: by tier, what the weights of its rules are multiplied by; 1 where none is given.
+
+    """
+
+    tiers: tuple[Tier, ...] = tuple(Tier)
+    weights: dict[Tier, Weight] = {}
+
+    def factors(self) -> dict[Tier, float]:
+        """What a rule's weight is multiplied by, for the tiers that train."""
+        return {tier: self.weights.get(tier, 1.0) for tier in Tier if tier in self.tiers}
