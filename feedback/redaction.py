@@ -27,8 +27,8 @@ def install_redaction(connection: duckdb.DuckDBPyConnection) -> None:
     expression = "text"
     for name, pattern in PATTERNS.items():
         expression = f"regexp_replace({expression}, '{pattern}', '[{name}]', 'g')"
-    connection.execute(f"CREATE TEMP MACRO redact(text) AS {expression}")
+    connection.execute(f"CREATE OR REPLACE TEMP MACRO redact(text) AS {expression}")
     connection.execute(
-        "CREATE TEMP MACRO redact_prompt(prompt) AS"
+        "CREATE OR REPLACE TEMP MACRO redact_prompt(prompt) AS"
         " list_transform(prompt, lambda turn: {'role': turn.role, 'content': redact(turn.content)})"
     )

@@ -1,15 +1,15 @@
 """Training sets: immutable Parquet that any tool reads, named by a hash of its rows.
 
 Only final labels train. Texts are redacted; a (prompt, completion) seen twice counts once; one seen with both labels
-keeps the stronger tier's, or is left out where the tiers are equal. Tickets, not rows, are held out.
+keeps the stronger tier's, or is left out where the tiers are equal. Tickets, not rows, are held out. Texts of which one
+was preferred to the other are beside them as pairs.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -24,16 +24,20 @@ import pyarrow.parquet as pq
 from feedback.exceptions import FeedbackError
 from feedback.labels import days_behind
 from feedback.lake import Lake
-from feedback.redaction import PATTERNS, install_redaction
 from feedback.tables import EVENTS, FILES, INTERACTIONS, LABELS
+from feedback.training_rows import (
+    COLUMNS,
+    PAIR_COLUMNS,
+    content_version,
+    count_redactions,
+    count_rows,
+    lambda_bounds,
+    preference_pairs,
+    training_rows,
+)
 from label_policy import Policy
 
-# Strongest first: what decides between two labels of the same text.
-TIERS = ("critical", "explicit", "strong", "weak")
-COLUMNS = (
-    "prompt", "completion", "label", "weight", "tier", "rule", "category", "ticket_id", "shown_date", "row_id",
-)  # fmt: skip
-_SQL = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+SPLITS = ("train", "heldout")
 _SHARD_ROWS = 100_000
 
 
@@ -75,8 +79,8 @@ def build_training_set(
             f"has now (digest {policy.digest[:12]}; first {behind[0]}); run `feedback-kto relabel` first"
         )
     with lake.sql(LABELS) as connection:
-        install_redaction(connection)
-        rows = connection.sql(_SQL, params={"salt": salt, "heldout": heldout, "tiers": list(TIERS)}).to_arrow_table()
+        rows = training_rows(connection, policy, heldout=heldout, salt=salt)
+        pairs = preference_pairs(connection, policy, heldout=heldout, salt=salt)
         by_state = connection.execute("SELECT label, state, count(*) FROM labels GROUP BY ALL ORDER BY ALL").fetchall()
         as_of = connection.execute("SELECT min(as_of), max(as_of) FROM labels").fetchone()
     fates = _counts(rows, "fate")
@@ -90,7 +94,7 @@ def build_training_set(
             f"{lines or 0} raw lines in quarantine); see what `feedback-kto source check` says, bring logs with "
             "reactions, or wait until the policy's maturity windows have passed"
         )
-    version = content_version(rows)
+    version = content_version(rows, pairs)
     path = root / version
     if not (path / "manifest.json").exists():
         manifest = {
@@ -101,12 +105,13 @@ def build_training_set(
             "heldout": {"share_of_tickets": heldout, "salt": salt},
             "labels": [{"label": label, "state": state, "rows": count} for label, state, count in by_state],
             "left_out": {fate: count for fate, count in fates.items() if fate != "kept"},
-            "redactions": _redactions(rows),
+            "redactions": count_redactions(rows),
             "counts": count_rows(rows),
+            "preferences": {split: _counts(pairs, "split").get(split, 0) for split in SPLITS},
             "lambda_bounds": lambda_bounds(rows),
             "days": [str(day) for day in _first_and_last_day(rows)],
         }
-        _write(rows, path, manifest)
+        _write(rows, pairs, path, manifest)
     return read_training_set(path)
 
 
@@ -137,69 +142,8 @@ def tickets_on_both_sides(path: Path) -> list[str]:
         ]
 
 
-def content_version(rows: pa.Table) -> str:
-    """SHA-256, cut to 16 hex digits, over the rows in `row_id` order, each as canonical JSON of its columns and split.
-
-    It depends on nothing but the rows: not on the machine, the library versions, or when and in what order they came.
-    """
-    digest = hashlib.sha256()
-    # A batch at a time, since a row as Python objects takes many times its size as Arrow.
-    for batch in rows.select([*COLUMNS, "split"]).sort_by("row_id").to_batches(max_chunksize=10_000):
-        for row in batch.to_pylist():
-            text = json.dumps(row, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=date.isoformat)
-            digest.update(text.encode() + b"\n")
-    return digest.hexdigest()[:16]
-
-
-def count_rows(rows: pa.Table) -> dict[str, Any]:
-    """Rows by class and split, and by tier, rule and category within a class."""
-    named = rows.append_column("class", pc.if_else(rows.column("label"), "desirable", "undesirable"))
-    counts: dict[str, Any] = {"train": {}, "heldout": {}, "tier": {}, "rule": {}, "category": {}}
-
-    def count(*columns: str) -> list[tuple[Any, ...]]:
-        table = named.group_by(list(columns)).aggregate([([], "count_all")])
-        return sorted(tuple(row.values()) for row in table.select([*columns, "count_all"]).to_pylist())
-
-    named = named.set_column(
-        named.column_names.index("category"), "category", pc.fill_null(named.column("category"), "none")
-    )
-    for split, name, number in count("split", "class"):
-        counts[split][name] = number
-    for column in ("tier", "rule", "category"):
-        for value, name, number in count(column, "class"):
-            counts[column].setdefault(value, {})[name] = number
-    return counts
-
-
-def lambda_bounds(rows: pa.Table) -> dict[str, list[float] | None]:
-    """The λ_D that keeps λ_D·n_D / (λ_U·n_U) in [1, 3/2] at λ_U = 1, and likewise λ_U at λ_D = 1, over training rows.
-
-    Ethayarajh et al. 2024 (arXiv 2402.01306), on imbalanced data. Null where a class is empty.
-    """
-    labels = rows.filter(pc.equal(rows.column("split"), "train")).column("label").to_pylist()
-    desirable = sum(labels)
-    undesirable = len(labels) - desirable
-    if not desirable or not undesirable:
-        return {"desirable_weight": None, "undesirable_weight": None}
-    ratio = undesirable / desirable
-    return {
-        "desirable_weight": [round(ratio, 4), round(1.5 * ratio, 4)],
-        "undesirable_weight": [round(1 / (1.5 * ratio), 4), round(1 / ratio, 4)],
-    }
-
-
-def _counts(rows: pa.Table, column: str) -> dict[str, int]:
-    return {item["values"]: item["counts"] for item in rows.column(column).value_counts().to_pylist()}
-
-
-def _redactions(rows: pa.Table) -> dict[str, int]:
-    texts = pa.chunked_array(
-        [
-            *rows.column("completion").chunks,
-            *pc.struct_field(pc.list_flatten(rows.column("prompt")), "content").chunks,
-        ]
-    )
-    return {name: pc.sum(pc.count_substring(texts, f"[{name}]")).as_py() or 0 for name in PATTERNS}
+def _counts(table: pa.Table, column: str) -> dict[str, int]:
+    return {item["values"]: item["counts"] for item in table.column(column).value_counts().to_pylist()}
 
 
 def _first_and_last_day(rows: pa.Table) -> Iterable[date]:
@@ -207,26 +151,16 @@ def _first_and_last_day(rows: pa.Table) -> Iterable[date]:
     return extremes["min"], extremes["max"]
 
 
-def _write(rows: pa.Table, path: Path, manifest: dict[str, Any]) -> None:
+def _write(rows: pa.Table, pairs: pa.Table, path: Path, manifest: dict[str, Any]) -> None:
     """Write beside and rename into place, so that a folder that exists is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     beside.chmod(0o755)  # mkdtemp's 0700 would hide the set from the people it is for
     try:
         for name, label in (("desirable", True), ("undesirable", False)):
-            (beside / name).mkdir()
-            for split in ("train", "heldout"):
-                part = rows.filter(
-                    pc.and_(
-                        pc.equal(rows.column("label"), label),
-                        pc.equal(rows.column("split"), split),
-                    )
-                ).select(COLUMNS)
-                for shard, start in enumerate(range(0, max(part.num_rows, 1), _SHARD_ROWS)):
-                    pq.write_table(
-                        part.slice(start, _SHARD_ROWS), beside / name / f"{split}-{shard:05d}.parquet",
-                        compression="zstd",
-                    )  # fmt: skip
+            _write_splits(rows.filter(pc.equal(rows.column("label"), label)), COLUMNS, beside / name)
+        if pairs.num_rows:
+            _write_splits(pairs, PAIR_COLUMNS, beside / "preferences")
         (beside / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
         try:
             beside.rename(path)
@@ -236,3 +170,12 @@ def _write(rows: pa.Table, path: Path, manifest: dict[str, Any]) -> None:
                 raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _write_splits(table: pa.Table, columns: Sequence[str], folder: Path) -> None:
+    folder.mkdir()
+    for split in SPLITS:
+        part = table.filter(pc.equal(table.column("split"), split)).select(columns)
+        for shard, start in enumerate(range(0, max(part.num_rows, 1), _SHARD_ROWS)):
+            shard_path = folder / f"{split}-{shard:05d}.parquet"
+            pq.write_table(part.slice(start, _SHARD_ROWS), shard_path, compression="zstd")

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from feedback.exceptions import FeedbackError
 from feedback.lake import Lake
 from feedback.tables import LABELS
-from feedback.training_set import TIERS, build_training_set, lambda_bounds, read_training_set, tickets_on_both_sides
-from label_policy import Policy, load_policy, shipped_policies
+from feedback.training_rows import lambda_bounds
+from feedback.training_set import build_training_set, read_training_set, tickets_on_both_sides
+from label_policy import Policy, Tier, Training, load_policy, shipped_policies
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -131,7 +132,7 @@ def test_the_version_is_of_the_rows_alone(lake: Lake, policy: Policy, label: Cal
 @given(
     drawn=st.lists(
         st.tuples(
-            st.integers(0, 5), st.integers(0, 3), st.sampled_from(["desirable", "undesirable"]), st.sampled_from(TIERS)
+            st.integers(0, 5), st.integers(0, 3), st.sampled_from(["desirable", "undesirable"]), st.sampled_from(Tier)
         ),
         min_size=1,
         max_size=40,
@@ -153,7 +154,7 @@ def test_whatever_the_labels(
         ),
     )  # fmt: skip
     strongest = {
-        (text, name): min(TIERS.index(tier) for _, other, its, tier in drawn if (other, its) == (text, name))
+        (text, name): min(tuple(Tier).index(tier) for _, other, its, tier in drawn if (other, its) == (text, name))
         for _, text, name, _ in drawn
     }
     expected = set()
@@ -209,3 +210,75 @@ def test_lambda_bounds_keep_the_ratio_that_the_paper_asks_for() -> None:
         assert bounds["desirable_weight"][low_or_high] * 10 / 40 == pytest.approx(ratio, rel=1e-3)
         assert 10 / (bounds["undesirable_weight"][1 - low_or_high] * 40) == pytest.approx(ratio, rel=1e-3)
     assert lambda_bounds(rows.slice(0, 10)) == {"desirable_weight": None, "undesirable_weight": None}
+
+
+def test_the_policy_says_which_tiers_train_and_how_much(
+    lake: Lake, policy: Policy, label: Callable, tmp_path: Path
+) -> None:
+    training = Training(tiers=(Tier.EXPLICIT, Tier.STRONG), weights={Tier.STRONG: 0.5})
+    choosy = policy.model_copy(update={"training": training})
+    stamp = {"policy_digest": choosy.digest}
+    write(
+        lake,
+        label("a", tier="explicit", label="undesirable", **stamp),
+        label("b", tier="strong", weight=0.8, **stamp),
+        label("c", tier="weak", **stamp),
+        # A tier that does not train does not overrule or contradict one that does.
+        label("d", tier="critical", label="undesirable", prompt=[{"role": "user", "content": "question b"}],
+              completion="answer b", **stamp),
+    )  # fmt: skip
+    made = build_training_set(lake, choosy, tmp_path, heldout=0)
+    assert {row["row_id"]: row["weight"] for row in rows_of(made.path)} == {"a": 1.0, "b": 0.4}
+    assert made.manifest["left_out"] == {"tier not trained": 2}
+
+
+def pairs_of(lake: Lake, policy: Policy, folder: Path) -> list[tuple[str, str]]:
+    made = build_training_set(lake, policy, folder, heldout=0)
+    assert made.manifest["preferences"]["train"] == len(rows_of(made.path, "preferences/train-*"))
+    return [(row["chosen"], row["rejected"]) for row in rows_of(made.path, "preferences/train-*")]
+
+
+def test_pairs_are_of_final_labels_and_never_both_ways(
+    lake: Lake, policy: Policy, label: Callable, tmp_path: Path
+) -> None:
+    same = {"prompt": [{"role": "user", "content": "how?"}], "ticket_id": "t"}
+    bad = {"label": "undesirable", **same}
+    write(
+        lake,
+        label("r1#preferred", completion="so", preferred_over="r1#other", **same),
+        label("r1#other", completion="or so", **bad),
+        label("d1", completion="within 30 days", **bad),
+        label("d1#sent", completion="within 14 days", preferred_over="d1", **same),
+        label("d2", completion="young", **bad, state="provisional"),
+        label("d2#sent", completion="younger", preferred_over="d2", **same),
+        label("r2#preferred", completion="left", preferred_over="r2#other", **same),
+        label("r2#other", completion="right", **bad),
+        label("r3#preferred", completion="right", preferred_over="r3#other", **same),
+        label("r3#other", completion="left", **bad),
+        label("r4#preferred", completion="so", preferred_over="r4#other", **same),
+        label("r4#other", completion="or so", **bad),
+    )
+    assert pairs_of(lake, policy, tmp_path) == [("within 14 days", "within 30 days"), ("so", "or so")]
+
+
+def test_a_pair_lies_on_its_tickets_side_and_changes_the_version(
+    lake: Lake, policy: Policy, label: Callable, tmp_path: Path
+) -> None:
+    rows = []
+    for number in range(40):
+        ticket = {"ticket_id": f"t{number}"}
+        rows.append(label(f"r{number}#preferred", preferred_over=f"r{number}#other", **ticket))
+        rows.append(label(f"r{number}#other", label="undesirable", **ticket))
+    write(lake, *({**row, "preferred_over": None} for row in rows))
+    without = build_training_set(lake, policy, tmp_path, heldout=0.4)
+    assert not (without.path / "preferences").exists()
+    write(lake, *rows)
+    made = build_training_set(lake, policy, tmp_path, heldout=0.4)
+    assert made.version != without.version
+    for split in ("train", "heldout"):
+        pairs = rows_of(made.path, f"preferences/{split}-*")
+        assert pairs
+        assert {row["ticket_id"] for row in pairs} == {
+            row["ticket_id"] for row in rows_of(made.path, f"*desirable/{split}-*")
+        }
+    assert tickets_on_both_sides(made.path) == []

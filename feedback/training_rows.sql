@@ -1,7 +1,9 @@
--- The rows of a training set, from the labels that train. Relations: labels. Parameters: $salt, $heldout, $tiers.
+-- The rows of a training set, from the labels that train. Relations: labels. Parameters: $salt, $heldout, $tiers (the
+-- strongest first), $factors (by tier, what weights are multiplied by; null where the tier does not train).
 WITH final_rows AS (
     SELECT
-        draft_id AS row_id, ticket_id, shown_date, shown_at, category, label = 'desirable' AS label, tier, rule, weight,
+        draft_id AS row_id, ticket_id, shown_date, shown_at, category, label = 'desirable' AS label, tier, rule,
+        weight * list_extract($factors, list_position($tiers, tier)) AS weight,  -- null: the tier does not train
         redact_prompt(prompt) AS prompt, redact(trim(coalesce(completion, ''))) AS completion,
         list_position($tiers, tier) AS strength  -- 1 is the strongest
     FROM labels
@@ -9,7 +11,7 @@ WITH final_rows AS (
 ),
 texts AS (
     SELECT *,
-        weight > 0 AND completion <> '' AS teaches,
+        coalesce(weight > 0, false) AND completion <> '' AS teaches,
         min(strength) FILTER (label AND weight > 0) OVER same AS desirable_strength,
         min(strength) FILTER (NOT label AND weight > 0) OVER same AS undesirable_strength
     FROM final_rows
@@ -19,6 +21,7 @@ fates AS (
     SELECT *,
         CASE
             WHEN completion = '' THEN 'blank'
+            WHEN weight IS NULL THEN 'tier not trained'
             WHEN weight <= 0 THEN 'weightless'
             WHEN desirable_strength = undesirable_strength THEN 'contradicted'
             WHEN label AND undesirable_strength < desirable_strength THEN 'overruled'
@@ -34,9 +37,6 @@ fates AS (
 SELECT
     prompt, completion, label, weight, tier, rule, category, ticket_id, shown_date, row_id, fate,
     -- By ticket, so that no ticket is on both sides, and by a hash, so that a ticket never changes sides.
-    CASE
-        WHEN CAST('0x' || substr(sha256($salt || ':' || ticket_id), 1, 8) AS UBIGINT) < $heldout * 4294967296
-        THEN 'heldout' ELSE 'train'
-    END AS split
+    split_of(ticket_id, $salt, $heldout) AS split
 FROM fates
 ORDER BY row_id
