@@ -22,8 +22,7 @@ def audit_sample(context: dg.AssetExecutionContext, desk: DeskResource) -> None:
     The same labels, policy and seed give the same sample, whichever run draws it.
     """
     active = desk.active()
-    audit = active.settings.audit
-    rows = write_audit_sample(active.lake, active.policy, seed=audit.seed, per_class=audit.per_class)
+    rows = write_audit_sample(active.lake, active.policy, seed=active.settings.audit_seed)
     context.add_asset_metadata(
         {
             "dagster/row_count": rows.num_rows,

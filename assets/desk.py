@@ -47,13 +47,6 @@ class ReferenceSettings(_Section):
         return _checked(SFTConfig, value)
 
 
-class AuditSettings(_Section):
-    """How many rows people are asked to read."""
-
-    per_class: int = Field(default=200, ge=1)
-    seed: int = 0
-
-
 class DeskSettings(_Section):
     """`desk.yaml`: everything about a desk that a person decides."""
 
@@ -65,7 +58,7 @@ class DeskSettings(_Section):
     lookback_days: int = Field(default=14, ge=0, description="days before yesterday that the nightly run rebuilds")
     schedule: str = Field(default="0 2 * * *", description="cron of the nightly retrain, in UTC")
     heldout: float = Field(default=0.1, ge=0, lt=1, description="share of tickets that training never sees")
-    audit: AuditSettings = AuditSettings()
+    audit_seed: int = Field(default=0, description="which of the possible audit samples is drawn")
     reference: ReferenceSettings = ReferenceSettings()
     kto: dict[str, Any] = Field(default_factory=dict, description="kto_core.KTOConfig")
     evaluation: dict[str, Any] = Field(default_factory=dict, description="kto_core.EvaluationConfig")

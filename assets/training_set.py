@@ -35,6 +35,7 @@ def training_set(desk: DeskResource) -> dg.Output[dict[str, Any]]:
                 ("tier", *classes),
                 [(tier, *(by.get(name, 0) for name in classes)) for tier, by in counts["tier"].items()],
             ),
+            "preference pairs": made.manifest["preferences"],
             "left out": made.manifest["left_out"],
             "lambda bounds": made.manifest["lambda_bounds"],
         },

@@ -9,11 +9,11 @@ from feedback.tables import AUDIT_SAMPLE, LABELS
 from label_policy import Policy, draw_sample
 
 
-def write_audit_sample(lake: Lake, policy: Policy, *, seed: int, per_class: int) -> pa.Table:
-    """Draw the sample from the lake's final labels, replace the `audit_sample` table by it, and return its rows."""
+def write_audit_sample(lake: Lake, policy: Policy, *, seed: int) -> pa.Table:
+    """Draw the final labels that the policy's audit asks for, replace `audit_sample` by them, and return its rows."""
     with lake.sql(LABELS) as connection:
         final = connection.sql("SELECT * FROM labels WHERE state = 'final' ORDER BY draft_id").to_arrow_table()
-    rows = draw_sample(final, policy_digest=policy.digest, seed=seed, per_class=per_class)
+    rows = draw_sample(final, policy_digest=policy.digest, seed=seed, per_class=policy.audit.per_class)
     rows = rows.append_column("seed", pa.repeat(seed, rows.num_rows))
     lake.replace(AUDIT_SAMPLE, rows)
     return rows

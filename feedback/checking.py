@@ -143,7 +143,7 @@ def _scalar(name: str, type: str) -> _Column | None:
 def _score(name: str, type: str) -> _Column | None:
     if type.endswith("]") or type.startswith(("STRUCT(", "MAP(", "UNION(", "BLOB", "VARIANT", "DATE", "TIME")):
         return None
-    text = f"CASE WHEN NOT {_is(name, _QUOTE)} THEN {name} END" if type == "JSON" else name
+    text = f"CASE WHEN {_is(name, _NUMBER)} THEN {name} END" if type == "JSON" else name
     number = f"TRY_CAST({text} AS DOUBLE)"
     value = f"CASE WHEN {number} BETWEEN 0 AND 1 THEN {number} END"  # NaN is greater than 1
     return _Column(value=value, wrong=_says(_misfit(name, value), name, "is not a number from 0 to 1", _shown(name)))

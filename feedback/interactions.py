@@ -1,4 +1,7 @@
-"""Interactions: one row a draft with its prompt, its texts and every signal about it, as of a moment."""
+"""Interactions: one row a draft with its prompt, its texts and every signal about it, as of a moment.
+
+A ranking of two texts is two interactions, one for each.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _SQL = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
 
 
 def build_interactions(lake: Lake, days: Sequence[date], *, as_of: datetime) -> pa.Table:
-    """The interactions whose drafts were shown on `days`, from the events received by `as_of`.
+    """The interactions whose drafts were shown, or texts ranked, on `days`, from the events received by `as_of`.
 
     Args:
         lake: holds the events.
@@ -48,7 +51,7 @@ def count_unplaced(lake: Lake, first_day: date, last_day: date) -> dict[str, int
     `drafts_outside`: drafts shown before `first_day` or after `last_day`. `drafts_twice`: drafts with interactions on
     two days (shown again, and the first showing arrived later). `reactions_without_draft`: draft-level events whose
     draft was never logged. `outcomes_without_draft`: ticket outcomes before the ticket's first draft, or of a ticket
-    without one. `preferences`: rankings, which no label is made from yet.
+    without one.
     """
     with lake.sql(EVENTS, INTERACTIONS) as connection:
         [row] = connection.execute(
@@ -63,11 +66,10 @@ def count_unplaced(lake: Lake, first_day: date, last_day: date) -> dict[str, int
                 (SELECT count(*) FROM events WHERE kind NOT IN ('draft_shown', 'preference') AND draft_id IS NOT NULL
                     AND draft_id NOT IN (SELECT draft_id FROM drafts)),
                 (SELECT count(*) FROM events AS e LEFT JOIN tickets AS t USING (ticket_id)
-                    WHERE e.kind IN ('resolved', 'unresolved', 'reopened', 'escalated')
-                        AND (t.first_shown IS NULL OR e.occurred_at < t.first_shown)),
-                (SELECT count(*) FROM events WHERE kind = 'preference')
+                    WHERE e.kind IN ('resolved', 'unresolved', 'reopened', 'escalated', 'surveyed', 'repeat_contact')
+                        AND (t.first_shown IS NULL OR e.occurred_at < t.first_shown))
             """,
             {"first": first_day, "last": last_day},
         ).fetchall()
-    names = ("drafts_outside", "drafts_twice", "reactions_without_draft", "outcomes_without_draft", "preferences")
+    names = ("drafts_outside", "drafts_twice", "reactions_without_draft", "outcomes_without_draft")
     return dict(zip(names, row, strict=True))

@@ -121,13 +121,71 @@ def test_what_no_interaction_can_hold_is_counted(
         make_event("accepted", draft="never shown"),
         make_event("resolved", draft=None, ticket="unknown"),
         make_event("reopened", draft=None, when=at(hours=-1)),
-        make_event("preference", draft=None),
     )
     assert count_unplaced(lake, DAY, DAY) == {
         "drafts_outside": 0,
         "drafts_twice": 0,
         "reactions_without_draft": 1,
         "outcomes_without_draft": 2,
-        "preferences": 1,
     }
     assert count_unplaced(lake, date(2026, 3, 3), date(2026, 3, 9))["drafts_outside"] == 1
+
+
+def test_a_survey_speaks_of_the_tickets_drafts_with_its_last_score(
+    lake: Lake, make_event: Callable, store: Callable, at: Callable
+) -> None:
+    store(
+        make_event("draft_shown"),
+        make_event("surveyed", draft=None, when=at(days=1), score=0.25),
+        make_event("surveyed", draft=None, when=at(days=2), score=1.0, reasons=["fast"]),
+    )
+    row = one(lake)
+    assert (row["surveyed_at"], row["survey_score"], row["reasons"]) == (at(days=2), 1.0, ["fast"])
+
+
+def test_a_later_draft_on_the_ticket_is_a_repeat_contact_like_one_that_is_logged(
+    lake: Lake, make_event: Callable, store: Callable, at: Callable
+) -> None:
+    store(
+        make_event("draft_shown", draft="first"),
+        make_event("draft_shown", draft="alternative"),
+        make_event("draft_shown", draft="second", when=at(hours=2)),
+        make_event("draft_shown", draft="third", when=at(days=3)),
+        make_event("draft_shown", draft="elsewhere", ticket="t2"),
+        make_event("repeat_contact", draft=None, ticket="t2", when=at(hours=1)),
+    )
+    rows = {row["draft_id"]: row for row in build_interactions(lake, [DAY], as_of=LATER).to_pylist()}
+    assert {draft: row["repeat_contact_at"] for draft, row in rows.items()} == {
+        "first": at(days=3),
+        "alternative": at(days=3),
+        "second": at(days=3),
+        "elsewhere": at(hours=1),
+    }
+    assert rows["first"]["evidence"] == ["e1", "e4"], "the draft that brought the customer back"
+    [last] = build_interactions(lake, [date(2026, 3, 5)], as_of=LATER).to_pylist()
+    assert (last["draft_id"], last["repeat_contact_at"]) == ("third", None)
+
+
+def test_a_ranking_is_two_interactions(lake: Lake, make_event: Callable, store: Callable) -> None:
+    ranking = make_event(
+        "preference", draft=None, completion="better", final_text="worse", prompt=[{"role": "user", "content": "how?"}]
+    )
+    store(ranking, make_event("resolved", draft=None))
+    other, preferred = build_interactions(lake, [DAY], as_of=LATER).to_pylist()
+    assert (preferred["draft_id"], preferred["completion"]) == ("e1#preferred", "better")
+    assert (other["draft_id"], other["completion"]) == ("e1#other", "worse")
+    assert preferred["preferred_over"] == "e1#other"
+    assert (preferred["preferred_at"], other["not_preferred_at"]) == (ranking["occurred_at"], ranking["occurred_at"])
+    assert preferred["not_preferred_at"] is other["preferred_at"] is other["preferred_over"] is None
+    for row in (preferred, other):
+        assert (row["ticket_id"], row["evidence"], row["final_text"]) == ("t1", ["e1"], None)
+        assert row["prompt"] == [{"role": "user", "content": "how?"}]
+        assert row["resolved_at"] is None, "neither text was sent"
+
+
+def test_an_arrival_day_counts_once_it_has_ended(
+    lake: Lake, make_event: Callable, store: Callable, at: Callable
+) -> None:
+    store(make_event("draft_shown"), make_event("accepted", when=at(hours=1), arrival_date=DAY))
+    assert one(lake, as_of=at(hours=11))["accepted_at"] is None
+    assert one(lake, as_of=at(hours=12))["accepted_at"] == at(hours=1), "midnight"

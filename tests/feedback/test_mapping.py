@@ -148,6 +148,14 @@ def test_keys_without_a_column_go_into_extra(run):
     assert extras == [{"queue": "silver", "shift": 2}, {"shift": {"n": 1}}]
 
 
+@pytest.mark.parametrize("score", [0, 0.25, 1, 1.0])
+def test_a_survey_has_a_score(run, score):
+    survey = {"event_id": "e1", "kind": "surveyed", "occurred_at": f"{DAY}T10:00:00Z", "ticket_id": "t1"}
+    day = run(x_jsonl=[{**survey, "score": score}])
+    assert reasons(day) == []
+    assert day.events.column("score").to_pylist() == [score]
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -173,6 +181,11 @@ def test_keys_without_a_column_go_into_extra(run):
         ({"reasons": "slow"}, 'reasons: "slow" is not a list of text'),
         ({"reasons": ["slow", 1]}, 'reasons: ["slow",1] is not a list of text'),
         ({"reasons": {"slow": 1}}, 'reasons: {"slow":1} is not a list of text'),
+        ({"score": "5"}, 'score: "5" is not a number from 0 to 1'),
+        ({"score": 5}, "score: 5 is not a number from 0 to 1"),
+        ({"score": -0.1}, "score: -0.1 is not a number from 0 to 1"),
+        ({"score": True}, "score: true is not a number from 0 to 1"),
+        ({"kind": "surveyed"}, "score: missing, and surveyed needs it"),
         ({"extra": "free text"}, 'extra: "free text" is not JSON'),
         ({"occurred_at": None}, "occurred_at: missing"),
         ({"occurred_at": "yesterday"}, 'occurred_at: "yesterday" is not a time'),

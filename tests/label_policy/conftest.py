@@ -62,6 +62,8 @@ def interaction(at) -> Callable[..., dict]:
             row[name] = at(value) if is_time and value is not None else value
         decisions = [row[name] for name in DECISIONS if row.get(name)]
         row.setdefault("decided_at", min(decisions, default=None))
+        if row["decided_at"] is not None:
+            row.setdefault("seconds_to_decision", (row["decided_at"] - SHOWN).total_seconds())
         return row
 
     return build

@@ -18,7 +18,10 @@ CASES = {
         ("safety_flag", "undesirable", "critical", {"flagged_at": 9, "accepted_at": 1, "thumbs_down_at": 2}),
         ("accepted", "desirable", "strong", {"flagged_at": 9, "approved_at": 10, "accepted_at": 1}),
         ("accepted", "desirable", "strong", {"flagged_at": 9, "approved_at": 9, "accepted_at": 1}),
-        ("no_rule", "abstain", None, {"approved_at": 10}),
+        ("approved", "desirable", "weak", {"approved_at": 10}),
+        ("dismissed", "undesirable", "weak", {"approved_at": 10, "dismissed_at": 1}),
+        ("preferred", "desirable", "explicit", {"preferred_at": 0}),
+        ("not_preferred", "undesirable", "strong", {"not_preferred_at": 0}),
         ("thumbs_down", "undesirable", "explicit", {"thumbs_down_at": 1}),
         ("thumbs_down", "undesirable", "explicit", {"thumbs_down_at": 3, "thumbs_up_at": 2, "accepted_at": 1}),
         ("thumbs_down", "undesirable", "explicit", {"thumbs_down_at": 2, "thumbs_up_at": 2}),
@@ -79,6 +82,53 @@ CASES = {
         ("unresolved_after_send", "abstain", None, {"accepted_at": 1, "unresolved_at": 60, "resolved_at": 50}),
         ("accepted", "desirable", "strong", {"accepted_at": 1, "unresolved_at": 60, "resolved_at": 70}),
         ("dismissed", "undesirable", "weak", {"dismissed_at": 1, "unresolved_at": 60}),
+        ("unhappy_customer", "undesirable", "weak", {"accepted_at": 1, "surveyed_at": 60, "survey_score": 0.25}),
+        ("accepted", "desirable", "strong", {"accepted_at": 1, "surveyed_at": 60, "survey_score": 0.5}),
+        ("accepted", "desirable", "strong", {"accepted_at": 9, "surveyed_at": 8, "survey_score": 0.0}),
+        ("dismissed", "undesirable", "weak", {"dismissed_at": 9, "surveyed_at": 10, "survey_score": 0.0}),
+        ("came_back", "abstain", None, {"accepted_at": 1, "repeat_contact_at": DAY}),
+        ("came_back", "abstain", None, {"edited_at": 1, "edit_kind": "cosmetic", "repeat_contact_at": DAY}),
+        ("accepted", "desirable", "strong", {"accepted_at": 1, "repeat_contact_at": 700}),
+        # sooner than it can be read: 600 characters at 60 a second
+        ("accepted_unread", "desirable", "weak", {"accepted_at": 9 / 60, "completion": "x" * 600}),
+        ("accepted", "desirable", "strong", {"accepted_at": 10 / 60, "completion": "x" * 600}),
+        ("accepted", "desirable", "strong", {"accepted_at": 9 / 60, "completion": None}),
+        ("dismissed", "undesirable", "weak", {"accepted_at": 0.1, "dismissed_at": 9, "completion": "x" * 600}),
+        ("thumbs_up", "desirable", "explicit", {"accepted_at": 0.1, "thumbs_up_at": 9, "completion": "x" * 600}),
+    ],
+    "harbor-support.v2": [
+        ("safety_flag", "undesirable", "critical", {"flagged_at": 9, "thumbs_up_at": 10}),
+        ("thumbs_down", "undesirable", "explicit", {"thumbs_down_at": 2, "thumbs_up_at": 2, "accepted_at": 1}),
+        ("escalated_critical", "undesirable", "critical", {"escalated_at": 9, "reasons": ["unsafe_advice"]}),
+        ("praise_overtaken", "abstain", None, {"thumbs_up_at": 3, "accepted_at": 1, "reopened_at": 99}),
+        ("praise_overtaken", "abstain", None, {"thumbs_up_at": 3, "surveyed_at": 9, "survey_score": 0.0}),
+        ("thumbs_up", "desirable", "explicit", {"thumbs_up_at": 3, "surveyed_at": 9, "survey_score": 1.0}),
+        ("thumbs_up", "desirable", "explicit", {"thumbs_up_at": 3, "reopened_at": 2}),
+        ("heavy_edit", "undesirable", "strong", {"thumbs_up_at": 3, "edited_at": 1, "edit_kind": "substantive"}),
+        ("preferred", "desirable", "explicit", {"preferred_at": 0}),
+        ("not_preferred", "abstain", None, {"not_preferred_at": 0}),
+        ("rejected", "undesirable", "strong", {"accepted_at": 1, "rejected_at": 2}),
+        ("fact_corrected", "undesirable", "strong", {"edited_at": 1, "edit_kind": "factual", "edit_similarity": 0.99}),
+        ("heavy_edit", "undesirable", "strong", {"edited_at": 1, "edit_kind": "wording", "edit_similarity": 0.5}),
+        ("reopened_after_send", "undesirable", "strong", {"accepted_at": 1, "reopened_at": 12 * DAY}),
+        ("escalated", "undesirable", "strong", {"accepted_at": 1, "escalated_at": 9}),
+        ("not_settled", "abstain", None, {"escalated_at": 9, "dismissed_at": 1}),
+        ("not_settled", "abstain", None, {"accepted_at": 1, "unresolved_at": 60, "resolved_at": 50}),
+        ("unhappy_customer", "undesirable", "weak", {"accepted_at": 1, "surveyed_at": 60, "survey_score": 0.0}),
+        ("came_back", "abstain", None, {"accepted_at": 1, "repeat_contact_at": 62, "resolved_at": 5}),
+        ("accepted", "desirable", "strong", {"accepted_at": 1, "repeat_contact_at": 61, "resolved_at": 5}),
+        ("edit_unknown", "abstain", None, {"edited_at": 1, "resolved_at": 5}),
+        ("reworded", "abstain", None, {"edited_at": 1, "edit_kind": "wording", "edit_similarity": 0.84}),
+        ("light_edit", "desirable", "strong", {"edited_at": 1, "edit_kind": "wording", "edit_similarity": 0.85}),
+        ("light_edit", "desirable", "strong", {"edited_at": 1, "edit_kind": "cosmetic", "edit_similarity": 0.7}),
+        ("accepted_unread", "desirable", "weak", {"accepted_at": 19 / 60, "completion": "x" * 600, "resolved_at": 5}),
+        ("accepted", "desirable", "strong", {"accepted_at": 20 / 60, "completion": "x" * 600, "resolved_at": 5}),
+        ("accepted_unsettled", "desirable", "weak", {"accepted_at": 1}),
+        ("accepted_unsettled", "desirable", "weak", {"edited_at": 1, "edit_kind": "none"}),
+        ("unused", "abstain", None, {"accepted_at": 0.1, "dismissed_at": 9, "completion": "x" * 600}),
+        ("unused", "abstain", None, {"copied_at": 1}),
+        ("unused", "abstain", None, {"approved_at": 1}),
+        ("no_rule", "abstain", None, {"resolved_at": 60}),
     ],
     "star.v1": [
         ("accepted", "desirable", "strong", {"accepted_at": 1, "extra": '{"slotfree": true}'}),
@@ -183,6 +233,10 @@ def harbor(row: dict) -> str:
         return "escalated_critical"
     if "thumbs_up" in happened and kind != "factual":
         return "thumbs_up"
+    if "preferred" in happened:
+        return "preferred"
+    if "not_preferred" in happened:
+        return "not_preferred"
     if "rejected" in happened and all(before(send, "rejected") for send in ("accepted", "edited") if send in happened):
         return "rejected"
     if "edited" in happened and (kind in ("factual", "substantive") or (similarity is not None and similarity < 0.6)):
@@ -194,17 +248,21 @@ def harbor(row: dict) -> str:
     sent = "accepted" in happened or "edited" in happened
     if sent and "unresolved" in happened and ("resolved" not in happened or before("resolved", "unresolved")):
         return "unresolved_after_send"
+    if sent_before["surveyed"] and row["survey_score"] is not None and row["survey_score"] <= 0.25:
+        return "unhappy_customer"
     if "edited" in happened and kind != "none":
         return "light_edit" if kind else "edit_unknown"
     if sent and ("dismissed" not in happened or before("dismissed", "accepted") or before("dismissed", "edited")):
-        return "accepted"
-    return next((signal for signal in ("copied", "dismissed") if signal in happened), "no_rule")
+        unread = "edited" not in happened and row["seconds_to_decision"] < len(row["completion"]) / 60
+        return "accepted_unread" if unread else "accepted"
+    return next((signal for signal in ("copied", "dismissed", "approved") if signal in happened), "no_rule")
 
 
 SIGNAL_TIMES = {f"{signal}_at": st.none() | st.integers(0, 3) for signal in SIGNALS}
 INTERACTIONS = st.fixed_dictionaries(
     {
         **SIGNAL_TIMES,
+        "survey_score": st.sampled_from([None, 0.25, 0.5]),
         "edit_kind": st.none() | st.sampled_from(EDIT_KINDS),
         "edit_similarity": st.none() | st.sampled_from([0.0, 0.5999999999999999, 0.6, 1.0]),
         "reasons": st.none() | st.lists(st.sampled_from(["privacy_leak", "wrong_routing", "tone"]), max_size=2),
