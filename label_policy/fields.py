@@ -3,6 +3,7 @@
 import difflib
 import math
 import re
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated
@@ -92,18 +93,25 @@ def _term(value: object) -> str:
     return " ".join(text.split())
 
 
-def _known_signal(value: object) -> object:
-    if value not in SIGNALS:
-        near = difflib.get_close_matches(str(value), SIGNALS, n=1)
-        advice = f"did you mean '{near[0]}'?" if near else f"the signals are {', '.join(SIGNALS)}"
-        raise PolicyError(f"there is no signal '{value}'; {advice}")
-    return value
+def _one_of(what: str, known: Collection[str]) -> Callable[[object], object]:
+    """Return a validator that answers an unknown name with the nearest known one."""
+
+    def check(value: object) -> object:
+        if value not in known:
+            near = difflib.get_close_matches(str(value), known, n=1)
+            advice = f"did you mean '{near[0]}'?" if near else f"the {what}s are {', '.join(known)}"
+            raise PolicyError(f"there is no {what} '{value}'; {advice}")
+        return value
+
+    return check
 
 
 Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 RuleId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
-Signal = Annotated[str, BeforeValidator(_known_signal)]
+Signal = Annotated[str, BeforeValidator(_one_of("signal", SIGNALS))]
+KnownLabel = Annotated[Label, BeforeValidator(_one_of("label", tuple(Label)))]
+KnownTier = Annotated[Tier, BeforeValidator(_one_of("tier", tuple(Tier)))]
 Window = Annotated[
     timedelta, BeforeValidator(_window), PlainSerializer(lambda window: f"{int(window.total_seconds())}s")
 ]

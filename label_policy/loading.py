@@ -18,6 +18,13 @@ MAX_BYTES = 256 * 1024
 """The largest policy file; the largest shipped one has about 6 KB."""
 
 _MAX_YAML_DEPTH = 20
+_WANTED = {
+    "tuple_type": "a list, as in [one, two]",
+    "dict_type": "keys with values, as in {key: value}",
+    "model_type": "keys with values, as in {key: value}",
+}
+"""What pydantic calls by Python's names, as YAML has it."""
+
 _Loc = tuple[str | int, ...]
 
 
@@ -158,6 +165,8 @@ def _problem(details: ErrorDetails, lines: dict[_Loc, int]) -> tuple[int, str]:
         message = "this key is missing; add it"
     elif kind == "string_pattern_mismatch":
         message = f"'{details['input']}' is not a valid name; use lower-case letters and digits, starting with a letter"
+    elif kind in _WANTED:
+        message = f"this must be {_WANTED[kind]}; it is {_shown(details['input'])}"
     elif kind == "string_too_short":
         message = "this text is empty; say it in a sentence"
     else:

@@ -13,7 +13,20 @@ from label_policy.columns import SECONDS_TO_READ
 from label_policy.conditions import Condition, parse_condition
 from label_policy.digest import meaning_digest
 from label_policy.exceptions import FieldError
-from label_policy.fields import Label, Name, RuleId, Sentence, Signal, Speed, Term, Tier, Weight, When, Window
+from label_policy.fields import (
+    KnownLabel,
+    KnownTier,
+    Label,
+    Name,
+    RuleId,
+    Sentence,
+    Signal,
+    Speed,
+    Term,
+    Weight,
+    When,
+    Window,
+)
 from label_policy.sections import SENT_TEXT, Audit, SentText, Training
 
 NO_RULE = "no_rule"
@@ -45,8 +58,8 @@ class Rule(BaseModel):
 
     id: RuleId
     when: When
-    label: Label
-    tier: Tier | None = None
+    label: KnownLabel
+    tier: KnownTier | None = None
     weight: Weight = 0.0
     why: Sentence
 

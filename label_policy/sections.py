@@ -1,12 +1,13 @@
 """A policy's sections beside its rules: the agent's own text, what the audit demands, and what trains."""
 
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
 from label_policy.conditions import Condition, parse_condition
-from label_policy.fields import Precision, Sentence, Tier, Weight, When
+from label_policy.exceptions import FieldError
+from label_policy.fields import KnownTier, Precision, Sentence, Tier, Weight, When
 
 SENT_TEXT = "sent_text"
 """The rule of an agent's own text, on the label that it gets."""
@@ -31,7 +32,7 @@ class SentText(_Section):
     """
 
     when: When
-    tier: Tier
+    tier: KnownTier
     weight: Weight
     why: Sentence
 
@@ -55,7 +56,7 @@ class Audit(_Section):
     """
 
     per_class: Annotated[StrictInt, Field(ge=1)] = 200
-    precision: dict[Tier, Precision] = {}
+    precision: dict[KnownTier, Precision] = {}
 
 
 class Training(_Section):
@@ -67,8 +68,14 @@ class Training(_Section):
 
     """
 
-    tiers: tuple[Tier, ...] = tuple(Tier)
-    weights: dict[Tier, Weight] = {}
+    tiers: tuple[KnownTier, ...] = tuple(Tier)
+    weights: dict[KnownTier, Weight] = {}
+
+    @model_validator(mode="after")
+    def _check_tiers(self) -> Self:
+        if not self.tiers:
+            raise FieldError(("tiers",), f"no tier trains; list at least one of {', '.join(Tier)}")
+        return self
 
     def factors(self) -> dict[Tier, float]:
         """What a rule's weight is multiplied by, for the tiers that train."""
