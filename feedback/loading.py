@@ -18,8 +18,8 @@ from feedback.streams import FileRead
 
 # A line has a row if it is a JSON object; else its text is kept and `fault` says what is wrong. Later stages may set
 # `fault` on a line that has a row. Blank lines have neither: they are in no table, and so ignored.
-_TABLES: Final = """
-CREATE TABLE day_lines (
+_EMPTY: Final = """
+CREATE OR REPLACE TABLE day_lines (
     ordinal BIGINT, file VARCHAR, line BIGINT, row JSON, text VARCHAR, fault VARCHAR
 )
 """
@@ -36,10 +36,15 @@ SELECT ordinal, $file, line,
         ELSE 'not JSON'
     END
 FROM (
-    SELECT *, parsed IS NOT NULL AND starts_with(ltrim(text, E' \\t\\r\\n'), '{') AS is_object
+    SELECT *,
+        CASE
+            WHEN parsed IS NULL THEN false
+            WHEN starts_with(text, '{') THEN true  -- nearly all: trimming costs more than parsing
+            ELSE starts_with(ltrim(text, E' \\t\\r\\n'), '{')
+        END AS is_object
     FROM (SELECT *, TRY_CAST(text AS JSON) AS parsed FROM chunk)
 )
-WHERE is_object OR trim(text, E' \\t\\r\\n') <> ''
+WHERE CASE WHEN is_object THEN true ELSE trim(text, E' \\t\\r\\n') <> '' END
 """
 
 
@@ -54,7 +59,7 @@ def day_connection() -> Iterator[duckdb.DuckDBPyConnection]:
         connection.execute("SET temp_directory = '{}'".format(spill.replace("'", "''")))
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
-        connection.execute(_TABLES)
+        connection.execute(_EMPTY)
         yield connection
 
 
@@ -65,7 +70,8 @@ def load_day(
     line_limit: int = LINE_LIMIT,
     report: Report,
 ) -> list[FileRead]:
-    """Fill `day_lines` from `files` and return what reading each of them showed."""
+    """Fill `day_lines` from `files`, in place of the day before's, and return what reading each of them showed."""
+    connection.execute(_EMPTY)
     reads = []
     ordinal = 0
     for done, file in enumerate(files):

@@ -11,9 +11,10 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from feedback.nesting import TOO_DEEP, too_deep
-from feedback.streams import FileRead, read_lines
+from feedback.nesting import TOO_DEEP, may_be_too_deep, too_deep
+from feedback.streams import FileRead, read_chunks
 from feedback.tabular import read_csv, read_parquet
 
 LINE_LIMIT: Final = 16 * 1024 * 1024
@@ -49,35 +50,36 @@ def read_texts(read: FileRead, *, limit: int = LINE_LIMIT) -> Iterator[pa.Table]
 
 
 def _read_jsonl(read: FileRead, *, limit: int) -> Iterator[pa.RecordBatch]:
-    for start, lines in read_lines(read, limit=limit):
-        if start == 1:
-            lines[0] = lines[0].removeprefix(_BOM)
-        numbers = np.arange(start, start + len(lines))
-        texts = pa.array(lines, pa.binary())
-        deep = [i for i, line in enumerate(lines) if too_deep(line)]
-        for i in deep:
-            read.fault(start + i, TOO_DEEP, lines[i])
-        broken = [] if _all_utf8(texts) else [i for i, line in enumerate(lines) if not _is_utf8(line)]
-        for i in set(broken).difference(deep):
-            read.fault(start + i, "not UTF-8", lines[i])
-        if deep or broken:
-            keep = np.ones(len(lines), dtype=bool)
-            keep[deep + broken] = False
-            numbers, texts = numbers[keep], texts.filter(pa.array(keep))
-        yield pa.record_batch([pa.array(numbers), texts.cast(pa.string())], names=["line", "text"])
+    for start, chunk in read_chunks(read, limit=limit):
+        yield _as_batch(chunk.removeprefix(_BOM) if start == 1 else chunk, start, read)
 
 
-def _all_utf8(texts: pa.Array) -> bool:
+def _as_batch(chunk: bytes, start: int, read: FileRead) -> pa.RecordBatch:
+    """The chunk's lines, numbered from `start`, without those that cannot be given."""
+    numbers = np.arange(start, start + chunk.count(b"\n") + 1)
+    texts = pa.array([chunk], pa.binary())
+    good = not may_be_too_deep(chunk)
+    if good:
+        try:
+            texts = texts.cast(pa.string())
+        except pa.ArrowInvalid:
+            good = False
+    texts = pc.split_pattern(texts, "\n").flatten()
+    if not good:
+        faults = {i: fault for i, line in enumerate(chunk.split(b"\n")) if (fault := _fault(line)) is not None}
+        for i, fault in faults.items():
+            read.fault(start + i, fault, texts[i].as_py())
+        keep = np.ones(len(numbers), dtype=bool)
+        keep[list(faults)] = False
+        numbers, texts = numbers[keep], texts.filter(pa.array(keep)).cast(pa.string())
+    return pa.record_batch([pa.array(numbers), texts], names=["line", "text"])
+
+
+def _fault(line: bytes) -> str | None:
+    if too_deep(line):
+        return TOO_DEEP
     try:
-        texts.cast(pa.string())
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
-def _is_utf8(raw: bytes) -> bool:
-    try:
-        raw.decode()
+        line.decode()
     except UnicodeDecodeError:
-        return False
-    return True
+        return "not UTF-8"
+    return None

@@ -82,7 +82,13 @@ class LongLine:
 
 
 def read_lines(read: FileRead, *, limit: int) -> Iterator[tuple[int, list[bytes]]]:
-    """Yield the file's lines without their line ends, as (number of the first, consecutive lines).
+    """Yield what `read_chunks` yields, with the lines apart."""
+    for start, chunk in read_chunks(read, limit=limit):
+        yield start, chunk.split(b"\n")
+
+
+def read_chunks(read: FileRead, *, limit: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the file's lines, many at a time, as (number of the first, consecutive lines with line ends between them).
 
     A line over `limit` bytes goes to `read.faults` and is left out. Damage to the file ends the lines and is noted in
     `read.damage`; a last line without a line end is given like any other and noted in `read.open_line`.
@@ -91,25 +97,25 @@ def read_lines(read: FileRead, *, limit: int) -> Iterator[tuple[int, list[bytes]
     held = 0
     long: LongLine | None = None
     for block in _blocks(read):
-        first, *rest = block.split(b"\n")
-        if long is not None:
-            long.add(first)
-        else:
-            parts.append(first)
-            held += len(first)
-            if held > limit:
-                long, parts, held = LongLine(parts), [], 0
-        if not rest:
-            continue
-        *lines, unfinished = rest
-        if long is not None:
+        whole, ends, rest = block.rpartition(b"\n")
+        if ends and long is not None:
+            last_part, more, whole = whole.partition(b"\n")
+            long.add(last_part)
             read.lines += 1
             read.faults.append(long.fault(read.lines, limit))
             long = None
-        else:
-            lines.insert(0, b"".join(parts))
-        yield from _within(lines, read, limit)
-        parts, held = [unfinished], len(unfinished)
+            if more:
+                yield from _within(whole, read, limit)
+        elif ends:
+            yield from _within(b"".join([*parts, whole]), read, limit)
+            parts, held = [], 0
+        if long is not None:
+            long.add(rest)
+        elif rest:
+            parts.append(rest)
+            held += len(rest)
+            if held > limit:
+                long, parts, held = LongLine(parts), [], 0
     if read.damage is not None:
         read.damage += f" after line {read.lines}"
     if long is not None:
@@ -117,24 +123,28 @@ def read_lines(read: FileRead, *, limit: int) -> Iterator[tuple[int, list[bytes]
         read.faults.append(long.fault(read.lines, limit))
     elif held:
         read.open_line = read.lines + 1
-        yield from _within([b"".join(parts)], read, limit)
+        yield from _within(b"".join(parts), read, limit)
 
 
-def _within(lines: list[bytes], read: FileRead, limit: int) -> Iterator[tuple[int, list[bytes]]]:
-    """Number consecutive whole lines, leaving out those over the limit."""
-    run: list[bytes] = []
+def _within(chunk: bytes, read: FileRead, limit: int) -> Iterator[tuple[int, bytes]]:
+    """Number the lines of a chunk, leaving out those over the limit."""
     start = read.lines + 1
-    for line in lines:
+    if len(chunk) <= limit:
+        read.lines += chunk.count(b"\n") + 1
+        yield start, chunk
+        return
+    run: list[bytes] = []
+    for line in chunk.split(b"\n"):
         read.lines += 1
         if len(line) > limit:
             if run:
-                yield start, run
+                yield start, b"\n".join(run)
             read.faults.append(LongLine([line]).fault(read.lines, limit))
             run, start = [], read.lines + 1
         else:
             run.append(line)
     if run:
-        yield start, run
+        yield start, b"\n".join(run)
 
 
 class _Inflater(Protocol):
