@@ -67,6 +67,7 @@ def summarise(desk: Desk, seconds: dict[str, float]) -> dict[str, Any]:
             "undesirable": counts["train"].get("undesirable", 0),
             "heldout": sum(counts["heldout"].values()),
             "left_out": training_set.manifest["left_out"],
+            "preferences": training_set.manifest["preferences"],
         },
         "train": {
             **record["metrics"],

@@ -150,6 +150,8 @@ def _record_table(summary: dict[str, Any]) -> Table:
         f"{rows['desirable'] + rows['undesirable']:,}",
         ", ".join(f"{count:,} {why}" for why, count in left_out.items() if count),
     )
+    if pairs := sum(rows["preferences"].values()):
+        table.add_row("labels → preference pairs", f"{trainable:,}", f"{pairs:,}", "chosen over rejected, for DPO")
     return table
 
 
