@@ -17,14 +17,14 @@ from sqlglot import exp
 
 from label_policy.columns import DECISION_SIGNALS, SECONDS_TO_READ
 from label_policy.conditions import Condition
+from label_policy.dialects import DIALECTS, check_dialect, double, in_dialect, latest, trimmed
 from label_policy.exceptions import PolicyError
 from label_policy.fields import Label
 from label_policy.grammar import span_literal
 from label_policy.policy import NO_RULE, Policy
 from label_policy.sections import SENT_TEXT
 
-DIALECTS: tuple[str, ...] = ("duckdb", "spark", "bigquery", "snowflake", "postgres")
-"""The dialects that the tests hold the compiled query to."""
+__all__ = ["DIALECTS", "compile_policy", "compile_sent_texts", "condition_tree"]
 
 _TABLE_NAME = ("this", "db", "catalog")
 
@@ -47,15 +47,16 @@ def compile_policy(policy: Policy, *, relation: str = "interactions", dialect: s
         PolicyError: the dialect is unknown or the relation is not a table's name.
 
     """
-    decided = exp.select("*", exp.alias_(_rule(policy), "rule")).from_(_table(relation))
+    check_dialect(dialect)
+    decided = exp.select("*", exp.alias_(_rule(policy, dialect), "rule")).from_(_table(relation))
     query = exp.select(
         "*",
         exp.alias_(_label(policy), "label"),
         exp.alias_(_tier(policy), "tier"),
         exp.alias_(_weight(policy), "weight"),
-        exp.alias_(_matures_at(policy), "matures_at"),
+        exp.alias_(_matures_at(policy, dialect), "matures_at"),
     ).from_(decided.subquery("decided"))
-    return _written(query, dialect)
+    return query.sql(dialect=dialect, pretty=True)
 
 
 def compile_sent_texts(policy: Policy, *, relation: str = "interactions", dialect: str = "duckdb") -> str:
@@ -75,6 +76,7 @@ def compile_sent_texts(policy: Policy, *, relation: str = "interactions", dialec
         PolicyError: the policy has no such section, the dialect is unknown, or the relation is not a table's name.
 
     """
+    check_dialect(dialect)
     section = policy.sent_text
     if section is None:
         raise PolicyError(f"policy {policy.id} has no sent_text section; add one to train on what agents sent")
@@ -85,25 +87,17 @@ def compile_sent_texts(policy: Policy, *, relation: str = "interactions", dialec
             exp.alias_(exp.Literal.string(SENT_TEXT), "rule"),
             exp.alias_(exp.Literal.string(Label.DESIRABLE), "label"),
             exp.alias_(exp.Literal.string(section.tier), "tier"),
-            exp.alias_(exp.cast(exp.Literal.number(repr(section.weight)), exp.DType.DOUBLE), "weight"),
-            exp.alias_(_after_windows(policy.maturity, set(section.condition.signals)), "matures_at"),
+            exp.alias_(double(section.weight), "weight"),
+            exp.alias_(_after_windows(policy.maturity, set(section.condition.signals), dialect), "matures_at"),
         )
         .from_(_table(relation))
         .where(
             exp.column("edited_at").is_(exp.null()).not_(),
             exp.NEQ(this=final, expression=exp.column("completion")),
-            exp.NEQ(this=exp.func("TRIM", final.copy()), expression=exp.Literal.string("")),
-            condition_tree(policy, section.condition),
+            exp.NEQ(this=trimmed(final.copy()), expression=exp.Literal.string("")),
+            condition_tree(policy, section.condition, dialect),
         )
     )
-    return _written(query, dialect)
-
-
-def _written(query: exp.Select, dialect: str) -> str:
-    if dialect not in DIALECTS:
-        raise PolicyError(f"there is no dialect '{dialect}'; choose one of {', '.join(DIALECTS)}")
-    if dialect == "postgres":
-        _type_json(query)
     return query.sql(dialect=dialect, pretty=True)
 
 
@@ -122,23 +116,23 @@ def _table(relation: str) -> exp.Table:
     return table
 
 
-def _rule(policy: Policy) -> exp.Case:
+def _rule(policy: Policy, dialect: str) -> exp.Case:
     choice = exp.Case()
     for rule in policy.rules:
-        choice = choice.when(condition_tree(policy, rule.condition), exp.Literal.string(rule.id), copy=False)
+        choice = choice.when(condition_tree(policy, rule.condition, dialect), exp.Literal.string(rule.id), copy=False)
     return choice.else_(exp.Literal.string(NO_RULE), copy=False)
 
 
-def condition_tree(policy: Policy, condition: Condition) -> exp.Expr:
-    """Return a copy of a condition's tree in which every column is one that interactions have."""
+def condition_tree(policy: Policy, condition: Condition, dialect: str = "duckdb") -> exp.Expr:
+    """Return a condition as `dialect` evaluates it, in which every column is one that interactions have."""
 
     def stored(node: exp.Expr) -> exp.Expr:
-        if not (isinstance(node, exp.Column) and node.name == SECONDS_TO_READ):
+        if not (isinstance(node, exp.Column) and node.name == SECONDS_TO_READ and policy.reading_speed):
             return node
-        characters = exp.cast(exp.func("LENGTH", exp.column("completion")), exp.DType.DOUBLE)
-        return exp.paren(exp.Div(this=characters, expression=exp.Literal.number(repr(policy.reading_speed))))
+        characters = exp.cast(exp.Length(this=exp.column("completion")), exp.DType.DOUBLE)
+        return exp.paren(exp.Div(this=characters, expression=double(policy.reading_speed)))
 
-    return condition.tree.transform(stored)
+    return in_dialect(condition.tree, dialect).transform(stored, copy=False)
 
 
 def _by_rule(groups: dict[exp.Expr, list[str]], default: exp.Expr) -> exp.Expr:
@@ -172,11 +166,11 @@ def _tier(policy: Policy) -> exp.Expr:
 
 
 def _weight(policy: Policy) -> exp.Expr:
-    weights = [(exp.Literal.number(repr(rule.weight)), rule.id) for rule in policy.rules if rule.weight]
-    return exp.cast(_by_rule(_grouped(weights), exp.Literal.number("0.0")), exp.DType.DOUBLE)
+    weights = [(double(rule.weight), rule.id) for rule in policy.rules if rule.weight]
+    return _by_rule(_grouped(weights), double(0.0))
 
 
-def _matures_at(policy: Policy) -> exp.Expr:
+def _matures_at(policy: Policy, dialect: str) -> exp.Expr:
     """Return when a row's label can no longer be overturned by a signal that the policy waits for.
 
     A label decided by rule k changes only if rule k or an earlier one comes out otherwise, so only signals that rules
@@ -186,13 +180,13 @@ def _matures_at(policy: Policy) -> exp.Expr:
     waits: list[tuple[exp.Expr, str]] = []
     for rule in policy.rules:
         read |= rule.condition.signals
-        waits.append((_after_windows(policy.maturity, read), rule.id))
+        waits.append((_after_windows(policy.maturity, read, dialect), rule.id))
     *_, (last, _) = waits
     # Rules that wait like the last one need no branch of their own.
     return _by_rule(_grouped((wait, rule) for wait, rule in waits if wait != last), last)
 
 
-def _after_windows(windows: dict[str, timedelta], read: set[str]) -> exp.Expr:
+def _after_windows(windows: dict[str, timedelta], read: set[str], dialect: str) -> exp.Expr:
     """Return the last decision (or the showing) plus the longest window of the signals in `read` yet to come after it.
 
     A signal from before that decision is still waited for: the columns hold the last time of each, and a ticket that
@@ -200,7 +194,7 @@ def _after_windows(windows: dict[str, timedelta], read: set[str]) -> exp.Expr:
     """
     shown = exp.column("shown_at")
     decisions = [exp.func("COALESCE", exp.column(f"{signal}_at"), shown.copy()) for signal in DECISION_SIGNALS]
-    base = exp.func("GREATEST", *decisions)
+    base = latest(decisions, dialect)
     waiting: dict[timedelta, list[exp.Expr]] = {}
     for signal, window in sorted(windows.items()):
         if signal in read:
@@ -215,9 +209,3 @@ def _after_windows(windows: dict[str, timedelta], read: set[str]) -> exp.Expr:
         until = exp.Add(this=base.copy(), expression=span_literal(window))
         choice = choice.when(exp.or_(*missing), until, copy=False)
     return choice.else_(base, copy=False)
-
-
-def _type_json(query: exp.Select) -> None:
-    """Cast the JSON text to JSON, which Postgres wants before it reads a key."""
-    for read in [*query.find_all(exp.JSONExtractScalar)]:
-        read.this.replace(exp.cast(read.this.copy(), exp.DType.JSON))

@@ -17,13 +17,14 @@ from label_policy.exceptions import PolicyError
 
 ALLOWED = (
     "comparisons, AND, OR, NOT, IS [NOT] NULL, IS [NOT] DISTINCT FROM, [NOT] IN (list), BETWEEN, LIKE, ILIKE, + - * /, "
-    "CASE, INTERVAL, TIMESTAMPTZ '…', coalesce, lower, upper, length, trim, starts_with, abs, "
+    "CASE, INTERVAL, TIMESTAMPTZ '…', coalesce, lower, length, trim, starts_with, abs, "
     "list_contains(reasons, '…') and json_extract_string(extra, '$.key')"
 )
 """What a condition may use, as error messages and the documentation say it."""
 
-MAX_NUMBER = 1e15
-"""The largest number literal: up to here every dialect reads the same double."""
+MAX_NUMBER, MIN_NUMBER = 1e15, 1e-15
+"""The largest and the smallest number literal, but for 0: between them every dialect reads the same double, and no
+product of a few of them overflows or vanishes, which is an error in some dialects."""
 
 # Months and years have no fixed length, so they are left out: a span is the same number of seconds everywhere.
 _UNIT_SECONDS = {"SECOND": 1, "MINUTE": 60, "HOUR": 3600, "DAY": 86400, "WEEK": 604800}
@@ -65,7 +66,6 @@ SHAPES: dict[type[exp.Expr], Shape] = {
     exp.If: Shape("when", ("this", "true")),
     exp.Coalesce: Shape("coalesce", ("this", "expressions")),
     exp.Lower: Shape("lower", ("this",)),
-    exp.Upper: Shape("upper", ("this",)),
     exp.Length: Shape("length", ("this",)),
     exp.Trim: Shape("trim", ("this",)),
     exp.StartsWith: Shape("starts_with"),
@@ -92,6 +92,9 @@ def shape_of(node: exp.Expr) -> Shape:
 
     """
     shape = SHAPES.get(type(node))
+    if isinstance(node, exp.Upper):
+        # One letter becomes two in some engines ('ß' to 'SS') and stays one in others.
+        raise PolicyError(f"{spell(node)} differs from engine to engine, as for 'ß'; compare lower(…) instead")
     if shape is None:
         raise PolicyError(f"{spell(node)} is not allowed in a condition, which may use {ALLOWED}")
     for name, value in node.args.items():
@@ -115,12 +118,14 @@ def number_value(node: exp.Literal) -> float:
     """Return the value of a number literal.
 
     Raises:
-        PolicyError: it is too large to be the same number in every dialect.
+        PolicyError: it is too large or too small to be the same number in every dialect.
 
     """
     value = float(node.this)
     if not math.isfinite(value) or abs(value) > MAX_NUMBER:
         raise PolicyError(f"the number {node.this[:30]} is beyond {MAX_NUMBER:.0e}; use a smaller one")
+    if abs(value) < MIN_NUMBER and any(digit in "123456789" for digit in node.this.lower().split("e")[0]):
+        raise PolicyError(f"the number {node.this[:30]} is closer to 0 than {MIN_NUMBER:.0e}; use 0")
     return value
 
 
@@ -150,7 +155,7 @@ def span_literal(span: timedelta) -> exp.Interval:
     """Return `span`, a whole number of seconds, as an INTERVAL literal that is exact under any session's time zone."""
     seconds = int(span.total_seconds())
     unit = next(name for name in ("HOUR", "MINUTE", "SECOND") if seconds % _UNIT_SECONDS[name] == 0)
-    return exp.Interval(this=exp.Literal.string(str(seconds // _UNIT_SECONDS[unit])), unit=exp.var(unit))
+    return exp.Interval(this=exp.Literal.number(seconds // _UNIT_SECONDS[unit]), unit=exp.var(unit))
 
 
 def moment_value(node: exp.Cast) -> datetime:

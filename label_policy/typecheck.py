@@ -14,7 +14,10 @@ from label_policy.columns import COLUMN_VALUES, CONDITION_COLUMNS, ValueType
 from label_policy.exceptions import PolicyError
 from label_policy.grammar import json_path, moment_value, number_value, operands, shape_of, span_value, spell
 
-_ORDERED = (ValueType.TEXT, ValueType.NUMBER, ValueType.TIME, ValueType.SPAN)
+_ORDERED = (ValueType.TEXT, ValueType.NUMBER, ValueType.TIME)
+
+MAX_PRODUCTS = 16
+"""Multiplications and divisions in one condition: so many of the largest numbers still make a double."""
 
 
 def check_condition(tree: exp.Expr) -> None:
@@ -27,6 +30,9 @@ def check_condition(tree: exp.Expr) -> None:
     kind = type_of(tree)
     if kind is not ValueType.BOOLEAN:
         raise PolicyError(f"a condition must be true or false, but {spell(tree)} is {kind}; compare it with something")
+    products = sum(1 for _ in tree.find_all(exp.Mul, exp.Div))
+    if products > MAX_PRODUCTS:
+        raise PolicyError(f"the condition multiplies and divides {products} times and may {MAX_PRODUCTS}; simplify it")
 
 
 def type_of(node: exp.Expr) -> ValueType:
@@ -37,6 +43,11 @@ def type_of(node: exp.Expr) -> ValueType:
 
     """
     shape_of(node)
+    if isinstance(node, exp.Predicate):
+        for operand in node.iter_expressions():
+            # `a < b = c` is grouped to the left, to the right, or refused, according to the dialect.
+            if isinstance(operand, exp.Predicate | exp.Not | exp.Connector):
+                raise PolicyError(f"in {spell(node)}, put parentheses around {spell(operand)}")
     return _RULES[type(node)](node)
 
 
@@ -52,6 +63,8 @@ def _column(node: exp.Column) -> ValueType:
 
 def _literal(node: exp.Literal) -> ValueType:
     if node.is_string:
+        if "${" in node.this:
+            raise PolicyError(f"{spell(node)} holds '${{', where Spark would fill in a setting of its own; remove it")
         return ValueType.TEXT
     number_value(node)
     return ValueType.NUMBER
@@ -92,7 +105,8 @@ def _order(node: exp.Expr, sides: list[exp.Expr]) -> ValueType:
 def _is(node: exp.Is) -> ValueType:
     if not isinstance(node.expression, exp.Null):
         raise PolicyError(f"{spell(node)} is not allowed: IS takes NULL only; write the truth value itself")
-    type_of(node.this)
+    if type_of(node.this) is ValueType.SPAN:
+        raise PolicyError(_stray_span(node))
     return ValueType.BOOLEAN
 
 
@@ -104,7 +118,7 @@ def _in(node: exp.In) -> ValueType:
         )
     if any(isinstance(_bare(member), exp.Null) for member in members):
         raise PolicyError(f"{spell(node)} lists NULL, which equals nothing; write IS NULL beside it")
-    if not all(isinstance(_bare(member), exp.Literal | exp.Cast | exp.Interval | exp.Boolean) for member in members):
+    if not all(isinstance(_bare(member), exp.Literal | exp.Cast | exp.Boolean) for member in members):
         raise PolicyError(f"{spell(node)} may list plain values only; compare columns with = and join them with OR")
     if _common(node, [node.this, *members]) is ValueType.TEXTS:
         raise PolicyError(f"{spell(node)} looks for a list; use list_contains(reasons, '…')")
@@ -215,6 +229,8 @@ def _common(parent: exp.Expr, sides: list[exp.Expr]) -> ValueType:
         raise PolicyError(
             f"{spell(parent)} uses NULL as a value, which never compares equal; write IS NULL or IS NOT NULL"
         )
+    if ValueType.SPAN in kinds:
+        raise PolicyError(_stray_span(parent))
     for side, kind in zip(sides, kinds, strict=True):
         if kind is not kinds[0]:
             raise PolicyError(
@@ -222,6 +238,11 @@ def _common(parent: exp.Expr, sides: list[exp.Expr]) -> ValueType:
                 "both sides must be of one type"
             )
     return kinds[0]
+
+
+def _stray_span(node: exp.Expr) -> str:
+    # A span is no value of its own in every dialect: it cannot be compared, stored or chosen.
+    return f"in {spell(node)}, an INTERVAL stands alone; add it to a time, as in accepted_at + INTERVAL 3 DAY"
 
 
 def _check_values(side: exp.Expr, others: list[exp.Expr]) -> None:
@@ -258,7 +279,7 @@ _RULES: dict[type[exp.Expr], Callable[[Any], ValueType]] = {
     exp.Case: _case,
     exp.If: _if,
     exp.Coalesce: _coalesce,
-    **dict.fromkeys((exp.Lower, exp.Upper, exp.Trim), _takes(ValueType.TEXT, ValueType.TEXT)),
+    **dict.fromkeys((exp.Lower, exp.Trim), _takes(ValueType.TEXT, ValueType.TEXT)),
     exp.Length: _takes(ValueType.TEXT, ValueType.NUMBER),
     exp.StartsWith: _takes(ValueType.TEXT, ValueType.BOOLEAN),
     exp.ArrayContains: _list_contains,

@@ -4,6 +4,7 @@ import pytest
 import sqlglot
 
 from label_policy import DECISION_SIGNALS, DIALECTS, SIGNALS, Policy, PolicyError, parse_condition
+from label_policy.compiler import condition_tree
 
 ALLOWED = [
     "TRUE",
@@ -22,7 +23,7 @@ ALLOWED = [
     "json_extract_string(extra, '$.slotfree') BETWEEN 'a' AND 'z'",
     "CASE WHEN edit_kind = 'none' THEN TRUE WHEN edit_kind IS NULL THEN NULL ELSE edit_similarity > 0.9 END",
     "CASE source WHEN 'chat' THEN 1 ELSE 2 END = 1",
-    "lower(trim(final_text)) = upper('x') AND starts_with(model_version, 'v')",
+    "lower(trim(final_text)) = lower('X') AND starts_with(model_version, 'v')",
     "final_text IS DISTINCT FROM completion AND draft_id IS NOT DISTINCT FROM ticket_id",
     "category = 'ремонт; -- \"[{`' AND category <> '漢字 😀'",
     "(((TRUE)))",
@@ -43,7 +44,7 @@ def test_allowed(text, decide, interaction):
     [row] = decide(policy, [interaction(accepted_at=1, category="c7", extra='{"slotfree": true}')])
     assert row["rule"] in ("r", "no_rule")
     for dialect in DIALECTS:
-        sqlglot.parse_one(policy.rules[0].condition.tree.sql(dialect=dialect), dialect=dialect)
+        sqlglot.parse_one(condition_tree(policy, policy.rules[0].condition, dialect).sql(dialect=dialect), dialect=dialect)
 
 
 def test_columns_and_signals_are_known():
@@ -104,6 +105,18 @@ BADLY_TYPED = [
     ("shown_at > TIMESTAMPTZ '0001-01-01 00:00:00+23:00'", ["not a time"]),
     ("edit_similarity < 1e999", ["beyond"]),
     ("edit_similarity < 99999999999999999999", ["beyond"]),
+    ("edit_similarity < 1e-16", ["closer to 0"]),
+    ("edit_similarity < 1e-999", ["closer to 0"]),
+    ("edit_similarity < 0.001" + " * 2" * 17, ["17 times"]),
+    ("edit_similarity" + " / 2" * 17 + " < 1", ["17 times"]),
+    ("upper(category) = 'X'", ["'ß'", "lower"]),
+    ("category = '${env:HOME}'", ["'${'", "Spark"]),
+    ("INTERVAL 1 DAY < INTERVAL 2 DAY", ["an INTERVAL stands alone"]),
+    ("INTERVAL 1 DAY IS NULL", ["an INTERVAL stands alone"]),
+    ("shown_at + coalesce(INTERVAL 1 DAY, INTERVAL 2 DAY) > decided_at", ["an INTERVAL stands alone"]),
+    ("category = 'a' = TRUE", ["put parentheses around category = 'a'"]),
+    ("TRUE = accepted_at IS NULL", ["put parentheses around"]),
+    ("edit_similarity < 0.5 = (edit_similarity > 0.1)", ["put parentheses around edit_similarity < 0.5"]),
     ("edited_att IS NULL", ["no column 'edited_att'", "did you mean 'edited_at'"]),
     ("prompt = 'x'", ["no column 'prompt'"]),
     ("evidence IS NULL", ["no column 'evidence'"]),

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_policy import PolicyError, parse_condition
+from label_policy.dialects import in_dialect
 
 HOSTILE = [
     "(SELECT TRUE)",
@@ -178,5 +179,5 @@ def test_random_sql_is_refused_or_harmless(text):
         connection.execute("SET enable_external_access = false")
         row = "(SELECT NULL::VARCHAR AS category, NULL::VARCHAR AS extra, NULL::VARCHAR[] AS reasons, "
         row += "NULL::DOUBLE AS edit_similarity, NULL::TIMESTAMPTZ AS edited_at)"
-        query = f"SELECT {condition.tree.sql(dialect='duckdb')} AS holds FROM {row}"
+        query = f"SELECT {in_dialect(condition.tree, 'duckdb').sql(dialect='duckdb')} AS holds FROM {row}"
         assert connection.execute(query).fetchone()[0] in (True, False, None)
