@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-import click
+import json
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from typing import Any
 
-from assets.desk import policy_path
-from label_policy import DIALECTS, compile_policy, load_policy, shipped_policies
+import click
+from rich.console import Console
+
+import kto_core
+from assets.desk import Desk, feedback_home, policy_path
+from feedback.exceptions import FeedbackError
+from label_policy import DIALECTS, PolicyError, compile_policy, compile_sent_texts, load_policy, shipped_policies
 
 
 @click.group()
@@ -22,18 +30,109 @@ def policy_list() -> None:
 
 @policy.command("check")
 @click.argument("file")
-def policy_check(file: str) -> None:
-    """Check a policy (a YAML file, or a shipped one's name) and print its rules in their order."""
+@click.option("--desk", "desk_name", help="The desk on whose interactions it is tried.  [default: the active one]")
+@click.option("--no-data", is_flag=True, help="Look at the policy alone, whatever desk there is.")
+@click.option("--strict", is_flag=True, help="Exit 1 where there is a warning; notes never count.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def policy_check(file: str, desk_name: str | None, no_data: bool, strict: bool, as_json: bool) -> None:
+    """Check a policy (a YAML file, or a shipped one's name), show what its rules do, and warn of what is odd.
+
+    A rule that no interaction can reach, tiers that no rule gives, waits for nothing, signals that nobody reads:
+    warnings say what to do; notes may be as they should. Nothing is written.
+    """
+    from feedback.coverage import policy_coverage
+    from label_policy.findings import review_coverage, review_policy
+    from pipelines.policy_view import check_json, show_check
+
+    if no_data and desk_name is not None:
+        raise click.UsageError("--no-data looks at no desk, so --desk makes no sense with it.")
     loaded = load_policy(policy_path(file))
-    click.echo(f"{loaded.name} {loaded.version}, digest {loaded.digest[:16]}: {len(loaded.rules)} rules")
-    for rule in loaded.rules:
-        when = " ".join(rule.when.split())
-        click.echo(f"  {rule.id:<28} {rule.label:<12} {rule.tier or '':<9} {rule.weight:<5g} when {when}")
+    desk = None if no_data else _desk(desk_name)
+    coverage = policy_coverage(desk.lake, loaded, as_of=datetime.now(UTC)) if desk else None
+    findings = review_policy(loaded) + (review_coverage(loaded, coverage) if coverage else [])
+    name = desk.name if desk else None
+    if as_json:
+        click.echo(json.dumps(check_json(loaded, name, coverage, findings), default=_plain))
+    else:
+        show_check(loaded, name, coverage, findings, Console())
+    warnings = sum(finding.level == "warning" for finding in findings)
+    if strict and warnings:
+        raise PolicyError(f"{file} has {warnings} warning{'s' if warnings > 1 else ''}, which --strict does not allow")
+
+
+def _desk(name: str | None) -> Desk | None:
+    """The desk of that name, or the active one, or None where there is none yet."""
+    if name is not None:
+        desk = Desk(feedback_home(), name)
+        _ = desk.settings  # raises where there is no such desk
+        return desk
+    try:
+        return Desk.active()
+    except FeedbackError:
+        # A policy can be written before any desk is set up.
+        return None
 
 
 @policy.command("sql")
 @click.argument("file")
 @click.option("--dialect", type=click.Choice(sorted(DIALECTS)), default="duckdb", show_default=True)
 def policy_sql(file: str, dialect: str) -> None:
-    """Print the SELECT that a policy compiles to."""
-    click.echo(compile_policy(load_policy(policy_path(file)), dialect=dialect))
+    """Print the SELECT that a policy compiles to, and the one of what agents sent where the policy has a sent_text."""
+    loaded = load_policy(policy_path(file))
+    click.echo(compile_policy(loaded, dialect=dialect), nl=False)
+    if loaded.sent_text is not None:
+        click.echo(";\n\n-- What agents sent in place of a draft: a row each, whose text is final_text.")
+        click.echo(compile_sent_texts(loaded, dialect=dialect), nl=False)
+        click.echo(";", nl=False)
+    click.echo()
+
+
+@policy.command("explain")
+@click.argument("draft_id")
+@click.option("--policy", "file", help="Another policy than the desk's: a YAML file, or a shipped one's name.")
+@click.option("--full", is_flag=True, help="Show texts whole.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def policy_explain(draft_id: str, file: str | None, full: bool, as_json: bool) -> None:
+    """Why a draft has its label: its texts, what happened to it, every rule, and what holds it.
+
+    DRAFT_ID is a draft_id of the raw logs or a row_id of a training set: what an agent sent instead of a draft is
+    DRAFT_ID#sent, and the texts of a ranking are EVENT_ID#preferred and EVENT_ID#other. Nothing is written.
+    """
+    from feedback.explain import explain
+    from pipelines.explain_view import show_explanation
+
+    desk = Desk.active()
+    loaded = load_policy(policy_path(file)) if file else desk.policy
+    explanation = explain(
+        desk.lake,
+        loaded,
+        draft_id,
+        deployed=desk.policy,
+        training_sets=desk.training_sets,
+        now=desk.settings.as_of or datetime.now(UTC),
+        heldout=desk.settings.heldout,
+    )
+    releases = _releases(desk, {holding.version for holding in explanation.holdings})
+    if as_json:
+        click.echo(json.dumps({**asdict(explanation), "releases": releases}, default=_plain))
+    else:
+        show_explanation(explanation, loaded, releases, Console(), full=full)
+
+
+def _releases(desk: Desk, versions: set[str]) -> list[dict[str, Any]]:
+    """The desk's releases of models that were trained on one of these training sets."""
+    champion = kto_core.champion(desk.releases)
+    found = []
+    for path in sorted(desk.releases.glob("*/manifest.json")):
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        version = manifest["training_set"]["version"]
+        if version in versions:
+            found.append({"id": path.parent.name, "training_set": version, "champion": path.parent == champion})
+    return found
+
+
+def _plain(value: object) -> str:
+    """A time or a date as JSON has it."""
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no form in JSON")

@@ -1,0 +1,93 @@
+"""Texts of unknown origin, made fit to be read on a terminal."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from datetime import timedelta
+
+from rapidfuzz.distance import Indel
+from rich.text import Text
+
+_CONTEXT = 12
+"""Words that are kept on either side of a change where the words between are left out."""
+
+# Drawn as nothing, or as less than they are, though Unicode does not file them under control or format characters.
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0") | {chr(code) for code in range(0xE0100, 0xE01F0)}
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def visible(text: str, *, lines: bool = False) -> str:
+    """The text with every character that moves the cursor, turns the writing round or cannot be seen spelled out.
+
+    With `lines`, lines stay lines; without, their ends are blanks. Tabs are blanks.
+    """
+    text = text.replace("\r\n", "\n")
+    text = text.replace("\t", "    ") if lines else text.replace("\n", " ").replace("\t", " ")
+    return "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    hidden = unicodedata.category(character) in _UNSEEN or character in _BLANK
+    return f"<U+{ord(character):04X}>" if hidden and character != "\n" else character
+
+
+def shorten(text: str, most: int | None) -> str:
+    """At most about `most` characters of the text (None: all), and how many were left out."""
+    if most is None or len(text) <= most + 40:
+        return text
+    return f"{text[:most].rstrip()} … ({len(text) - most:,} more characters; --full shows them)"
+
+
+def word_diff(old: str, new: str, *, full: bool) -> Text:
+    """What became of `old`: words taken out as ``[-word-]``, words put in as ``{+word+}``, marked by colour too.
+
+    Blanks are not compared. Without `full`, what stands between changes is cut to some words.
+    """
+    before, after = (re.findall(r"\S+\s*", text) for text in (old, new))
+    taken: list[str] = []
+    put: list[str] = []
+    result = Text()
+    for change in Indel.opcodes([word.rstrip() for word in before], [word.rstrip() for word in after]):
+        if change.tag == "equal":
+            _append_change(result, taken, put)
+            taken, put = [], []
+            result.append("".join(_elided(after[change.dest_start : change.dest_end], full)))
+        taken += before[change.src_start : change.src_end] if change.tag == "delete" else []
+        put += after[change.dest_start : change.dest_end] if change.tag == "insert" else []
+    _append_change(result, taken, put)
+    return result
+
+
+def _append_change(result: Text, taken: list[str], put: list[str]) -> None:
+    for opening, words, closing, style in (("[-", taken, "-]", "red strike"), ("{+", put, "+}", "green")):
+        text = visible("".join(words), lines=True)
+        body = text.rstrip()
+        if body:
+            result.append(opening + body + closing, style)
+            result.append(text[len(body) :] or " ")
+
+
+def _elided(words: list[str], full: bool) -> Iterator[str]:
+    if full or len(words) <= 3 * _CONTEXT:
+        yield from (visible(word, lines=True) for word in words)
+        return
+    yield from (visible(word, lines=True) for word in words[:_CONTEXT])
+    yield f"… ({len(words) - 2 * _CONTEXT:,} words as drafted) "
+    yield from (visible(word, lines=True) for word in words[-_CONTEXT:])
+
+
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+
+def span(length: timedelta) -> str:
+    """A length of time in its two largest units: ``2 min``, ``3 h 33 min``, ``5 d``."""
+    seconds = round(abs(length.total_seconds()))
+    for position, (unit, size) in enumerate(_UNITS):
+        if seconds >= size:
+            whole, rest = divmod(seconds, size)
+            smaller, small = _UNITS[min(position + 1, len(_UNITS) - 1)]
+            more = rest // small
+            return f"{whole:,} {unit}" + (f" {more} {smaller}" if more else "")
+    return "0 s"
