@@ -23,15 +23,16 @@ EARLIEST: Final = "2000-01-01"
 _TIMES: Final = ("occurred_at", "received_at")
 _PROSE: Final = ("kind", "completion", "final_text")  # in other text columns a number is an id like any other
 _MESSAGES: Final = 'STRUCT("role" VARCHAR, "content" VARCHAR)[]'
-_QUOTE: Final = '"'  # what a JSON string begins with
-_NUMBER: Final = "-0123456789"
 _NULL: Final = '"NULL"'
 _COLUMNS: Final = (*MAPPED_COLUMNS, "reason")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Column:
-    """How a column of the mapping becomes the event's: SQL for its value, and for what is wrong with it or null."""
+    """How a column of the mapping becomes the event's: SQL for its value, and for what is wrong with it or null.
+
+    The second sees the value under the column's name, and what the mapping returned as `raw_<name>`.
+    """
 
     value: str
     wrong: str = "NULL"
@@ -63,20 +64,21 @@ def checked_select(source: Source, columns: Mapping[str, str], arrival_date: dat
         SourceError: a column's type can never become the event column's.
     """
     made = {name: _column(source, name, columns.get(name, _NULL)) for name in _COLUMNS}
+    checked = {name: column for name, column in made.items() if column.wrong != "NULL"}
+    raw = "".join(f", {name} AS raw_{name}" for name in checked)
     values = ",\n        ".join(f"{column.value} AS {name}" for name, column in made.items())
-    wrongs = {f"wrong_{name}": column.wrong for name, column in made.items() if column.wrong != "NULL"}
-    wrong_columns = "".join(f",\n        {sql} AS {name}" for name, sql in wrongs.items())
-    faults = ", ".join([*wrongs, _rules(arrival_date)])
+    faults = ",\n        ".join([*(column.wrong for column in checked.values()), _rules(arrival_date)])
+    given = {"received_at": "occurred_at", "source": _text(source.name)}
+    names = ", ".join(f"coalesce({n}, {given[n]}) AS {n}" if n in given else n for n in _COLUMNS)
+    # Values are made one level below where they are looked at: DuckDB makes what it finds twice in a CASE twice.
     return f"""
-    SELECT file, line, {", ".join(_COLUMNS)},
-        CASE WHEN kind IS DISTINCT FROM '{IGNORED}' THEN coalesce({faults}) END AS fault
+    SELECT file, line, {names},
+        CASE WHEN kind IS DISTINCT FROM '{IGNORED}' THEN coalesce(
+        {faults}) END AS fault
     FROM (
-        SELECT * REPLACE (
-            coalesce(received_at, occurred_at) AS received_at, coalesce(source, {_text(source.name)}) AS source
-        )
-        FROM (SELECT file::VARCHAR AS file, line::BIGINT AS line,
-        {values}{wrong_columns}
-        FROM mapping)
+        SELECT file::VARCHAR AS file, line::BIGINT AS line{raw},
+        {values}
+        FROM mapping
     )
     """
 
@@ -123,18 +125,17 @@ def _time(name: str, type: str) -> _Column | None:
         return _Column(value=f"TRY_CAST({name} AS TIMESTAMPTZ)")
     if type not in ("VARCHAR", "JSON"):
         return None
-    text = name if type == "VARCHAR" else f"CASE WHEN {_is(name, _QUOTE)} THEN {name} ->> '$' END"
-    value = f"TRY_CAST({text} AS TIMESTAMPTZ)"
-    return _Column(value=value, wrong=_says(_misfit(name, value), name, "is not a time", _shown(name)))
+    text = name if type == "VARCHAR" else f"CASE WHEN {_is_text(name)} THEN {name} ->> '$' END"
+    return _Column(value=f"TRY_CAST({text} AS TIMESTAMPTZ)", wrong=_misfit(name, "is not a time"))
 
 
 def _scalar(name: str, type: str) -> _Column | None:
     if type == "VARCHAR":
         return _Column(value=name)
     if type == "JSON":
-        number = "" if name in _PROSE else f" WHEN {_is(name, _NUMBER)} THEN {name}::VARCHAR"
-        value = f"CASE WHEN {_is(name, _QUOTE)} THEN {name} ->> '$'{number} END"
-        return _Column(value=value, wrong=_says(_misfit(name, value), name, "is not text", _shown(name)))
+        number = "" if name in _PROSE else f" WHEN {_is_number(name)} THEN {name}::VARCHAR"
+        value = f"CASE WHEN {_is_text(name)} THEN {name} ->> '$'{number} END"
+        return _Column(value=value, wrong=_misfit(name, "is not text"))
     if type.endswith("]") or type.startswith(("STRUCT(", "MAP(", "UNION(", "BLOB", "VARIANT")):
         return None
     return _Column(value=f"{name}::VARCHAR")
@@ -143,17 +144,17 @@ def _scalar(name: str, type: str) -> _Column | None:
 def _score(name: str, type: str) -> _Column | None:
     if type.endswith("]") or type.startswith(("STRUCT(", "MAP(", "UNION(", "BLOB", "VARIANT", "DATE", "TIME")):
         return None
-    text = f"CASE WHEN {_is(name, _NUMBER)} THEN {name} END" if type == "JSON" else name
+    text = f"CASE WHEN {_is_number(name)} THEN {name} END" if type == "JSON" else name
     number = f"TRY_CAST({text} AS DOUBLE)"
     value = f"CASE WHEN {number} BETWEEN 0 AND 1 THEN {number} END"  # NaN is greater than 1
-    return _Column(value=value, wrong=_says(_misfit(name, value), name, "is not a number from 0 to 1", _shown(name)))
+    return _Column(value=value, wrong=_misfit(name, "is not a number from 0 to 1"))
 
 
 def _extra(name: str, type: str) -> _Column:
     if type not in ("VARCHAR", "JSON"):
         return _Column(value=f"to_json({name})::VARCHAR")
     value = f"json({_parsed(name, type)})::VARCHAR"  # minified: the same whichever way it was written
-    return _Column(value=value, wrong=_says(_misfit(name, value), name, "is not JSON", _shown(name)))
+    return _Column(value=value, wrong=_misfit(name, "is not JSON"))
 
 
 def _reasons(name: str, type: str) -> _Column | None:
@@ -162,24 +163,24 @@ def _reasons(name: str, type: str) -> _Column | None:
     if type not in ("VARCHAR", "JSON"):
         return None
     parts = f"TRY_CAST({_parsed(name, type)} AS JSON[])"
-    strays = f"len(list_filter({parts}, lambda part: NOT coalesce({_is('part', _QUOTE)}, false)))"
+    strays = f"len(list_filter({parts}, lambda part: NOT coalesce({_is_text('part')}, false)))"
     value = f"CASE WHEN {strays} = 0 THEN TRY_CAST({_parsed(name, type)} AS VARCHAR[]) END"
-    return _Column(value=value, wrong=_says(_misfit(name, value), name, "is not a list of text", _shown(name)))
+    return _Column(value=value, wrong=_misfit(name, "is not a list of text"))
 
 
 def _prompt(name: str, type: str) -> _Column | None:
     if type in (_MESSAGES, 'STRUCT("content" VARCHAR, "role" VARCHAR)[]'):
-        partial = f"len(list_filter({name}, lambda m: m.role IS NULL OR m.content IS NULL)) > 0"
-        wrong = _says(partial, name, "has a message without role or content")
+        partial = f"len(list_filter(raw_{name}, lambda m: m.role IS NULL OR m.content IS NULL)) > 0"
+        wrong = f"CASE WHEN {partial} THEN '{name}: has a message without role or content' END"
         return _Column(value=f"{name}::{_MESSAGES}", wrong=wrong)
     if type not in ("VARCHAR", "JSON"):
         return None
     parts = f'TRY_CAST({_parsed(name, type)} AS STRUCT("role" JSON, "content" JSON)[])'
-    whole = " AND ".join(f"coalesce({_is(part, _QUOTE)}, false)" for part in ("m.role", "m.content"))
+    whole = " AND ".join(f"coalesce({_is_text(part)}, false)" for part in ("m.role", "m.content"))
     strays = f"len(list_filter({parts}, lambda m: NOT ({whole})))"
     value = f"CASE WHEN {strays} = 0 THEN TRY_CAST({_parsed(name, type)} AS {_MESSAGES}) END"
     what = "is not a list of {role, content} with text in both"
-    return _Column(value=value, wrong=_says(_misfit(name, value), name, what))
+    return _Column(value=value, wrong=_misfit(name, what, shown=False))
 
 
 def _rules(arrival_date: date) -> str:
@@ -190,10 +191,11 @@ def _rules(arrival_date: date) -> str:
     """
     latest = f"TIMESTAMPTZ '{arrival_date + timedelta(days=2)} 00:00:00+00'"
     earliest = f"TIMESTAMPTZ '{EARLIEST} 00:00:00+00'"
-    branches = [f"WHEN coalesce({name}::VARCHAR, '') = '' THEN '{name}: missing'" for name in REQUIRED]
+    empty = {name: "" if name in _TIMES else f" OR {name} = ''" for name in REQUIRED}
+    branches = [f"WHEN {name} IS NULL{empty[name]} THEN '{name}: missing'" for name in REQUIRED]
     branches += [
         f"WHEN kind NOT IN ({_texts(ALL_KINDS)}) THEN 'kind: ''' || left(kind, 40) || ''' is no kind of event'",
-        f"WHEN kind IN ({_texts(DRAFT_KINDS)}) AND coalesce(draft_id, '') = '' "
+        f"WHEN kind IN ({_texts(DRAFT_KINDS)}) AND (draft_id IS NULL OR draft_id = '') "
         "THEN 'draft_id: missing, and ' || kind || ' needs it'",
     ]
     branches += [
@@ -213,31 +215,27 @@ def _rules(arrival_date: date) -> str:
     return "CASE " + "\n        ".join(branches) + " END"
 
 
-def _is(name: str, first: str) -> str:
-    """SQL for whether JSON begins with one of the characters: a string, a number. Cheaper than asking its type."""
-    return f"contains('{first}', left({name}::VARCHAR, 1))"
+def _is_text(name: str) -> str:
+    """SQL for whether JSON is a string. Cheaper than asking its type."""
+    return f"starts_with({name}::VARCHAR, '\"')"
+
+
+def _is_number(name: str) -> str:
+    return f"contains('-0123456789', left({name}::VARCHAR, 1))"
 
 
 def _parsed(name: str, type: str) -> str:
     """SQL for the JSON that a column is or, as text, holds."""
     if type == "VARCHAR":
         return f"TRY_CAST({name} AS JSON)"
-    return f"CASE WHEN {_is(name, _QUOTE)} THEN TRY_CAST({name} ->> '$' AS JSON) ELSE {name} END"
+    return f"CASE WHEN {_is_text(name)} THEN TRY_CAST({name} ->> '$' AS JSON) ELSE {name} END"
 
 
-def _misfit(name: str, value: str) -> str:
-    """SQL for whether a column has something that came to nothing."""
-    return f"{value} IS NULL AND {name}::VARCHAR <> 'null'"
-
-
-def _shown(name: str) -> str:
-    return f"{name}::VARCHAR"
-
-
-def _says(wrong: str, name: str, what: str, shown: str | None = None) -> str:
-    """SQL for the message about a value, or null if nothing is wrong; long values are customers' text: cut short."""
-    message = f"'{name}: ' || left({shown}, 40) || ' {what}'" if shown else f"'{name}: {what}'"
-    return f"CASE WHEN {wrong} THEN {message} END"
+def _misfit(name: str, what: str, *, shown: bool = True) -> str:
+    """SQL for the message about a column that has something which came to nothing, or null."""
+    # Long values are customers' text: cut short.
+    message = f"'{name}: ' || left(raw_{name}::VARCHAR, 40) || ' {what}'" if shown else f"'{name}: {what}'"
+    return f"CASE WHEN {name} IS NULL AND raw_{name}::VARCHAR <> 'null' THEN {message} END"
 
 
 def _text(value: str) -> str:

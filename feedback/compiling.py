@@ -25,13 +25,13 @@ def show_lines(connection: duckdb.DuckDBPyConnection, arrival_date: date, where:
     )
 
 
-def bind(connection: duckdb.DuckDBPyConnection, source: Source, arrival_date: date) -> dict[str, str]:
-    """Create the views `lines` and `mapping`; return the mapping's columns, name to DuckDB type.
+def bind(connection: duckdb.DuckDBPyConnection, source: Source) -> dict[str, str]:
+    """Create the view `mapping` over `lines`, of any day; return the mapping's columns, name to DuckDB type.
 
     Raises:
         SourceError: the SQL is not one SELECT, does not bind, or returns columns that no event has.
     """
-    show_lines(connection, arrival_date)
+    show_lines(connection, date(2000, 1, 1))
     select = _one_select(connection, source)
     try:
         connection.execute(f"CREATE TEMP VIEW mapping AS\n{select}")

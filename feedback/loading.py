@@ -24,28 +24,28 @@ CREATE OR REPLACE TABLE day_lines (
 )
 """
 
-# TRY_CAST parses a line once and hands it on as JSON; what parses and begins with a brace is an object.
-_INSERT: Final = """
+_SPACE: Final = r"E' \t\r\n'"
+
+# TRY_CAST parses a line once and hands it on as JSON; what parses and begins with a brace is an object. What is neither
+# is parsed again to say what it is.
+_INSERT: Final = f"""
 INSERT INTO day_lines
-SELECT ordinal, $file, line,
-    CASE WHEN is_object THEN parsed END,
-    CASE WHEN NOT is_object THEN text END,
+SELECT ordinal, $file, line, parsed,
+    CASE WHEN parsed IS NULL THEN text END,
     CASE
-        WHEN is_object THEN NULL
-        WHEN parsed IS NOT NULL THEN 'not a JSON object: ' || lower(json_type(parsed))
-        ELSE 'not JSON'
+        WHEN parsed IS NULL
+        THEN coalesce('not a JSON object: ' || lower(json_type(TRY_CAST(text AS JSON))), 'not JSON')
     END
 FROM (
     SELECT *,
         CASE
-            WHEN parsed IS NULL THEN false
-            WHEN starts_with(text, '{') THEN true  -- nearly all: trimming costs more than parsing
-            ELSE starts_with(ltrim(text, E' \\t\\r\\n'), '{')
-        END AS is_object
-    FROM (SELECT *, TRY_CAST(text AS JSON) AS parsed FROM chunk)
+            WHEN starts_with(text, '{{') OR starts_with(ltrim(text, {_SPACE}), '{{') THEN TRY_CAST(text AS JSON)
+        END AS parsed
+    FROM chunk
 )
-WHERE CASE WHEN is_object THEN true ELSE trim(text, E' \\t\\r\\n') <> '' END
 """
+
+_DROP_BLANK: Final = f"DELETE FROM day_lines WHERE row IS NULL AND trim(text, {_SPACE}) = ''"
 
 
 @contextmanager
@@ -82,6 +82,7 @@ def load_day(
             connection.register("chunk", batch.append_column("ordinal", ordinals))
             connection.execute(_INSERT, {"file": file.name})
             connection.unregister("chunk")
+        connection.execute(_DROP_BLANK)
         _judge_open_line(connection, read)
         reads.append(read)
         report("reading", done + 1, len(files), "files", lines=ordinal)

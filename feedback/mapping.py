@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from feedback.checking import checked_select
-from feedback.compiling import bind
-from feedback.events import EVENT_SCHEMA, FILES_SCHEMA, IGNORED, MAPPED_COLUMNS, QUARANTINE_SCHEMA
+from feedback.compiling import bind, show_lines
+from feedback.events import EVENT_SCHEMA, FILES_SCHEMA, IGNORED, QUARANTINE_SCHEMA
 from feedback.exceptions import FeedbackError, SourceError
 from feedback.loading import day_connection, load_day
 from feedback.locating import NOT_THE_DATA, quarantine_failing_lines
@@ -44,40 +46,9 @@ def map_day(
     report: Report = silent,
     line_limit: int = LINE_LIMIT,
 ) -> MappedDay:
-    """Map the raw files of one arrival day.
-
-    A line that does not parse, that the mapping's SQL fails on, or that gives an event which does not fit, is
-    quarantined with all its events; the others go on.
-
-    Args:
-        source: the mapping.
-        files: all of one arrival day: a mapping may look at neighbouring lines.
-        input_root: the folder that the files' names are relative to, for messages.
-        report: told after each file.
-        line_limit: bytes beyond which a line is quarantined unread.
-
-    Raises:
-        SourceError: the mapping does not bind, returns what it may not, or fails in ways that no line is to blame for.
-        FeedbackError: the files are not of one arrival day, or the day is too large for this machine.
-    """
-    days = {file.arrival_date for file in files}
-    if len(days) != 1:
-        raise FeedbackError(f"map_day takes the files of one arrival day, not of {len(days)}: call it day by day.")
-    (day,) = days
-    try:
-        with day_connection() as connection:
-            reads = load_day(connection, files, line_limit=line_limit, report=report)
-            _check(connection, source, day)
-            return MappedDay(
-                events=_events(connection, day),
-                quarantine=_quarantine(connection, source, day, reads),
-                books=_books(connection, source, day, reads),
-            )
-    except duckdb.OutOfMemoryException as error:
-        raise FeedbackError(
-            f"The logs that arrived on {day} under {input_root} do not fit this machine's memory: split the "
-            "day's files over several folders, or use a larger machine."
-        ) from error
+    """Map the raw files of one arrival day, by a mapper of their own: see `DayMapper.map`."""
+    with day_mapper(source) as mapper:
+        return mapper.map(files, input_root=input_root, report=report, line_limit=line_limit)
 
 
 def check_mapping(source: Source) -> None:
@@ -86,58 +57,146 @@ def check_mapping(source: Source) -> None:
     Raises:
         SourceError: the mapping does not bind or returns what it may not.
     """
+    with day_mapper(source) as mapper:
+        checked_select(source, mapper.columns, date(2000, 1, 1))
+
+
+@contextmanager
+def day_mapper(source: Source) -> Iterator[DayMapper]:
+    """A mapper of a source's days, which serves one thread at a time.
+
+    Raises:
+        SourceError: the mapping does not bind or returns what it may not.
+    """
     with day_connection() as connection:
-        checked_select(source, bind(connection, source, date(2000, 1, 1)), date(2000, 1, 1))
+        yield DayMapper(connection, source)
 
 
-def _check(connection: duckdb.DuckDBPyConnection, source: Source, day: date) -> None:
-    """Fill `checked` with the mapping's rows, and set `fault` on the lines that a row of theirs does not fit."""
-    columns = bind(connection, source, day)
-    select = checked_select(source, columns, day)
-    while True:
+class DayMapper:
+    """A source's SELECT in a DuckDB of its own, through which arrival days go one after the other."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, source: Source) -> None:
+        self._connection = connection
+        self._source = source
+        self.columns = bind(connection, source)
+        """What the mapping returns: column name to DuckDB type."""
+
+    def map(
+        self,
+        files: Sequence[RawFile],
+        *,
+        input_root: Path,
+        report: Report = silent,
+        line_limit: int = LINE_LIMIT,
+    ) -> MappedDay:
+        """Map the raw files of one arrival day.
+
+        A line that does not parse, that the mapping's SQL fails on, or that gives an event which does not fit, is
+        quarantined with all its events; the others go on.
+
+        Args:
+            files: all of one arrival day: a mapping may look at neighbouring lines.
+            input_root: the folder that the files' names are relative to, for messages.
+            report: told after each file.
+            line_limit: bytes beyond which a line is quarantined unread.
+
+        Raises:
+            SourceError: the mapping fails in ways that no line is to blame for, or returns lines that are not there.
+            FeedbackError: the files are not of one arrival day, or the day is too large for this machine.
+        """
+        days = {file.arrival_date for file in files}
+        if len(days) != 1:
+            raise FeedbackError(f"map_day takes the files of one arrival day, not of {len(days)}: call it day by day.")
+        (day,) = days
+        connection, source = self._connection, self._source
         try:
-            connection.execute(f"CREATE OR REPLACE TEMP TABLE checked AS {select}")
-            break
-        except NOT_THE_DATA:
-            raise
-        except duckdb.Error:
-            # Without the failing lines their neighbours may map otherwise, and fail in turn: once more, till it holds.
-            if quarantine_failing_lines(connection, source, day, columns) == 0:
-                raise  # not the mapping: our own SQL
-    stray = connection.execute(
-        """
-        SELECT file, line FROM checked
-        ANTI JOIN (SELECT file, line FROM day_lines WHERE fault IS NULL) USING (file, line) LIMIT 1
-        """
-    ).fetchall()
-    if stray:
-        raise SourceError(
-            f"Source {source.path} returns file {stray[0][0]!r}, line {stray[0][1]}, which is not in lines: return "
-            "each event with the file and line of the row that it comes from."
-        )
-    connection.execute(
-        """
-        UPDATE day_lines SET fault = wrong.fault
-        FROM (SELECT file, line, min(fault) AS fault FROM checked WHERE fault IS NOT NULL GROUP BY ALL) AS wrong
-        WHERE day_lines.file = wrong.file AND day_lines.line = wrong.line
-        """
-    )
-    connection.execute(
-        """
-        CREATE TEMP VIEW kept AS FROM checked
-        ANTI JOIN (SELECT file, line FROM day_lines WHERE fault IS NOT NULL) USING (file, line)
-        """
-    )
+            reads = load_day(connection, files, line_limit=line_limit, report=report)
+            kept = self._kept(self._mapped(day))
+            connection.register("kept", kept)
+            mapped = MappedDay(
+                events=_events(kept, day),
+                quarantine=_quarantine(connection, source, day, reads),
+                books=_books(connection, source, day, reads),
+            )
+            connection.unregister("kept")
+        except duckdb.OutOfMemoryException as error:
+            raise FeedbackError(
+                f"The logs that arrived on {day} under {input_root} do not fit this machine's memory: split the "
+                "day's files over several folders, or use a larger machine."
+            ) from error
+        return mapped
+
+    def _mapped(self, day: date) -> pa.Table:
+        """The mapping's rows, checked: `file`, `line`, the event columns, `reason` and `fault`."""
+        connection, source = self._connection, self._source
+        show_lines(connection, day)
+        select = checked_select(source, self.columns, day)
+        while True:
+            try:
+                return connection.sql(select).to_arrow_table()
+            except NOT_THE_DATA:
+                raise
+            except duckdb.Error:
+                # Without the failing lines their neighbours may map otherwise, and fail in turn: again, till it holds.
+                if quarantine_failing_lines(connection, source, day, self.columns) == 0:
+                    raise  # not the mapping: our own SQL
+
+    def _kept(self, rows: pa.Table) -> pa.Table:
+        """The rows whose lines all fit; the others' lines get their `fault`."""
+        connection = self._connection
+        connection.register("checked", rows)
+        stray = connection.execute(
+            """
+            SELECT file, line FROM checked
+            ANTI JOIN (SELECT file, line FROM day_lines WHERE fault IS NULL) USING (file, line) LIMIT 1
+            """
+        ).fetchall()
+        if stray:
+            raise SourceError(
+                f"Source {self._source.path} returns file {stray[0][0]!r}, line {stray[0][1]}, which is not in lines: "
+                "return each event with the file and line of the row that it comes from."
+            )
+        if rows.column("fault").null_count < rows.num_rows:
+            connection.execute(
+                """
+                UPDATE day_lines SET fault = wrong.fault
+                FROM (SELECT file, line, min(fault) AS fault FROM checked WHERE fault IS NOT NULL GROUP BY ALL) AS wrong
+                WHERE day_lines.file = wrong.file AND day_lines.line = wrong.line
+                """
+            )
+            rows = connection.sql(
+                """
+                FROM checked
+                ANTI JOIN (SELECT file, line FROM day_lines WHERE fault IS NOT NULL) USING (file, line)
+                """
+            ).to_arrow_table()
+        connection.unregister("checked")
+        return rows
 
 
-def _events(connection: duckdb.DuckDBPyConnection, day: date) -> pa.Table:
-    events = connection.sql(
-        f"""
-        SELECT {", ".join(MAPPED_COLUMNS)}, DATE '{day}' AS arrival_date, file, line
-        FROM kept WHERE kind <> '{IGNORED}' ORDER BY file, line, event_id, kind
-        """
-    ).to_arrow_table()
-    return events.cast(EVENT_SCHEMA)
+def _events(kept: pa.Table, day: date) -> pa.Table:
+    """The events among the mapping's rows, by file, line, event id and kind."""
+    kinds = kept.column("kind")
+    if pc.any(pc.equal(kinds, IGNORED)).as_py():
+        kept = kept.filter(pc.not_equal(kinds, IGNORED))
+    order = ["file", "line", "event_id", "kind"]
+    if not _in_order(kept.select(order[:2])):
+        kept = kept.take(pc.sort_indices(kept.select(order), [(name, "ascending") for name in order]))
+    arrival = pa.array([day], pa.date32())
+    events = kept.append_column("arrival_date", pa.repeat(arrival[0], kept.num_rows))
+    return events.select(EVENT_SCHEMA.names).cast(EVENT_SCHEMA)
+
+
+def _in_order(keys: pa.Table) -> bool:
+    """Whether file and line grow from each row to the next, which is how a mapping that does not sort returns them."""
+    if keys.num_rows < 2:
+        return True
+    file, line = (column.combine_chunks() for column in keys.columns)
+    count = len(line) - 1
+    later_file = pc.greater(file.slice(1), file.slice(0, count))
+    same_file = pc.equal(file.slice(1), file.slice(0, count))
+    later_line = pc.greater(line.slice(1), line.slice(0, count))
+    return bool(pc.all(pc.or_(later_file, pc.and_(same_file, later_line))).as_py())
 
 
 def _quarantine(

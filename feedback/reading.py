@@ -56,7 +56,6 @@ def _read_jsonl(read: FileRead, *, limit: int) -> Iterator[pa.RecordBatch]:
 
 def _as_batch(chunk: bytes, start: int, read: FileRead) -> pa.RecordBatch:
     """The chunk's lines, numbered from `start`, without those that cannot be given."""
-    numbers = np.arange(start, start + chunk.count(b"\n") + 1)
     texts = pa.array([chunk], pa.binary())
     good = not may_be_too_deep(chunk)
     if good:
@@ -65,6 +64,7 @@ def _as_batch(chunk: bytes, start: int, read: FileRead) -> pa.RecordBatch:
         except pa.ArrowInvalid:
             good = False
     texts = pc.split_pattern(texts, "\n").flatten()
+    numbers = np.arange(start, start + len(texts))
     if not good:
         faults = {i: fault for i, line in enumerate(chunk.split(b"\n")) if (fault := _fault(line)) is not None}
         for i, fault in faults.items():
