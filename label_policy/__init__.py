@@ -26,7 +26,14 @@ from label_policy.columns import (
 )
 from label_policy.compiler import DIALECTS, compile_policy, compile_sent_texts
 from label_policy.conditions import Condition, parse_condition
-from label_policy.edits import EditKind, classify_edit, classify_edits, edit_similarities, edit_similarity
+from label_policy.edits import (
+    EditKind,
+    classify_edit,
+    classify_edits,
+    edit_similarities,
+    edit_similarity,
+    terms_changed,
+)
 from label_policy.exceptions import PolicyError
 from label_policy.fields import Label, Tier
 from label_policy.loading import dump_policy, load_policy, parse_policy
@@ -66,4 +73,5 @@ __all__ = [
     "parse_condition",
     "parse_policy",
     "shipped_policies",
+    "terms_changed",
 ]

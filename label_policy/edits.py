@@ -9,28 +9,18 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from rapidfuzz.distance import OSA, Levenshtein
+from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cpdist
 
-from label_policy.facts import affirmed, is_content, is_negation, is_word, negates, read_facts, tokenize
-
-_SUBSTANTIVE_SHARE = 0.35
-"""An edit is substantive if it changed more than this share of the content words …"""
-
-_SUBSTANTIVE_SHARE_OF_FEW = 0.5
-"""… or this one, if it changed one or two."""
-
-_SUBSTANTIVE_WORDS = 12
-"""So many changed content words are a sentence or two, and substantive however long the rest is."""
-
-_MAX_ALIGNED = 4_000
-"""The most words a side that are aligned; the alignment's memory grows with the product of both sides."""
+from label_policy.edit_claims import same_but_moved, same_denials, same_facts
+from label_policy.edit_tokens import Remembered, chunks_around, enumerators, plain, without_enumeration, words_of
+from label_policy.edit_words import changes, content_of, is_heavy, is_light, respelled, without_courtesies
+from label_policy.facts import REACH, Reading, read
 
 _MAX_CHARACTERS = 50_000
 """Texts longer than this are compared as bags of words: the distance's time grows with the product of both lengths."""
@@ -80,7 +70,7 @@ def classify_edit(draft: str, final: str, terms: Iterable[str] = ()) -> EditKind
     """
     if draft == final:
         return EditKind.NONE
-    return _classify(draft, final, _term_pattern(terms))
+    return _kind(draft, final, _term_pattern(terms))
 
 
 def classify_edits(drafts: Texts, finals: Texts, terms: Iterable[str] = ()) -> pa.Array:
@@ -98,7 +88,7 @@ def classify_edits(drafts: Texts, finals: Texts, terms: Iterable[str] = ()) -> p
     positions = pc.indices_nonzero(unequal).to_pylist()
     pairs = zip(pc.filter(left, unequal).to_pylist(), pc.filter(right, unequal).to_pylist(), strict=True)
     for position, (draft, final) in zip(positions, pairs, strict=True):
-        kinds[position] = _classify(draft, final, pattern)
+        kinds[position] = _kind(draft, final, pattern)
     return pa.array(kinds, pa.string())
 
 
@@ -128,110 +118,111 @@ def _column(texts: Texts) -> pa.Array:
     return texts.cast(pa.large_string()) if isinstance(texts, pa.Array) else pa.array(texts, pa.large_string())
 
 
+# --- Terms
+
+
+def terms_changed(drafts: Texts, finals: Texts, terms: Iterable[str]) -> pa.BooleanArray:
+    """Return whether the occurrences of `terms` differ between each draft and final; null where either side is null.
+
+    `classify_edit` with terms is its answer without them, but ``factual`` where this is true, the texts differ and the
+    final is not blank. So a changed list can be applied to stored kinds without classifying again.
+
+    Raises:
+        pyarrow.ArrowInvalid: the two columns differ in length.
+
+    """
+    left, right = _column(drafts), _column(finals)
+    unequal = pc.fill_null(pc.not_equal(left, right), False)
+    pattern = _term_pattern(terms)
+    pairs = zip(pc.filter(left, unequal).to_pylist(), pc.filter(right, unequal).to_pylist(), strict=True)
+    differ = [pattern is not None and _terms_differ(draft, final, pattern) for draft, final in pairs]
+    same = pc.if_else(pc.equal(left, right), pa.scalar(False), pa.scalar(None, pa.bool_()))
+    return pc.replace_with_mask(same, unequal, pa.array(differ, pa.bool_()))
+
+
 def _term_pattern(terms: Iterable[str]) -> re.Pattern[str] | None:
     # Longest first, so that "premium plan" is found before "premium".
-    words = sorted({term.casefold() for term in terms if term.strip()}, key=lambda term: (-len(term), term))
-    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)") if words else None
+    words = sorted(
+        {" ".join(plain(term).casefold().split()) for term in terms} - {""}, key=lambda term: (-len(term), term)
+    )
+    alternatives = "|".join(r"\s+".join(map(re.escape, word.split())) for word in words)
+    return re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)") if words else None
 
 
-def _classify(draft: str, final: str, terms: re.Pattern[str] | None) -> EditKind:
+def _terms_differ(draft: str, final: str, pattern: re.Pattern[str]) -> bool:
+    before, after = (pattern.findall(plain(text).casefold()) for text in (draft, final))
+    return before != after and [term.split() for term in before] != [term.split() for term in after]
+
+
+# --- One edit
+
+
+def _kind(draft: str, final: str, terms: re.Pattern[str] | None) -> EditKind:
+    """Classify an edit between two texts that differ."""
+    if terms is not None and final.strip() and _terms_differ(draft, final, terms):
+        return EditKind.FACTUAL
+    return _classify(draft, final)
+
+
+def _classify(draft: str, final: str) -> EditKind:
     if not final.strip():
         return EditKind.SUBSTANTIVE if draft.strip() else EditKind.COSMETIC
-    if terms is not None and terms.findall(draft.casefold()) != terms.findall(final.casefold()):
-        return EditKind.FACTUAL
-    before, after = tokenize(draft), tokenize(final)
-    start, end = _common_ends(before, after)
-    if _facts_differ(before, after, start, end):
-        return EditKind.FACTUAL
-    return _by_words(before, after, start, end)
-
-
-def _common_ends(before: list[str], after: list[str]) -> tuple[int, int]:
-    """Return how many words are equal at the start and, beyond those, at the end."""
-    limit = min(len(before), len(after))
-    start = 0
-    while start < limit and before[start] == after[start]:
-        start += 1
-    end = 0
-    while end < limit - start and before[-1 - end] == after[-1 - end]:
-        end += 1
-    return start, end
-
-
-def _facts_differ(before: list[str], after: list[str], start: int, end: int) -> bool:
     # Facts before and after the changed stretch are the same on both sides. A fact reaches over a few words (a unit,
     # the word that is denied), so some context is read with it.
-    first, last = max(0, start - 4), max(0, end - 4)
-    left, right = before[first : len(before) - last], after[first : len(after) - last]
-    facts, other = read_facts(left), read_facts(right)
-    denied, other_denied = facts.pop("not", []), other.pop("not", [])
-    if facts != other or len(denied) != len(other_denied):
-        return True
-    # As many negations as before, but what was denied is now affirmed, or the other way round.
-    gone, new = set(denied) - set(other_denied), set(other_denied) - set(denied)
-    return bool(gone & affirmed(right) or new & affirmed(left))
-
-
-def _by_words(before: list[str], after: list[str], start: int, end: int) -> EditKind:
-    """Tell cosmetic, wording and substantive edits apart by what changed among the words."""
-    left = [word for word in before[start : len(before) - end] if is_word(word)]
-    right = [word for word in after[start : len(after) - end] if is_word(word)]
+    left, right = chunks_around(draft, final, REACH)
+    if enumerators(left) != enumerators(right):
+        draft, final = without_enumeration(draft), without_enumeration(final)
+        left, right = chunks_around(draft, final, REACH)
     if left == right:
         return EditKind.COSMETIC
-    removed: Counter[str] = Counter()
-    added: Counter[str] = Counter()
-    for gone, new in _changes(left, right):
-        gone, new = _without_typos(gone, new)
-        if len(gone) == len(new) and any(map(negates, gone, new)):
-            return EditKind.FACTUAL
-        removed.update(gone)
-        added.update(new)
-    if not removed and not added:
+    before, after = _readings(left, right)
+    if not (same_denials(before, after) and (same_facts(before, after) or _moved(before, after, draft, final))):
+        return EditKind.FACTUAL
+    changed = changes(before.words, after.words)
+    if not changed:
         return EditKind.COSMETIC
-    # A word that moved is neither new nor gone.
-    changed = max(sum(map(is_content, (one - other).elements())) for one, other in ((removed, added), (added, removed)))
-    total = max(sum(map(is_content, before)), sum(map(is_content, after)))
-    # One or two words are a large share of any short reply.
-    share = _SUBSTANTIVE_SHARE if changed > 2 else _SUBSTANTIVE_SHARE_OF_FEW
-    heavy = changed > share * total or changed >= _SUBSTANTIVE_WORDS
-    return EditKind.SUBSTANTIVE if heavy else EditKind.WORDING
+    content, other = content_of(before.words), content_of(after.words)
+    if is_light(changed, max(content, other)):
+        return EditKind.WORDING
+    total = sum(map(_CONTENT_OF.__getitem__, draft.split())) + max(0, other - content)
+    return EditKind.SUBSTANTIVE if is_heavy(changed, total) and _is_heavy(draft, final) else EditKind.WORDING
 
 
-def _changes(left: list[str], right: list[str]) -> list[tuple[list[str], list[str]]]:
-    """Return the stretches that differ, each as (words removed, words added)."""
-    if max(len(left), len(right)) > _MAX_ALIGNED:
-        before, after = Counter(left), Counter(right)
-        return [([*(before - after).elements()], [*(after - before).elements()])]
-    # The alignment's gaps are what lies between the stretches that both sides share.
-    matches = Levenshtein.opcodes(left, right).as_matching_blocks()
-    blocks = [(0, 0, 0), *((match.a, match.b, match.size) for match in matches)]
-    gaps = []
-    for (i, j, size), (next_i, next_j, _) in pairwise(blocks):
-        removed, added = left[i + size : next_i], right[j + size : next_j]
-        if removed or added:
-            gaps.append((removed, added))
-    return gaps
+def _readings(left: list[str], right: list[str]) -> tuple[Reading, Reading]:
+    """Read what two stretches of chunks say; a word that is only misspelled says what its correction says."""
+    words, others = words_of(left), words_of(right)
+    before, after = read(words), read(others)
+    if before.facts != after.facts:
+        if (correction := respelled(words, others)) and same_facts(corrected := read(correction), after):
+            return corrected, after
+        if (correction := respelled(others, words)) and same_facts(before, corrected := read(correction)):
+            return before, corrected
+    return before, after
 
 
-def _without_typos(removed: list[str], added: list[str]) -> tuple[list[str], list[str]]:
-    """Drop what differs by spelling only: word by word, or as a whole where words were split or joined."""
-    if removed and added and "".join(removed) == "".join(added):
-        return [], []
-    if len(removed) != len(added):
-        return removed, added
-    changed = [(word, other) for word, other in zip(removed, added, strict=True) if not _is_typo(word, other)]
-    return [word for word, _ in changed], [other for _, other in changed]
+_CONTENT_OF = Remembered(lambda chunk: content_of(words_of([chunk])))
 
 
-def _is_typo(word: str, other: str) -> bool:
-    """Return whether two words are one word spelled in two ways, judged without a dictionary."""
-    length = max(len(word), len(other))
-    if is_negation(word) or is_negation(other):
-        return is_negation(word) and is_negation(other)
-    if sorted(word) == sorted(other):
-        return length > 2 and OSA.distance(word, other, score_cutoff=1) == 1
-    # A slip in the first letter is rare, and two words that differ there are mostly two words (include, exclude).
-    if length < 4 or word[0] != other[0] or not (word.isalpha() and other.isalpha()):
-        return word.replace("'", "") == other.replace("'", "")
-    allowed = 1 if length < 8 else 2
-    return bool(OSA.distance(word, other, score_cutoff=allowed) <= allowed)
+_SENTENCE_END = re.compile(r"[.!?]+(?=\s|\Z)|\n")
+
+
+def _moved(before: Reading, after: Reading, draft: str, final: str) -> bool:
+    """Return whether facts only changed places together with their whole sentences."""
+    if not same_but_moved(before, after):
+        return False
+    stated, other = (Counter(filter(None, map(_statement, _SENTENCE_END.split(text)))) for text in (draft, final))
+    return stated == other
+
+
+def _statement(sentence: str) -> tuple[str, ...]:
+    reading = read(words_of(sentence.split()))
+    return tuple(reading.words) if reading.facts else ()
+
+
+def _is_heavy(draft: str, final: str) -> bool:
+    """Return whether a heavy edit is so without greetings, sign-offs and other courtesies, too."""
+    left, right = without_courtesies(draft), without_courtesies(final)
+    if (left, right) == (draft, final):
+        return True
+    before, after = _readings(left.split(), right.split())
+    return is_heavy(changes(before.words, after.words), max(content_of(before.words), content_of(after.words)))
