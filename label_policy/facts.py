@@ -137,9 +137,8 @@ READERS = Remembered(_readers)
 
 def _denial(words: Words, at: int, reading: Reading) -> int:
     after = words[at + 1 : at + 1 + REACH]
-    denied = next((word for word in after if IS_CONTENT[word] and word not in NEGATIONS), "")
-    if denied not in PLEASANTRIES:
-        reading.denied.append(denied)
+    if not after or after[0] not in PLEASANTRIES:
+        reading.denied.append(next((word for word in after if IS_CONTENT[word] and word not in NEGATIONS), ""))
     reading.words.append(words[at])
     return 1
 

@@ -132,7 +132,7 @@ ADVERBS_OF_PERIOD: dict[str, str] = _forms(
 EVERY = frozenset(_words("a an per each every pro par por jede jeden jedes chaque cada /"))
 """Before a unit of time these are one of it: a week, per month."""
 
-SOME: dict[str, str] = _forms({"few": "few several some couple"})
+SOME: dict[str, str] = _forms({"few": "few several some couple", "many": "many"})
 WHICH: dict[str, str] = _forms({"next": "next coming following", "last": "last past previous", "this": "this current"})
 """Before a unit of time these make a date of it: next week."""
 
@@ -227,7 +227,7 @@ NEGATIONS = frozenset(
     )
 )
 PLEASANTRIES = frozenset(_words("problem problems worries worry hesitate doubt"))
-"""What a negation denies in a set phrase, where nothing is denied: no problem, don't hesitate."""
+"""After a negation these make a set phrase that denies nothing: no problem, don't hesitate."""
 
 OPPOSITES: dict[str, tuple[str, ...]] = {
     "un": ("",),
