@@ -12,11 +12,12 @@ from enum import StrEnum
 import duckdb
 
 from label_policy.columns import COLUMN_SIGNALS, CONDITION_COLUMNS, SECONDS_TO_READ
+from label_policy.compiler import condition_tree
 from label_policy.conditions import Condition
 from label_policy.coverage import Coverage, RuleCoverage
 from label_policy.fields import Label, Tier
 from label_policy.grammar import Canonical
-from label_policy.policy import Policy, Rule
+from label_policy.policy import Policy
 
 _MOST_NAMED = 3
 """Earlier rules that a sentence names; a reader wants the ones that matter."""
@@ -145,7 +146,7 @@ def _shadowed(rule: RuleCoverage) -> Finding:
 
 def _dead_rules(policy: Policy) -> list[Finding]:
     """The rules that cannot decide whatever the data: exact, and not complete."""
-    constants = _constants(policy.rules)
+    constants = _constants(policy)
     found: list[Finding] = []
     for index, rule in enumerate(policy.rules):
         name, earlier = f"rule '{rule.id}'", policy.rules[:index]
@@ -169,12 +170,12 @@ def _dead_rules(policy: Policy) -> list[Finding]:
     return found
 
 
-def _constants(rules: tuple[Rule, ...]) -> dict[str, bool | None]:
+def _constants(policy: Policy) -> dict[str, bool | None]:
     """What the conditions that read no column come to."""
-    constant = [rule for rule in rules if not rule.condition.columns]
+    constant = [rule for rule in policy.rules if not rule.condition.columns]
     if not constant:
         return {}
-    conditions = ", ".join(rule.condition.tree.sql(dialect="duckdb") for rule in constant)
+    conditions = ", ".join(condition_tree(policy, rule.condition).sql(dialect="duckdb") for rule in constant)
     with duckdb.connect() as connection:
         [values] = connection.execute(f"SELECT {conditions}").fetchall()
     return dict(zip((rule.id for rule in constant), values, strict=True))
