@@ -58,7 +58,8 @@ def matrix(title: str, confusion: Confusion) -> str:
         "| labelled ↓ classified → |" + "".join(f" {kind} |" for kind in KINDS) + " recall | precision |",
         "|---|" + "--:|" * (len(KINDS) + 2),
     ]
-    for kind in KINDS:
+    present = [kind for kind in KINDS if any(kind in pair for pair in confusion)]
+    for kind in present:
         counts = "".join(f" {confusion[kind, other] or '·'} |" for other in KINDS)
         rows.append(f"| {kind} |{counts} {recall(confusion, kind):.3f} | {precision(confusion, kind):.3f} |")
     return "\n".join(rows)

@@ -8,6 +8,7 @@ from the facts on both sides, never from the distance alone.
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -70,7 +71,7 @@ def classify_edit(draft: str, final: str, terms: Iterable[str] = ()) -> EditKind
     """
     if draft == final:
         return EditKind.NONE
-    return _kind(draft, final, _term_pattern(terms))
+    return _kind(draft, final, _read_terms(terms))
 
 
 def classify_edits(drafts: Texts, finals: Texts, terms: Iterable[str] = ()) -> pa.Array:
@@ -81,14 +82,14 @@ def classify_edits(drafts: Texts, finals: Texts, terms: Iterable[str] = ()) -> p
 
     """
     left, right = _column(drafts), _column(finals)
-    pattern = _term_pattern(terms)
+    known = _read_terms(terms)
     unequal = pc.fill_null(pc.not_equal(left, right), False)
     kinds: list[str | None] = [EditKind.NONE if same else None for same in pc.equal(left, right).to_pylist()]
     # Most drafts are sent as they are, so only the others are turned into Python texts.
     positions = pc.indices_nonzero(unequal).to_pylist()
     pairs = zip(pc.filter(left, unequal).to_pylist(), pc.filter(right, unequal).to_pylist(), strict=True)
     for position, (draft, final) in zip(positions, pairs, strict=True):
-        kinds[position] = _kind(draft, final, pattern)
+        kinds[position] = _kind(draft, final, known)
     return pa.array(kinds, pa.string())
 
 
@@ -133,33 +134,41 @@ def terms_changed(drafts: Texts, finals: Texts, terms: Iterable[str]) -> pa.Bool
     """
     left, right = _column(drafts), _column(finals)
     unequal = pc.fill_null(pc.not_equal(left, right), False)
-    pattern = _term_pattern(terms)
+    known = _read_terms(terms)
     pairs = zip(pc.filter(left, unequal).to_pylist(), pc.filter(right, unequal).to_pylist(), strict=True)
-    differ = [pattern is not None and _terms_differ(draft, final, pattern) for draft, final in pairs]
+    differ = [known is not None and known.differ(draft, final) for draft, final in pairs]
     same = pc.if_else(pc.equal(left, right), pa.scalar(False), pa.scalar(None, pa.bool_()))
     return pc.replace_with_mask(same, unequal, pa.array(differ, pa.bool_()))
 
 
-def _term_pattern(terms: Iterable[str]) -> re.Pattern[str] | None:
+@dataclass(frozen=True)
+class _Terms:
+    pattern: re.Pattern[str]
+    longest: int
+    """Words of the longest term."""
+
+    def differ(self, draft: str, final: str) -> bool:
+        # Terms before and after the changed stretch are the same on both sides.
+        chunks = chunks_around(draft, final, self.longest)
+        before, after = (plain(" ".join(side)).casefold() for side in chunks)
+        return self.pattern.findall(before) != self.pattern.findall(after)
+
+
+def _read_terms(terms: Iterable[str]) -> _Terms | None:
+    known = {" ".join(plain(term).casefold().split()) for term in terms} - {""}
+    if not known:
+        return None
     # Longest first, so that "premium plan" is found before "premium".
-    words = sorted(
-        {" ".join(plain(term).casefold().split()) for term in terms} - {""}, key=lambda term: (-len(term), term)
-    )
-    alternatives = "|".join(r"\s+".join(map(re.escape, word.split())) for word in words)
-    return re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)") if words else None
-
-
-def _terms_differ(draft: str, final: str, pattern: re.Pattern[str]) -> bool:
-    before, after = (pattern.findall(plain(text).casefold()) for text in (draft, final))
-    return before != after and [term.split() for term in before] != [term.split() for term in after]
+    alternatives = "|".join(map(re.escape, sorted(known, key=lambda term: (-len(term), term))))
+    return _Terms(re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)"), max(len(term.split()) for term in known))
 
 
 # --- One edit
 
 
-def _kind(draft: str, final: str, terms: re.Pattern[str] | None) -> EditKind:
+def _kind(draft: str, final: str, terms: _Terms | None) -> EditKind:
     """Classify an edit between two texts that differ."""
-    if terms is not None and final.strip() and _terms_differ(draft, final, terms):
+    if terms is not None and final.strip() and terms.differ(draft, final):
         return EditKind.FACTUAL
     return _classify(draft, final)
 

@@ -233,6 +233,7 @@ TERMS = st.lists(st.sampled_from(["refund", "call us", "days , please", "C++", "
 OR_BLANK = st.one_of(PROSE, st.just(" "))
 
 
+@settings(deadline=None)  # Arrow's first call may take long
 @given(OR_BLANK, OR_BLANK, TERMS)
 def test_terms_can_be_applied_to_stored_kinds(draft, final, terms):
     [changed] = terms_changed([draft], [final], terms).to_pylist()
@@ -240,6 +241,12 @@ def test_terms_can_be_applied_to_stored_kinds(draft, final, terms):
     applies = stored in ("cosmetic", "wording", "substantive") and final.strip() and changed
     assert classify_edit(draft, final, terms) == ("factual" if applies else stored)
     assert classify_edits([draft], [final], terms).to_pylist() == [classify_edit(draft, final, terms)]
+
+
+def test_terms_are_found_beside_the_change():
+    assert classify_edit("The final sale on it.", "The final big sale on it.", ["final sale"]) is EditKind.FACTUAL
+    assert classify_edit("It is a premium plan now.", "It is a premium now.", ["premium", "premium plan"]) == "factual"
+    assert classify_edit("the premium big plan", "the premium small plan", ["premium plan"]) is EditKind.WORDING
 
 
 def test_changed_terms():
