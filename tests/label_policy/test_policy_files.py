@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from label_policy import Label, PolicyError, Rule, Tier, load_policy, parse_policy, shipped_policies
+from label_policy import Label, PolicyError, Rule, Tier, dump_policy, load_policy, parse_policy, shipped_policies
 
 GOOD = """\
 name: desk
@@ -107,6 +107,94 @@ def test_a_bad_file_names_line_and_field(tmp_path, old, new, line, parts):
     assert "\n" not in message
 
 
+SECTIONS = """\
+name: desk
+version: 3
+description: A desk.
+owner: support
+maturity: {reopened: 7d}
+reading_speed: 40
+terms: [store credit, premium]
+rules:
+  - id: rushed
+    when: reopened_at IS NOT NULL OR seconds_to_decision < seconds_to_read
+    label: undesirable
+    tier: explicit
+    weight: 1.5
+    why: Read too fast.
+sent_text:
+  when: edit_kind = 'factual'
+  tier: strong
+  weight: 0.5
+  why: It shows what would have been right.
+audit:
+  per_class: 100
+  precision:
+    explicit: 0.9
+training:
+  tiers: [explicit, strong]
+  weights:
+    strong: 0.5
+"""
+
+
+def test_the_sections_are_read_and_written():
+    policy = parse_policy(SECTIONS)
+    assert (policy.reading_speed, policy.terms) == (40.0, ("store credit", "premium"))
+    assert policy.sent_text is not None and policy.sent_text.condition.columns == {"edit_kind"}
+    assert (policy.audit.per_class, policy.audit.precision) == (100, {Tier.EXPLICIT: 0.9})
+    assert policy.training.factors() == {Tier.EXPLICIT: 1.0, Tier.STRONG: 0.5}
+    assert parse_policy(dump_policy(policy)) == policy
+
+
+def test_without_sections_every_tier_trains_and_nothing_is_audited_by_tier():
+    policy = parse_policy(GOOD)
+    assert policy.training.factors() == dict.fromkeys(Tier, 1.0)
+    assert (policy.audit.per_class, policy.audit.precision) == (200, {})
+    assert (policy.sent_text, policy.reading_speed, policy.terms) == (None, None, ())
+    assert parse_policy(dump_policy(policy)) == policy
+
+
+BAD_SECTIONS = [
+    ("reading_speed: 40", "reading_speed: 0", 6, "reading_speed: nobody reads 0 characters a second; write a number"),
+    ("reading_speed: 40", "reading_speed: fast", 6, "reading_speed: 'fast' is not a number"),
+    ("reading_speed: 40\n", "", 9, "rules[0].when: seconds_to_read needs the policy's reading_speed; add one"),
+    ("[store credit, premium]", "store credit", 7, "terms: this must be a list, as in [one, two]"),
+    ("[store credit, premium]", "[premium, '!!']", 7, "terms[1]: '!!' is no word or phrase"),
+    (
+        "  when: edit_kind = 'factual'",
+        "  when: edit_kind = 'factua'",
+        16,
+        "sent_text.when: edit_kind is never 'factua",
+    ),
+    ("  tier: strong", "  tier: stron", 17, "sent_text.tier: there is no tier 'stron'; did you mean 'strong'?"),
+    ("  why: It shows what would have been right.\n", "", 15, "sent_text.why: this key is missing; add it"),
+    ("sent_text:", "sent_texts:", 15, "sent_texts: this key is not known"),
+    ("  per_class: 100", "  per_class: 0", 21, "audit.per_class: "),
+    ("explicit: 0.9", "explicit: 90", 23, "audit.precision.explicit: 90 is no share of correct labels"),
+    (
+        "explicit: 0.9",
+        "gold: 0.9",
+        23,
+        "audit.precision.gold: there is no tier 'gold'; the tiers are critical",
+    ),
+    ("[explicit, strong]", "explicit", 25, "training.tiers: this must be a list"),
+    ("[explicit, strong]", "[explict]", 25, "training.tiers[0]: there is no tier 'explict'; did you mean 'explicit'?"),
+    ("[explicit, strong]", "[]", 25, "training.tiers: no tier trains; list at least one of"),
+    ("    strong: 0.5", "    strong: -1", 27, "training.weights.strong: -1 cannot weigh a row"),
+    ("maturity: {reopened: 7d}", "maturity: 7d", 5, "maturity: this must be keys with values"),
+    ("id: rushed", "id: sent_text", 9, "rules[0].id: 'sent_text' is the rule of what agents sent"),
+]
+
+
+@pytest.mark.parametrize("old, new, line, said", BAD_SECTIONS, ids=[new or old for old, new, *_ in BAD_SECTIONS])
+def test_a_bad_section_names_line_and_field(old, new, line, said):
+    assert SECTIONS.count(old) == 1
+    with pytest.raises(PolicyError) as caught:
+        parse_policy(SECTIONS.replace(old, new))
+    assert str(caught.value).startswith(f"policy:{line}: {said}"), str(caught.value)
+
+
 def test_several_problems_name_the_first_and_count_the_others():
     text = GOOD.replace("tier: explicit", "tier: gold").replace("label: abstain", "label: maybe")
     with pytest.raises(PolicyError, match=r"^policy:12: rules\[0\].tier: .* \(and 1 more problem\)$"):
@@ -156,7 +244,7 @@ def test_the_model_is_frozen_and_strict_in_python_too():
 
 def test_shipped_policies_are_named_after_what_they_hold():
     shipped = shipped_policies()
-    assert list(shipped) == ["coauthor.v1", "harbor-support.v1", "star.v1", "taskmaster.v1"]
+    assert list(shipped) == ["coauthor.v1", "harbor-support.v1", "harbor-support.v2", "star.v1", "taskmaster.v1"]
     for name, path in shipped.items():
         assert isinstance(path, Path) and load_policy(path).id == name
 
