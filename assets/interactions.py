@@ -4,8 +4,9 @@ from datetime import date
 
 import dagster as dg
 
-from assets.common import DAYS, LAKE_POOL, LATE_DAYS, OWNERS, DeskResource, column_schema, moment_of, partition_days
+from assets.common import DAYS, LAKE_POOL, LATE_DAYS, OWNERS, DeskResource, column_schema, partition_days
 from assets.feedback_events import feedback_events
+from assets.moments import moment_of_days
 from feedback.interactions import count_unplaced, write_interactions
 from feedback.tables import INTERACTIONS
 
@@ -33,9 +34,9 @@ def interactions(context: dg.AssetExecutionContext, desk: DeskResource) -> None:
     Only events received by the run's moment count, so that a past day can be rebuilt as it was; `evidence` holds the
     ids of the events that a row was made from.
     """
-    active = desk.active()
-    moment = moment_of(context, active)
-    rows = write_interactions(active.lake, partition_days(context), as_of=moment)
+    active, days = desk.active(), partition_days(context)
+    moment = moment_of_days(context, active, days, ["interactions"])
+    rows = write_interactions(active.lake, days, as_of=moment, run_id=context.run.run_id)
     for day in rows.column("shown_date").value_counts().to_pylist():
         context.add_asset_metadata(
             {"dagster/partition_row_count": day["counts"]}, partition_key=day["values"].isoformat()

@@ -10,13 +10,18 @@ from assets.common import (
     DeskResource,
     column_schema,
     markdown_table,
-    moment_of,
     partition_days,
     picture,
 )  # fmt: skip
 from assets.interactions import interactions
-from feedback.labels import days_behind, summarise_labels, write_labels
+from assets.moments import moment_of_days
+from feedback.corrections import FlipRate, flip_rate
+from feedback.labelling import write_labels
+from feedback.labels import summarise_labels
+from feedback.ledger import days_behind
 from feedback.tables import LABELS
+
+_MOST_FLIPS = 0.01
 
 
 @dg.asset(
@@ -32,11 +37,13 @@ from feedback.tables import LABELS
 def labels(context: dg.AssetExecutionContext, desk: DeskResource) -> None:
     """Each draft's label, tier, weight and the rule that decided, by the desk's label policy.
 
-    A label is provisional until every signal that could still overturn it has had its time, and final after.
+    A label is provisional until every signal that could still overturn it has had its time, and final after. A final
+    label that comes out otherwise all the same is in the `corrections` table with what it was and why.
     """
-    active = desk.active()
-    moment, days = moment_of(context, active), partition_days(context)
-    rows = write_labels(active.lake, active.policy, days, as_of=moment)
+    active, days = desk.active(), partition_days(context)
+    moment = moment_of_days(context, active, days, ["interactions", "labels"])
+    written = write_labels(active.lake, active.policy, days, as_of=moment, run_id=context.run.run_id)
+    rows = written.rows
     by_day: dict[str, dict[str, int]] = {}
     for day, label, tier, count in summarise_labels(rows, "shown_date", "label", "tier"):
         figures = by_day.setdefault(day.isoformat(), {"dagster/partition_row_count": 0})
@@ -47,6 +54,7 @@ def labels(context: dg.AssetExecutionContext, desk: DeskResource) -> None:
     if by_day:
         # On the newest day only: that is the one the asset's page shows, and a picture a day would fill the run store.
         chart = draw_labels(summarise_labels(rows, "shown_date", "label", "tier"))
+        flips = flip_rate(active.lake)
         context.add_asset_metadata(
             {
                 "labels by day and tier": picture(chart, "labels by day and tier"),
@@ -54,6 +62,12 @@ def labels(context: dg.AssetExecutionContext, desk: DeskResource) -> None:
                     ("label", "tier", "rule", "state", "rows"),
                     summarise_labels(rows, "label", "tier", "rule", "state"),
                 ),
+                "corrections": markdown_table(
+                    ("cause", "label was", "rule was", "label is", "rule is", "rows"),
+                    summarise_labels(written.corrections, "cause", "was_label", "was_rule", "label", "rule"),
+                ),
+                "flip rate": flips["rate"],
+                "flip rate by rule": _flips_by_rule(flips),
             },
             partition_key=max(by_day),
         )
@@ -63,19 +77,56 @@ def labels(context: dg.AssetExecutionContext, desk: DeskResource) -> None:
             "policy": f"{policy.name} {policy.version}",
             "policy digest": policy.digest,
             "as of": moment.isoformat(),
+            "corrections in this run": written.corrections.num_rows,
         }
     )
 
 
 @dg.asset_check(asset=labels)
 def one_policy(desk: DeskResource) -> dg.AssetCheckResult:
-    """Every labelled day was labelled by the desk's policy as it reads now."""
+    """The ledger says of every labelled day that its labels are those of the desk's policy as it reads now.
+
+    Where days are behind, `feedback-kto policy plan` shows what the policy changes of them and `policy apply` does it.
+    """
     active = desk.active()
     behind, total = days_behind(active.lake, active.policy)
     policy = active.policy
     return dg.AssetCheckResult(
         passed=not behind,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{len(behind)} of {total} days behind {policy.name} {policy.version}",
-        metadata={"days behind": [day.isoformat() for day in behind]},
+        description=f"{len(behind)} of {total} days behind {policy.name} v{policy.version}",
+        metadata={
+            "days behind": [day.isoformat() for day in behind],
+            **({"what to do": "`feedback-kto policy plan`, then `feedback-kto policy apply`"} if behind else {}),
+        },
+    )
+
+
+@dg.asset_check(asset=labels)
+def few_flips(desk: DeskResource) -> dg.AssetCheckResult:
+    """Later feedback overturned at most one in a hundred final labels of the policy that the days are labelled by."""
+    flips = flip_rate(desk.active().lake)
+    said = f"{flips['flipped']:,} of {flips['final']:,} final labels flipped by later feedback ({flips['rate']:.1%})"
+    passed = flips["rate"] <= _MOST_FLIPS
+    if not passed:
+        rule, most = max(flips["by_rule"].items(), key=lambda item: item[1]["flipped"])
+        said += (
+            f", {most['flipped']:,} of them of rule {rule}, mostly to {next(iter(most['became']))}: "
+            "its maturity window is too short"
+        )
+    return dg.AssetCheckResult(
+        passed=passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=said,
+        metadata={"flip rate": flips["rate"], "flip rate by rule": _flips_by_rule(flips)},
+    )
+
+
+def _flips_by_rule(flips: FlipRate) -> dg.MarkdownMetadataValue:
+    return markdown_table(
+        ("rule", "became final", "flipped", "share", "mostly to"),
+        [
+            (rule, part["final"], part["flipped"], f"{part['rate']:.1%}", next(iter(part["became"]), None))
+            for rule, part in sorted(flips["by_rule"].items(), key=lambda item: -item[1]["flipped"])
+        ],
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from feedback.lake import Lake
+from feedback.ledger import record, refuse_older
 from feedback.tables import EVENTS, INTERACTIONS
 from label_policy import classify_edits, edit_similarities
 
@@ -38,10 +39,21 @@ def build_interactions(lake: Lake, days: Sequence[date], *, as_of: datetime) -> 
     return rows.select(INTERACTIONS.schema.names).cast(INTERACTIONS.schema)
 
 
-def write_interactions(lake: Lake, days: Sequence[date], *, as_of: datetime) -> pa.Table:
-    """Build the interactions of `days` and replace those partitions in one commit; returns the rows."""
+def write_interactions(lake: Lake, days: Sequence[date], *, as_of: datetime, run_id: str | None = None) -> pa.Table:
+    """Build the interactions of `days`, replace those partitions in one commit and enter that in the ledger.
+
+    Returns:
+        The rows. Raises FeedbackError where some of the days are stored as of a later moment.
+
+    """
+    refuse_older(lake, "interactions", days, as_of)
+    made_from = lake.version(EVENTS)
     rows = build_interactions(lake, days, as_of=as_of)
-    lake.replace(INTERACTIONS, rows, days)
+    version = lake.replace(INTERACTIONS, rows, days)
+    record(
+        lake, stage="interactions", days=days, input_version=made_from, output_version=version,
+        policy=None, as_of=as_of, run_id=run_id,
+    )  # fmt: skip
     return rows
 
 

@@ -105,13 +105,6 @@ def failing_as(policy: Policy) -> Iterator[None]:
         ) from error
 
 
-def write_labels(lake: Lake, policy: Policy, days: Sequence[date], *, as_of: datetime) -> pa.Table:
-    """Label the interactions of `days` and replace those partitions in one commit; returns the rows."""
-    rows = build_labels(lake, policy, days, as_of=as_of)
-    lake.replace(LABELS, rows, days)
-    return rows
-
-
 def summarise_labels(labels: pa.Table, *columns: str) -> list[tuple[Any, ...]]:
     """How many labels each combination of `columns` has, as rows of their values and the count, in their order."""
     counts = labels.group_by(list(columns)).aggregate([([], "count_all")])
@@ -119,16 +112,6 @@ def summarise_labels(labels: pa.Table, *columns: str) -> list[tuple[Any, ...]]:
         (tuple(row.values()) for row in counts.select([*columns, "count_all"]).to_pylist()),
         key=lambda row: tuple((value is None, value) for value in row),
     )
-
-
-def days_behind(lake: Lake, policy: Policy) -> tuple[list[date], int]:
-    """The days with labels by another policy than `policy`, and how many days have labels at all."""
-    with lake.sql(LABELS) as connection:
-        days = connection.execute(
-            "SELECT shown_date, bool_or(policy_digest <> ?) FROM labels GROUP BY shown_date ORDER BY shown_date",
-            [policy.digest],
-        ).fetchall()
-    return [day for day, behind in days if behind], len(days)
 
 
 def oldest_provisional_day(lake: Lake) -> date | None:

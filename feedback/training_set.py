@@ -21,9 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from feedback.corrections import count_causes, flip_rate
 from feedback.exceptions import FeedbackError
-from feedback.labels import days_behind
 from feedback.lake import Lake
+from feedback.ledger import days_behind
 from feedback.tables import EVENTS, FILES, INTERACTIONS, LABELS
 from feedback.training_rows import (
     COLUMNS,
@@ -109,6 +110,8 @@ def build_training_set(
             "counts": count_rows(rows),
             "preferences": {split: _counts(pairs, "split").get(split, 0) for split in SPLITS},
             "lambda_bounds": lambda_bounds(rows),
+            "corrections": count_causes(lake),
+            "flip_rate": flip_rate(lake),
             "days": [str(day) for day in _first_and_last_day(rows)],
         }
         _write(rows, pairs, path, manifest)

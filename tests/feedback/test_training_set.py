@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from feedback.exceptions import FeedbackError
 from feedback.lake import Lake
-from feedback.tables import LABELS
+from feedback.tables import LABELS, LEDGER
 from feedback.training_rows import lambda_bounds
 from feedback.training_set import build_training_set, read_training_set, tickets_on_both_sides
 from label_policy import Policy, Tier, Training, load_policy, shipped_policies
@@ -58,6 +58,8 @@ def write(lake: Lake, *rows: dict[str, Any]) -> None:
     full = [{name: row.get(name) for name in LABELS.schema.names} for row in rows]
     table = pa.Table.from_pylist(full, schema=LABELS.schema)
     lake.replace(LABELS, table, sorted({row["shown_date"] for row in rows}))
+    recorded = {"stage": "labels", "how": "built", "recorded_at": datetime.now(UTC)}
+    lake.append(LEDGER, pa.Table.from_pylist([{**row, **recorded} for row in rows], schema=LEDGER.schema))
 
 
 def rows_of(folder: Path, pattern: str = "*/*.parquet") -> list[dict[str, Any]]:

@@ -1,0 +1,62 @@
+"""Labelling: the labels of some days made, held against the stored ones, and put in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import pyarrow as pa
+
+from feedback.corrections import find_corrections
+from feedback.journals import append
+from feedback.labels import build_labels
+from feedback.lake import Lake
+from feedback.ledger import keep_policy, record, refuse_older
+from feedback.tables import CORRECTIONS, INTERACTIONS, LABELS
+from label_policy import Policy
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenLabels:
+    """The labels that were written, in the schema of `LABELS`, and the final ones they overturn, in `CORRECTIONS`'s."""
+
+    rows: pa.Table
+    corrections: pa.Table
+
+
+def write_labels(
+    lake: Lake, policy: Policy, days: Sequence[date], *, as_of: datetime, run_id: str | None = None
+) -> WrittenLabels:
+    """Label the interactions of `days` and replace those partitions in one commit.
+
+    First the final labels that come out otherwise are recorded as corrections, then the labels are replaced, then the
+    ledger says from what they were made. A run that is killed in between leaves corrections of labels still to come,
+    which are not recorded again, or labels that the ledger does not know, which count as behind; the next build of
+    those days completes both.
+
+    Args:
+        lake: holds the interactions.
+        policy: the policy.
+        days: UTC dates on which the drafts were shown.
+        as_of: aware datetime: the moment that decides which labels are final.
+        run_id: of the run that asks, for the ledger and the corrections.
+
+    Raises:
+        FeedbackError: a condition fails on the data, or the interactions or labels of some of
+            the days are as of a later moment.
+
+    """
+    for stage in ("interactions", "labels"):
+        refuse_older(lake, stage, days, as_of)
+    made_from = lake.version(INTERACTIONS)
+    rows = build_labels(lake, policy, days, as_of=as_of)
+    corrections = find_corrections(lake, rows, policy, days, as_of=as_of, run_id=run_id)
+    keep_policy(lake, policy)
+    append(lake, CORRECTIONS, corrections)
+    version = lake.replace(LABELS, rows, days)
+    record(
+        lake, stage="labels", days=days, input_version=made_from, output_version=version,
+        policy=policy, as_of=as_of, run_id=run_id,
+    )  # fmt: skip
+    return WrittenLabels(rows=rows, corrections=corrections)

@@ -1,0 +1,47 @@
+"""A lake table's days as DuckDB's own Parquet scan.
+
+A year of labels is a thousand small files. Through an Arrow dataset DuckDB takes 3.3 s of processor time to look at
+four narrow columns of them, and 0.5 s where it reads the files itself (1.1 million rows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import date
+from urllib.parse import unquote
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+
+from feedback.lake import Lake, Table
+
+
+def view_stored(
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    table: Table,
+    *,
+    name: str | None = None,
+    days: Collection[date] | None = None,
+) -> None:
+    """Make the view `name` (by default the table's) of what a partitioned table holds now of `days`, or of all days.
+
+    Columns that came with a later release are not in the files of an earlier one; whoever may read those asks
+    `Lake.sql`, which gives them as null.
+    """
+    files = _files(lake, table, days) if lake.exists(table) else []
+    if files:
+        connection.read_parquet(files, hive_partitioning=True).create_view(name or table.name, replace=True)
+    else:
+        connection.register(name or table.name, table.schema.empty_table())
+
+
+def _files(lake: Lake, table: Table, days: Collection[date] | None) -> list[str]:
+    """The Parquet files that make up the days; Delta's log holds their paths percent-encoded."""
+    actions = pa.table(DeltaTable(lake.path(table)).get_add_actions(flatten=True))
+    if days is not None:
+        day = actions.column(f"partition.{table.partition_by[0]}")
+        actions = actions.filter(pc.is_in(day, pa.array(sorted(days), day.type)))
+    return [str(lake.path(table) / unquote(path)) for path in actions.column("path").to_pylist()]
