@@ -80,7 +80,7 @@ def review_coverage(policy: Policy, coverage: Coverage) -> list[Finding]:
             found.append(
                 _warning(
                     "unread_signal",
-                    f"'{signal}' came on {count:,} interactions and no rule reads it; "
+                    f"'{signal}' came on {_interactions(count)} and no rule reads it; "
                     f"read {' or '.join(_columns_of(signal))} in a rule if it says something of a draft",
                 )
             )
@@ -118,7 +118,7 @@ def _silent_rules(policy: Policy, rules: list[RuleCoverage], coverage: Coverage)
         why = f"{', '.join(missing)} never came" if missing else "some column that it compares is never filled"
         yield _note(
             "always_null",
-            f"rule '{rule.rule}' is unknown (NULL) on all {rule.unknown:,} interactions: {why}; "
+            f"rule '{rule.rule}' is unknown (NULL) on all of {_interactions(rule.unknown)}: {why}; "
             "if the log has it, the mapping leaves it out",
             rule.rule,
         )
@@ -126,10 +126,14 @@ def _silent_rules(policy: Policy, rules: list[RuleCoverage], coverage: Coverage)
     if never:
         yield _note(
             "not_fired",
-            f"not fired on {coverage.interactions:,} interactions from {coverage.first_shown:%Y-%m-%d} to "
+            f"not fired on {_interactions(coverage.interactions)} from {coverage.first_shown:%Y-%m-%d} to "
             f"{coverage.last_shown:%Y-%m-%d}: {', '.join(never)}; that may be right all the same",
             *never,
         )
+
+
+def _interactions(count: int) -> str:
+    return f"{count:,} interaction{'s' if count != 1 else ''}"
 
 
 def _shadowed(rule: RuleCoverage) -> Finding:
@@ -138,7 +142,7 @@ def _shadowed(rule: RuleCoverage) -> Finding:
     took = ", ".join(takers[:_MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
     return _warning(
         "shadowed",
-        f"rule '{rule.rule}' holds on {rule.holds:,} interaction{'s' if rule.holds > 1 else ''} and decides none, "
+        f"rule '{rule.rule}' holds on {_interactions(rule.holds)} and decides none, "
         f"taken by {took} above it; move it up, narrow those, or remove it",
         rule.rule,
     )

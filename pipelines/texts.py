@@ -45,7 +45,8 @@ def word_diff(old: str, new: str, *, full: bool) -> Text:
 
     Blanks are not compared. Without `full`, what stands between changes is cut to some words.
     """
-    before, after = (re.findall(r"\S+\s*", text) for text in (old, new))
+    # Each word with the blanks after it, the last one with a blank too, so that no two run into one.
+    before, after = (re.findall(r"\S+\s+", text + " ") for text in (old, new))
     taken: list[str] = []
     put: list[str] = []
     result = Text()
@@ -57,6 +58,7 @@ def word_diff(old: str, new: str, *, full: bool) -> Text:
         taken += before[change.src_start : change.src_end] if change.tag == "delete" else []
         put += after[change.dest_start : change.dest_end] if change.tag == "insert" else []
     _append_change(result, taken, put)
+    result.rstrip()
     return result
 
 
@@ -66,7 +68,7 @@ def _append_change(result: Text, taken: list[str], put: list[str]) -> None:
         body = text.rstrip()
         if body:
             result.append(opening + body + closing, style)
-            result.append(text[len(body) :] or " ")
+            result.append(text[len(body) :])
 
 
 def _elided(words: list[str], full: bool) -> Iterator[str]:

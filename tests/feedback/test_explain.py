@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from feedback.exceptions import FeedbackError
 from feedback.explain import Explanation, explain
-from feedback.interactions import build_interactions
-from feedback.labels import build_labels
+from feedback.interactions import write_interactions
+from feedback.labelling import write_labels
 from feedback.lake import Lake
 from feedback.standing import find_holdings, read_standing
 from feedback.tables import CORRECTIONS, INTERACTIONS, LABELS
@@ -63,8 +63,8 @@ def build(lake: Lake, policy: Policy, store: Callable[..., None]) -> Callable[..
         store(*events)
         shown = {event["occurred_at"].date() for event in events if event["kind"] in ("draft_shown", "preference")}
         days = sorted(shown)
-        lake.replace(INTERACTIONS, build_interactions(lake, days, as_of=as_of), days)
-        lake.replace(LABELS, build_labels(lake, policy, days, as_of=as_of), days)
+        write_interactions(lake, days, as_of=as_of)
+        write_labels(lake, policy, days, as_of=as_of)
 
     return run
 
