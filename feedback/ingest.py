@@ -1,7 +1,7 @@
 """Ingestion: raw files of some arrival days into the events, quarantine and files tables.
 
-An event's id is its identity. The delivery that reached the lake first is kept, later ones are counted as duplicates
-in their file's books: over what is stored and not being replaced, then in order of arrival day, file and line.
+Days are mapped side by side, a processor each, and written as they come: what is held in memory does not grow with the
+number of days. Each table is replaced in one commit.
 
 Raw logs are rotated away, and the lake outlives them: a file that the books know and that is no longer at hand keeps
 its rows, whichever of its day's files are read again.
@@ -9,21 +9,32 @@ its rows, whichever of its day's files are read again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import date
 from itertools import groupby
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feedback.deliveries import Deliveries
 from feedback.exceptions import FeedbackError
 from feedback.lake import Lake, Table
-from feedback.mapping import map_day
+from feedback.mapping import DayMapper, MappedDay, day_mapper
 from feedback.progress import Report, silent
 from feedback.rawfiles import RawFile
 from feedback.sources import Source
 from feedback.tables import EVENTS, FILES, QUARANTINE
+
+_BATCH_BYTES: Final = 256 * 1024 * 1024  # of events whose second deliveries are looked for together
+_WORKERS: Final = os.cpu_count() or 1
 
 
 def ingest(
@@ -41,7 +52,7 @@ def ingest(
         lake: where the tables are.
         source: the mapping.
         files: the raw files at hand; those of other arrival days are left alone.
-        days: the arrival days to replace.
+        days: the arrival days to replace; a day without a file at hand stays as it is.
         input_root: the folder that the files' names are relative to.
         report: told after each arrival day, in files.
 
@@ -51,37 +62,121 @@ def ingest(
 
     """
     wanted = sorted((file for file in files if file.arrival_date in set(days)), key=lambda f: f.arrival_date)
-    mapped, done = [], 0
-    for _, of_day in groupby(wanted, key=lambda f: f.arrival_date):
-        batch = list(of_day)
-        mapped.append(map_day(source, batch, input_root=input_root))
-        done += len(batch)
-        report("feedback_events", done, len(wanted), "files", lines=sum(_lines(day.books) for day in mapped))
-    produced = pa.concat_tables([EVENTS.schema.empty_table(), *(day.events for day in mapped)])
-    books = pa.concat_tables([FILES.schema.empty_table(), *(day.books for day in mapped)])
-    quarantine = pa.concat_tables([QUARANTINE.schema.empty_table(), *(day.quarantine for day in mapped)])
+    replaced = sorted({file.arrival_date for file in wanted})
+    books = [FILES.schema.empty_table()]
+    faults = [QUARANTINE.schema.empty_table()]
+    # The last one entered is the first one left, and so committed.
+    with (
+        lake.replacing(EVENTS, replaced) as events,
+        lake.replacing(FILES, replaced) as entries,
+        lake.replacing(QUARANTINE, replaced) as quarantine,
+        lake.sql(EVENTS) as connection,
+        ThreadPoolExecutor(_WORKERS) as pool,
+    ):
+        deliveries = Deliveries(connection, replaced)
+        quarantine.write(_of_files_gone(lake, QUARANTINE, wanted, replaced))
+        gone = _of_files_gone(lake, FILES, wanted, replaced)
+        entries.write(gone)
+        for day in gone.column("arrival_date").unique().to_pylist():
+            rows = _of_files_gone(lake, EVENTS, wanted, [day])
+            deliveries.repeated(rows.column("event_id"))
+            events.write(rows)
+        for batch in _batches(_mapped(pool, source, wanted, input_root, report)):
+            fresh, counted = _without_duplicates(batch, deliveries)
+            books.append(counted)
+            faults += [day.quarantine.slice(0, 1) for day in batch]
+            quarantine.write(pa.concat_tables(day.quarantine for day in batch))
+            list(pool.map(events.write, fresh))
+        entries.write(pa.concat_tables(books))
+        _refuse_to_empty(lake, source, pa.concat_tables(books), pa.concat_tables(faults))
+    return pa.concat_tables(books)
 
-    _refuse_to_empty(lake, source, books, quarantine, wanted)
-    kept = {table.name: _of_files_gone(lake, table, wanted, days) for table in (EVENTS, QUARANTINE, FILES)}
-    events, books = _without_duplicates(lake, produced, books, kept["events"], days)
-    for table, rows in ((QUARANTINE, quarantine), (FILES, books), (EVENTS, events)):
-        lake.replace(table, pa.concat_tables([kept[table.name], rows]), days)
-    return books
+
+def _mapped(
+    pool: ThreadPoolExecutor, source: Source, files: Sequence[RawFile], input_root: Path, report: Report
+) -> Iterator[MappedDay]:
+    """The files' days, in order, mapped a few days ahead of whoever takes them."""
+    with ExitStack() as stack:
+        idle: SimpleQueue[DayMapper] = SimpleQueue()
+        for _ in range(_WORKERS):
+            idle.put(stack.enter_context(day_mapper(source)))
+
+        def work(of_day: Sequence[RawFile]) -> MappedDay:
+            mapper = idle.get()
+            try:
+                return mapper.map(of_day, input_root=input_root)
+            finally:
+                idle.put(mapper)
+
+        done = lines = 0
+        days = (list(of_day) for _, of_day in groupby(files, key=lambda file: file.arrival_date))
+        for mapped in _ahead(pool.submit(work, of_day) for of_day in days):
+            done += mapped.books.num_rows
+            lines += pc.sum(mapped.books.column("lines")).as_py()
+            report("feedback_events", done, len(files), "files", lines=lines)
+            yield mapped
 
 
-def _refuse_to_empty(
-    lake: Lake, source: Source, books: pa.Table, quarantine: pa.Table, files: Sequence[RawFile]
-) -> None:
+def _ahead(futures: Iterator[Future[MappedDay]]) -> Iterator[MappedDay]:
+    """The results in order, with one more asked for than there are workers: none waits, and few are held."""
+    waiting: deque[Future[MappedDay]] = deque()
+    for future in futures:
+        waiting.append(future)
+        if len(waiting) > _WORKERS:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _batches(days: Iterable[MappedDay]) -> Iterator[list[MappedDay]]:
+    batch: list[MappedDay] = []
+    for day in days:
+        batch.append(day)
+        if sum(each.events.nbytes for each in batch) >= _BATCH_BYTES:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _without_duplicates(batch: Sequence[MappedDay], deliveries: Deliveries) -> tuple[list[pa.Table], pa.Table]:
+    """The events to store, day by day, and the books with `events` and `duplicates` filled in."""
+    ids = [chunk for day in batch for chunk in day.events.column("event_id").chunks]
+    repeated = deliveries.repeated(pa.chunked_array(ids, pa.string()))
+    fresh, books = [], []
+    start = 0
+    for day in batch:
+        end = start + day.events.num_rows
+        low, high = np.searchsorted(repeated, (start, end))
+        again = repeated[low:high] - start
+        start = end
+        counts = day.events.column("file").take(again).value_counts().to_pylist()
+        by_file = {count["values"]: count["counts"] for count in counts}
+        duplicates = pa.array([by_file.get(name, 0) for name in day.books.column("file").to_pylist()], pa.int64())
+        stored = pc.subtract(day.books.column("events"), duplicates)
+        books.append(_with(_with(day.books, "duplicates", duplicates), "events", stored))
+        keep = np.ones(day.events.num_rows, dtype=bool)
+        keep[again] = False
+        fresh.append(day.events.filter(pa.array(keep)) if len(again) else day.events)
+    return fresh, pa.concat_tables(books)
+
+
+def _with(table: pa.Table, name: str, values: pa.Array | pa.ChunkedArray) -> pa.Table:
+    index = table.schema.get_field_index(name)
+    return table.set_column(index, table.schema.field(index), values)
+
+
+def _refuse_to_empty(lake: Lake, source: Source, books: pa.Table, faults: pa.Table) -> None:
     """Stop where nothing maps any more on days that gave events before: then the mapping is at fault, not the lines."""
-    if pc.sum(books.column("mapped")).as_py() or not quarantine.num_rows:
+    if pc.sum(books.column("mapped")).as_py() or not faults.num_rows:
         return
     with lake.sql(EVENTS) as connection:
         [(stored,)] = connection.execute(
             "SELECT count(*) FROM events WHERE arrival_date IN (SELECT unnest(?))",
-            [[file.arrival_date for file in files]],
+            [books.column("arrival_date").to_pylist()],
         ).fetchall()
     if stored:
-        first = quarantine.slice(0, 1).to_pylist()[0]
+        first = faults.slice(0, 1).to_pylist()[0]
         raise FeedbackError(
             f"no line maps any more, on days that gave {stored} events before ({first['file']} line {first['line']}: "
             f"{first['reason']}); mend the mapping {source.path} with `feedback-kto source check`"
@@ -131,42 +226,3 @@ def _of_files_gone(lake: Lake, table: Table, at_hand: Sequence[RawFile], days: S
             .to_arrow_table()
             .cast(table.schema)
         )
-
-
-def _without_duplicates(
-    lake: Lake, produced: pa.Table, books: pa.Table, kept: pa.Table, days: Sequence[date]
-) -> tuple[pa.Table, pa.Table]:
-    """The events to store, and the books with `events` and `duplicates` filled in."""
-    with lake.sql(EVENTS, produced=produced, books=books, kept=kept) as connection:
-        connection.execute(
-            """
-            CREATE TEMP TABLE fresh AS
-            SELECT arrival_date, file, position,
-                known.event_id IS NULL
-                    AND row_number() OVER (PARTITION BY p.event_id ORDER BY arrival_date, file, line, position) = 1
-                    AS is_first
-            FROM (SELECT event_id, arrival_date, file, line, row_number() OVER () AS position FROM produced) AS p
-            LEFT JOIN (
-                SELECT event_id FROM events WHERE arrival_date NOT IN (SELECT unnest($days))
-                UNION SELECT event_id FROM kept
-            ) AS known USING (event_id)
-            """,
-            {"days": list(days)},
-        )
-        keep = connection.sql("SELECT is_first FROM fresh ORDER BY position").to_arrow_table()
-        counted = connection.sql(
-            """
-            SELECT books.* REPLACE (coalesce(n.stored, 0) AS events, coalesce(n.repeated, 0) AS duplicates)
-            FROM books LEFT JOIN (
-                SELECT arrival_date, file,
-                    count(*) FILTER (is_first) AS stored, count(*) FILTER (NOT is_first) AS repeated
-                FROM fresh GROUP BY ALL
-            ) AS n USING (arrival_date, file)
-            ORDER BY arrival_date, file
-            """
-        ).to_arrow_table()
-    return produced.filter(keep.column("is_first")), counted.select(FILES.schema.names).cast(FILES.schema)
-
-
-def _lines(books: pa.Table) -> int:
-    return int(pc.sum(books.column("lines")).as_py() or 0)

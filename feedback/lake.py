@@ -18,6 +18,7 @@ import pyarrow.dataset as pads
 from deltalake import DeltaTable, Schema, write_deltalake
 
 from feedback.exceptions import FeedbackError
+from feedback.replacement import Replacement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,24 +63,33 @@ class Lake:
             ValueError: rows of a day that was not to be replaced.
 
         """
-        rows = rows.select(table.schema.names).cast(table.schema)
-        DeltaTable.create(self.path(table), schema=table.schema, partition_by=list(table.partition_by), mode="ignore")
-        self._add_new_columns(table)
-        if not table.partition_by:
-            write_deltalake(self.path(table), rows, mode="overwrite")
-        elif days:
-            column = table.partition_by[0]
-            strays = set(rows.column(column).unique().to_pylist()) - set(days)
-            if strays:
-                raise ValueError(f"{table.name}: rows of {sorted(strays)} are outside the days to replace")
-            listed = ", ".join(f"'{day.isoformat()}'" for day in sorted(days))
-            write_deltalake(self.path(table), rows, mode="overwrite", predicate=f"{column} IN ({listed})")
+        if table.partition_by:
+            with self.replacing(table, days or []) as replacement:
+                replacement.write(rows)
+        else:
+            self._create(table)
+            write_deltalake(self.path(table), rows.select(table.schema.names).cast(table.schema), mode="overwrite")
         return DeltaTable(self.path(table)).version()
+
+    @contextmanager
+    def replacing(self, table: Table, days: Sequence[date]) -> Iterator[Replacement]:
+        """Replace the partitions of `days` by what the block writes, in one commit at its end; none if it raises.
+
+        Only what is being written is held in memory.
+        """
+        self._create(table)
+        replacement = Replacement(self.path(table), table, days)
+        try:
+            yield replacement
+            if days:
+                replacement.commit()
+        except BaseException:
+            replacement.discard()
+            raise
 
     def append(self, table: Table, rows: pa.Table) -> int:
         """Add `rows` to a table that is a journal, in one commit; returns the Delta version that holds them."""
-        DeltaTable.create(self.path(table), schema=table.schema, mode="ignore")
-        self._add_new_columns(table)
+        self._create(table)
         write_deltalake(self.path(table), rows.select(table.schema.names).cast(table.schema), mode="append")
         return DeltaTable(self.path(table)).version()
 
@@ -95,6 +105,10 @@ class Lake:
             raise FeedbackError(
                 f"{self.path(table)} cannot be read as a Delta table ({error}); restore it or remove it and run again"
             ) from error
+
+    def _create(self, table: Table) -> None:
+        DeltaTable.create(self.path(table), schema=table.schema, partition_by=list(table.partition_by), mode="ignore")
+        self._add_new_columns(table)
 
     def _add_new_columns(self, table: Table) -> None:
         """Give a table that an earlier release wrote the columns that came since, null in the rows it has."""

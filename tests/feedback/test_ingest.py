@@ -75,6 +75,22 @@ def test_days_ingested_one_by_one_give_what_one_run_gives(lake: Lake, write_log:
         assert rows[0] == rows[1]
 
 
+def test_days_written_in_several_parts_give_what_one_part_gives(
+    lake: Lake, write_log: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = [date(2026, 3, day) for day in range(2, 9)]
+    for n, day in enumerate(days):
+        # Each event comes again on the next day and the one after, and one of them twice that day.
+        numbers = [n, n - 1, n - 2, n]
+        folder = write_log(day, *(accept(f"e{number}", day) for number in numbers), "{", name="x")
+    whole = run(lake, folder, days)
+    monkeypatch.setattr("feedback.ingest._BATCH_BYTES", 1)
+    in_parts = Lake(tmp_path / "in parts")
+    assert run(in_parts, folder, days) == whole
+    assert stored(in_parts) == stored(lake)
+    assert lake.version(EVENTS) == in_parts.version(EVENTS) == 1, "one commit, after the one that made the table"
+
+
 def test_a_day_ingested_again_changes_nothing(lake: Lake, write_log: Callable) -> None:
     write_log(DAYS[0], accept("a", DAYS[0]), "{")
     folder = write_log(DAYS[1], accept("a", DAYS[0]), accept("b", DAYS[1]))

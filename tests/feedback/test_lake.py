@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import pyarrow as pa
@@ -56,3 +57,33 @@ def test_a_damaged_log_is_one_sentence_that_names_the_table(lake: Lake) -> None:
         commit.write_text("{not json")
     with pytest.raises(FeedbackError, match="counts cannot be read as a Delta table"):
         lake.dataset(COUNTS)
+
+
+def test_what_is_written_in_parts_is_seen_at_once_or_not_at_all(lake: Lake) -> None:
+    first = lake.replace(COUNTS, rows((DAYS[0], "a", 1), (DAYS[1], "a", 2)), DAYS)
+    with lake.replacing(COUNTS, DAYS[:2]) as replacement:
+        replacement.write(rows((DAYS[1], "b", 20)))
+        replacement.write(rows((DAYS[1], "b", 21), (DAYS[0], "b", 10)))
+        assert stored(lake) == [(DAYS[0], 1), (DAYS[1], 2)]
+    assert stored(lake) == [(DAYS[0], 10), (DAYS[1], 20), (DAYS[1], 21)]
+    assert lake.version(COUNTS) == first + 1
+
+    files = set(lake.path(COUNTS).rglob("*.parquet"))
+    with pytest.raises(RuntimeError, match="power cut"), lake.replacing(COUNTS, DAYS) as replacement:
+        replacement.write(rows((DAYS[2], "a", 30)))
+        raise RuntimeError("power cut")
+    assert stored(lake) == [(DAYS[0], 10), (DAYS[1], 20), (DAYS[1], 21)]
+    assert set(lake.path(COUNTS).rglob("*.parquet")) == files, "nothing is left behind"
+
+
+def test_writers_of_different_days_do_not_hinder_each_other(lake: Lake) -> None:
+    days = [date(2026, 3, day) for day in range(1, 5)]
+    lake.replace(COUNTS, rows(*((day, "a", 0) for day in days)), days)
+
+    def rewrite(day: date) -> None:
+        for n in range(1, 6):
+            lake.replace(COUNTS, rows((day, "a", n)), [day])
+
+    with ThreadPoolExecutor(len(days)) as pool:
+        list(pool.map(rewrite, days))
+    assert stored(lake) == [(day, 5) for day in days]
