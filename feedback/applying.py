@@ -1,0 +1,145 @@
+"""Applying a plan: the days that change are labelled again, and what changed is held against what was planned."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from feedback.exceptions import FeedbackError
+from feedback.labelling import WrittenLabels, write_labels
+from feedback.lake import Lake
+from feedback.ledger import days_behind, record
+from feedback.plan import Plan, comparing, plan_id, spilling
+from feedback.tables import CORRECTIONS, INTERACTIONS, LABELS
+from label_policy import Policy
+from label_policy.plan import Comparison
+
+_ID = re.compile(r"i(?P<interactions>\d+)(-l(?P<labels>\d+))?-[0-9a-f]{16}")
+_AGAIN = "run `feedback-kto policy plan` again"
+_KEY = "shown_date, draft_id"
+_NOTHING = WrittenLabels(rows=LABELS.schema.empty_table(), corrections=CORRECTIONS.schema.empty_table())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applied:
+    """What applying a plan did.
+
+    Attributes:
+        days: that were labelled again: those that change, and those of which nothing records what made them.
+        written: all labels of those days, and the corrections.
+        confirmed: days that keep all their labels, recorded as the new policy's.
+
+    """
+
+    days: list[date]
+    written: WrittenLabels
+    confirmed: list[date]
+
+
+def check_plan(plan: Plan, asked: str) -> None:
+    """Refuse a plan that says something else by now than when it was made.
+
+    Args:
+        plan: made just now, of the stored labels.
+        asked: the id of the plan that somebody looked at.
+
+    Raises:
+        FeedbackError: they are not the same; it names what has changed.
+
+    """
+    if plan.id == asked:
+        return
+    parts = _ID.fullmatch(asked)
+    if parts is None:
+        raise FeedbackError(f"'{asked}' is no plan's id; `feedback-kto policy plan` prints it last")
+    if parts["labels"] is None:
+        raise FeedbackError(
+            f"plan {asked} compares two policies and not what is stored with one; {_AGAIN}, with the new policy alone"
+        )
+    for name, version in plan.versions.items():
+        if int(parts[name]) != version:
+            raise FeedbackError(
+                f"the {name} were written since plan {asked} was made (version {parts[name]} then, {version} now); "
+                f"{_AGAIN} and look at what would change now"
+            )
+    raise FeedbackError(
+        f"plan {asked} was made for another policy than {plan.after}; {_AGAIN}, or name the policy that it was made for"
+    )
+
+
+def apply_plan(lake: Lake, policy: Policy, plan: Plan, *, run_id: str | None = None) -> Applied:
+    """Label the days that change again, and record the others as being by the policy as they are.
+
+    `verify_applied` then proves that what changed is what was planned.
+
+    Args:
+        lake: the desk's.
+        policy: the one that the plan was made for.
+        plan: of the stored labels, made just now.
+        run_id: of the run that does this, if one does.
+
+    """
+    confirmed = sorted(set(days_behind(lake, policy)[0]) - set(plan.days))
+    record(
+        lake,
+        stage="labels",
+        days=confirmed,
+        how="confirmed",
+        input_version=plan.versions[INTERACTIONS.name],
+        output_version=plan.versions[LABELS.name],
+        policy=policy,
+        as_of=plan.as_of,
+        run_id=run_id,
+    )
+    # A day that is behind still has labels of which nothing says what made them: to confirm those is not enough.
+    days = sorted({*plan.days, *days_behind(lake, policy)[0]})
+    written = write_labels(lake, policy, days, as_of=plan.as_of, run_id=run_id) if days else _NOTHING
+    return Applied(days=days, written=written, confirmed=[day for day in confirmed if day not in days])
+
+
+def verify_applied(lake: Lake, policy: Policy, plan: Plan) -> None:
+    """Compare the labels as they were with the labels as they are, in all their days, and that with the plan.
+
+    Raises:
+        FeedbackError: they changed otherwise than planned; it says how, and what was written meanwhile.
+
+    """
+    now = {table.name: lake.version(table) for table in (INTERACTIONS, LABELS)}
+    with spilling(lake) as connection:
+        connection.register("were", lake.dataset(LABELS, version=plan.versions[LABELS.name]))
+        connection.register("are", lake.dataset(LABELS, version=now[LABELS.name]))
+        changed = Comparison(connection, before="were", after="are")
+        if plan_id(plan.versions, policy, changed) == plan.id:
+            return
+        with comparing(lake, policy, as_of=plan.as_of, versions=plan.versions) as (_, planned, _):
+            connection.register("planned", planned.changes())
+        differences = connection.execute(
+            f"""
+            SELECT count(*) FILTER (is_planned), count(*) FILTER (NOT is_planned), arg_min(draft_id, ({_KEY})),
+                min(shown_date)
+            FROM (
+                SELECT *, true AS is_planned FROM (FROM planned EXCEPT ALL FROM changes)
+                UNION ALL
+                SELECT *, false FROM (FROM changes EXCEPT ALL FROM planned)
+            )
+            """
+        ).fetchall()
+    missing, unplanned, draft, day = differences[0]
+    raise FeedbackError(
+        f"the labels of {policy.name} {policy.version} are written, but not as planned: {missing:,} of "
+        f"{plan.changed:,} planned changes are not there and {unplanned:,} others are (the first: {draft} of {day}), "
+        f"because {_meanwhile(plan, now)}; version {plan.versions[LABELS.name]} of the labels is what was before, and "
+        "`feedback-kto policy plan` says whether anything is left to change"
+    )
+
+
+def _meanwhile(plan: Plan, now: Mapping[str, int | None]) -> str:
+    """What else was written while the plan was applied."""
+    if now[INTERACTIONS.name] != plan.versions[INTERACTIONS.name]:
+        return (
+            f"feedback arrived meanwhile (interactions went from version {plan.versions[INTERACTIONS.name]} to "
+            f"{now[INTERACTIONS.name]})"
+        )
+    return f"another run wrote labels (they went from version {plan.versions[LABELS.name]} to {now[LABELS.name]})"

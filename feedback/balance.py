@@ -1,0 +1,17 @@
+"""How balanced the classes of a training set are, and what KTO's weights make of it."""
+
+from __future__ import annotations
+
+
+def lambda_bounds(desirable: int, undesirable: int) -> dict[str, list[float] | None]:
+    """The λ_D that keeps λ_D·n_D / (λ_U·n_U) in [1, 3/2] at λ_U = 1, and likewise λ_U at λ_D = 1.
+
+    Ethayarajh et al. 2024 (arXiv 2402.01306), on imbalanced data. Null where a class is empty.
+    """
+    if not desirable or not undesirable:
+        return {"desirable_weight": None, "undesirable_weight": None}
+    ratio = undesirable / desirable
+    return {
+        "desirable_weight": [round(ratio, 4), round(1.5 * ratio, 4)],
+        "undesirable_weight": [round(1 / (1.5 * ratio), 4), round(1 / ratio, 4)],
+    }
