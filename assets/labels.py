@@ -1,5 +1,9 @@
 """`labels`: the policy's verdict on every interaction."""
 
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any
+
 import dagster as dg
 
 from assets.charts import draw_labels
@@ -16,10 +20,12 @@ from assets.common import (
 from assets.interactions import interactions
 from assets.moments import moment_of_days
 from feedback.corrections import FlipRate, flip_rate
-from feedback.labelling import write_labels
+from feedback.labelling import WrittenLabels, write_labels
 from feedback.labels import summarise_labels
+from feedback.lake import Lake
 from feedback.ledger import days_behind
 from feedback.tables import LABELS
+from label_policy import Policy
 
 _MOST_FLIPS = 0.01
 
@@ -43,43 +49,43 @@ def labels(context: dg.AssetExecutionContext, desk: DeskResource) -> None:
     active, days = desk.active(), partition_days(context)
     moment = moment_of_days(context, active, days, ["interactions", "labels"])
     written = write_labels(active.lake, active.policy, days, as_of=moment, run_id=context.run.run_id)
-    rows = written.rows
-    by_day: dict[str, dict[str, int]] = {}
-    for day, label, tier, count in summarise_labels(rows, "shown_date", "label", "tier"):
-        figures = by_day.setdefault(day.isoformat(), {"dagster/partition_row_count": 0})
+    for key, metadata in day_metadata(active.lake, active.policy, days, written, moment).items():
+        context.add_asset_metadata(metadata, partition_key=key)
+
+
+def day_metadata(
+    lake: Lake, policy: Policy, days: Sequence[date], written: WrittenLabels, as_of: datetime
+) -> dict[str, dict[str, Any]]:
+    """What Dagster shows of each of the `days` that were labelled, by partition key."""
+    of_all = {
+        "policy": f"{policy.name} {policy.version}",
+        "policy digest": policy.digest,
+        "as of": as_of.isoformat(),
+        "corrections in this run": written.corrections.num_rows,
+    }
+    by_day: dict[str, dict[str, Any]] = {day.isoformat(): {"dagster/partition_row_count": 0, **of_all} for day in days}
+    counts = summarise_labels(written.rows, "shown_date", "label", "tier")
+    for day, label, tier, count in counts:
+        figures = by_day[day.isoformat()]
         figures["dagster/partition_row_count"] += count
         figures[f"{label}, {tier}" if tier else label] = count
-    for key, figures in by_day.items():
-        context.add_asset_metadata(figures, partition_key=key)
-    if by_day:
+    if counts:
         # On the newest day only: that is the one the asset's page shows, and a picture a day would fill the run store.
-        chart = draw_labels(summarise_labels(rows, "shown_date", "label", "tier"))
-        flips = flip_rate(active.lake)
-        context.add_asset_metadata(
-            {
-                "labels by day and tier": picture(chart, "labels by day and tier"),
-                "labels by rule": markdown_table(
-                    ("label", "tier", "rule", "state", "rows"),
-                    summarise_labels(rows, "label", "tier", "rule", "state"),
-                ),
-                "corrections": markdown_table(
-                    ("cause", "label was", "rule was", "label is", "rule is", "rows"),
-                    summarise_labels(written.corrections, "cause", "was_label", "was_rule", "label", "rule"),
-                ),
-                "flip rate": flips["rate"],
-                "flip rate by rule": _flips_by_rule(flips),
-            },
-            partition_key=max(by_day),
-        )
-    policy = active.policy
-    context.add_asset_metadata(
-        {
-            "policy": f"{policy.name} {policy.version}",
-            "policy digest": policy.digest,
-            "as of": moment.isoformat(),
-            "corrections in this run": written.corrections.num_rows,
+        flips = flip_rate(lake)
+        by_day[max(day for day, *_ in counts).isoformat()] |= {
+            "labels by day and tier": picture(draw_labels(counts), "labels by day and tier"),
+            "labels by rule": markdown_table(
+                ("label", "tier", "rule", "state", "rows"),
+                summarise_labels(written.rows, "label", "tier", "rule", "state"),
+            ),
+            "corrections": markdown_table(
+                ("cause", "label was", "rule was", "label is", "rule is", "rows"),
+                summarise_labels(written.corrections, "cause", "was_label", "was_rule", "label", "rule"),
+            ),
+            "flip rate": flips["rate"],
+            "flip rate by rule": _flips_by_rule(flips),
         }
-    )
+    return by_day
 
 
 @dg.asset_check(asset=labels)

@@ -14,11 +14,16 @@ import kto_core
 from assets.desk import Desk, feedback_home, policy_path
 from feedback.exceptions import FeedbackError
 from label_policy import DIALECTS, PolicyError, compile_policy, compile_sent_texts, load_policy, shipped_policies
+from pipelines.cli_plan import policy_apply, policy_plan
 
 
 @click.group()
 def policy() -> None:
     """Label policies: what counts as a good draft."""
+
+
+policy.add_command(policy_plan)
+policy.add_command(policy_apply)
 
 
 @policy.command("list")

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import dagster as dg
 from dagster import DagsterEventType
@@ -23,6 +23,8 @@ from assets.desk import Desk
 from assets.progress import Progress
 from feedback.exceptions import FeedbackError
 
+APPLY_STEP = "relabel_changed_days"
+"""The step of the job `apply_policy`, which is no asset's."""
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 _SECONDS_BETWEEN_LOOKS = 0.3
 # Errors meant to be read by a person; anything else is a bug and is shown with its log.
@@ -62,8 +64,8 @@ def project_environment(home: Path, desk: str) -> dict[str, str]:
     }
 
 
-def follow(desk: Desk, job: str, tags: Mapping[str, str]) -> Iterator[RunSeen]:
-    """Run `job` on the desk and yield what is known, a few times a second, until it has ended.
+def follow(desk: Desk, job: str, tags: Mapping[str, str], config: Mapping[str, Any] | None = None) -> Iterator[RunSeen]:
+    """Run `job`, with its run `config`, on the desk and yield what is known, often, until it has ended.
 
     Interrupting the generator interrupts the run; the lake keeps its last commits, and running again finishes it.
 
@@ -78,7 +80,7 @@ def follow(desk: Desk, job: str, tags: Mapping[str, str]) -> Iterator[RunSeen]:
     environment = project_environment(desk.home, desk.name)
     with seen.log.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.launch", job, run_id, json.dumps(dict(tags))],
+            [sys.executable, "-m", "pipelines.launch", job, run_id, json.dumps(dict(tags)), json.dumps(config)],
             cwd=PROJECT_ROOT,
             env=environment,
             stdout=log,
@@ -131,7 +133,7 @@ def _take(seen: RunSeen, entry: dg.EventLogEntry) -> None:
             seen.stages[entry.step_key].progress = progress
         return
     kind, step = event.event_type, event.step_key
-    if kind is DagsterEventType.STEP_START and step in STAGES:
+    if kind is DagsterEventType.STEP_START and step in (*STAGES, APPLY_STEP):
         seen.stages[step] = StageSeen(name=step, state="running", seconds=-entry.timestamp)
     elif kind in (DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE):
         if stage := seen.stages.get(step or ""):

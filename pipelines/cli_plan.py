@@ -1,0 +1,150 @@
+"""`feedback-kto policy plan` and `policy apply`: what a change of policy would do, and doing just that."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+
+from assets.desk import Desk, policy_path
+from feedback.exceptions import FeedbackError
+from feedback.files import write_atomically
+from feedback.ledger import days_behind, kept_policy
+from label_policy import Policy, dump_policy, load_policy, shipped_policies
+
+if TYPE_CHECKING:
+    from feedback.plan import Plan
+
+_DIGEST = re.compile(r"[0-9a-f]{6,64}")
+
+
+@click.command("plan")
+@click.argument("policies", nargs=-1, metavar="[[OLD] NEW]")
+@click.option("--html", type=click.Path(path_type=Path), help="Write the plan to this file too, as one HTML page.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def policy_plan(policies: tuple[str, ...], html: Path | None, as_json: bool) -> None:
+    """Say what a change of policy would do to the active desk's labels, without writing any.
+
+    NEW is by default the desk's policy as its file reads now; OLD are by default the labels as they are stored. Each is
+    a YAML file, a shipped policy's name, or the digest (its first digits) of a policy that has labelled here.
+    """
+    from feedback.plan import plan_change
+    from pipelines.plan_page import render_plan
+    from pipelines.plan_view import show_plan
+    from pipelines.plan_words import headline
+
+    if len(policies) > 2:
+        raise click.UsageError("plan takes at most two policies: OLD and NEW.")
+    desk = Desk.active()
+    *old, new = policies or (desk.settings.policy,)
+    before = _find(desk, old[0])[0] if old else None
+    made = plan_change(desk.lake, _find(desk, new)[0], before=before, as_of=_now(desk))
+    apply = shlex.join(["feedback-kto", "policy", "apply", *policies, "--plan", made.id]) if made.stored else None
+    if html is not None:
+        write_atomically(html, render_plan(made, desk=desk.name, apply=apply))
+    if as_json:
+        object_ = {**made.as_dict(), "desk": desk.name, "headline": headline(made)}
+        click.echo(json.dumps(object_, default=_plain, ensure_ascii=False))
+        return
+    console = Console()
+    show_plan(made, console)
+    kept = f"The page is {html}; nothing else was written." if html else "Nothing was written."
+    console.print(kept, highlight=False, markup=False, soft_wrap=True)
+    if apply is not None:
+        console.print(f"`{apply}` makes exactly this change", highlight=False, soft_wrap=True, markup=False)
+
+
+@click.command("apply")
+@click.argument("new", required=False)
+@click.option("--plan", "plan_id", help="The id of the plan that was looked at; refused if it says otherwise by now.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def policy_apply(new: str | None, plan_id: str | None, yes: bool) -> None:
+    """Make a policy the active desk's, and label again, in one run, just the days that it changes.
+
+    NEW as in `policy plan`. The other days are recorded as being by the new policy as they are. What changed is then
+    compared with what was planned, row for row.
+    """
+    from feedback.applying import check_plan
+    from feedback.plan import plan_change
+    from pipelines.plan_words import count, headline, sides
+
+    desk = Desk.active()
+    policy, setting = _find(desk, new or desk.settings.policy)
+    made = plan_change(desk.lake, policy, as_of=_now(desk))
+    if plan_id is not None:
+        check_plan(made, plan_id)
+    behind, _ = days_behind(desk.lake, policy)
+    console = Console()
+    for sentence in (sides(made), *headline(made)):
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    if setting != desk.settings.policy:
+        click.echo(f"{desk.path / 'desk.yaml'} will name {setting} as the desk's policy.")
+    elif not made.days and not behind:
+        click.echo("There is nothing to do.")
+        return
+    if not yes and not _agreed(f"Label {count(len(made.days), 'day')} again?"):
+        click.echo("Nothing was changed.")
+        return
+    if not Path(setting).exists() and setting not in shipped_policies():
+        Path(setting).parent.mkdir(exist_ok=True)
+        write_atomically(Path(setting), dump_policy(policy))
+    _run(desk, made, setting)
+    confirmed = set(behind) - set(made.days)
+    click.echo(
+        f"{count(made.changed, 'label')} on {count(len(made.days), 'day')} changed as planned, row for row"
+        + (f"; {count(len(confirmed), 'day')} confirmed as they are" if confirmed else "")
+    )
+    click.echo("`feedback-kto retrain` trains on them")
+
+
+def _agreed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise click.UsageError("apply asks before it writes, and there is nobody to answer; add --yes.")
+    return click.confirm(question)
+
+
+def _find(desk: Desk, name: str) -> tuple[Policy, str]:
+    """The policy that is meant, and what the desk's settings would call it."""
+    if name == desk.settings.policy:
+        return desk.policy, name
+    if name in shipped_policies() or Path(name).exists() or not _DIGEST.fullmatch(name):
+        return load_policy(policy_path(name)), name if name in shipped_policies() else str(Path(name).resolve())
+    policy = kept_policy(desk.lake, name)
+    if desk.policy.digest == policy.digest:
+        return policy, desk.settings.policy
+    # Its file may have changed since, or be gone: what was kept becomes a file of the desk's own.
+    return policy, str((desk.path / "policies" / f"{policy.id}-{policy.digest[:12]}.yaml").resolve())
+
+
+def _now(desk: Desk) -> datetime:
+    """The moment that the plan speaks of, as a run started now would have it."""
+    return (desk.settings.as_of or datetime.now(UTC)).astimezone(UTC)
+
+
+def _run(desk: Desk, made: Plan, setting: str) -> None:
+    """Run the job that applies the plan while showing it. Raises FeedbackError with the run's own reason."""
+    from assets.common import AS_OF_TAG
+    from pipelines.follow import APPLY_STEP, follow
+    from pipelines.view import show_run
+
+    config = {"ops": {APPLY_STEP: {"config": {"plan": made.id, "policy": setting}}}}
+    console = Console(stderr=True)
+    seen = show_run(follow(desk, "apply_policy", {AS_OF_TAG: made.as_of.isoformat()}, config), console)
+    for warning in seen.warnings:
+        console.print(f"[yellow]![/] {warning}", highlight=False, soft_wrap=True)
+    if seen.error is not None:
+        raise FeedbackError(seen.error)
+
+
+def _plain(value: object) -> str:
+    """A time or a date as JSON has it."""
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
