@@ -21,5 +21,5 @@ def moment_of_days(
     moment = moment_of(context, desk)
     if AS_OF_TAG in context.run.tags or desk.settings.as_of is not None:
         return moment
-    there = [newest_moment(desk.lake, stage, days) for stage in stages]
-    return max([moment, *(newest for newest in there if newest is not None)])
+    newest = newest_moment(desk.lake, stages, days)
+    return max(moment, newest) if newest is not None else moment

@@ -46,7 +46,7 @@ def write_interactions(lake: Lake, days: Sequence[date], *, as_of: datetime, run
         The rows. Raises FeedbackError where some of the days are stored as of a later moment.
 
     """
-    refuse_older(lake, "interactions", days, as_of)
+    refuse_older(lake, ["interactions"], days, as_of)
     made_from = lake.version(EVENTS)
     rows = build_interactions(lake, days, as_of=as_of)
     version = lake.replace(INTERACTIONS, rows, days)

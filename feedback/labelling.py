@@ -47,8 +47,7 @@ def write_labels(
             the days are as of a later moment.
 
     """
-    for stage in ("interactions", "labels"):
-        refuse_older(lake, stage, days, as_of)
+    refuse_older(lake, ["interactions", "labels"], days, as_of)
     made_from = lake.version(INTERACTIONS)
     rows = build_labels(lake, policy, days, as_of=as_of)
     corrections = find_corrections(lake, rows, policy, days, as_of=as_of, run_id=run_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Literal
+from typing import Literal, cast
 
 import pyarrow as pa
 
@@ -144,24 +144,29 @@ def days_behind(lake: Lake, policy: Policy) -> tuple[list[date], int]:
     return [day for day, behind in days if behind], len(days)
 
 
-def newest_moment(lake: Lake, stage: Stage, days: Sequence[date]) -> datetime | None:
-    """The latest moment that any of `days` is recorded as of, or None where none is recorded."""
-    asked = set(days)
-    return max((entry.as_of for entry in entries(lake, stage) if entry.shown_date in asked), default=None)
+def newest_moment(lake: Lake, stages: Sequence[Stage], days: Sequence[date]) -> datetime | None:
+    """The latest moment that any of `days` is recorded as of in any of `stages`, or None where none is recorded."""
+    with lake.sql(LEDGER) as connection:
+        found = connection.sql(
+            "SELECT max(as_of) AS as_of FROM ledger"
+            " WHERE stage IN (SELECT unnest($stages)) AND shown_date IN (SELECT unnest($days))",
+            params={"stages": list(stages), "days": list(days)},
+        ).to_arrow_table()
+    return cast("datetime | None", found.column("as_of")[0].as_py())
 
 
-def refuse_older(lake: Lake, stage: Stage, days: Sequence[date], as_of: datetime) -> None:
-    """Keep the record of an older moment from being written over that of a newer one.
+def refuse_older(lake: Lake, stages: Sequence[Stage], days: Sequence[date], as_of: datetime) -> None:
+    """Keep what was known at an older moment from being written over what was known at a newer one.
 
     Raises:
-        FeedbackError: some of `days` are recorded as of a moment after `as_of`.
+        FeedbackError: some of `days` are recorded as of a moment after `as_of` in one of `stages`.
 
     """
-    newest = newest_moment(lake, stage, days)
+    newest = newest_moment(lake, stages, days)
     if newest is not None and newest > as_of:
         raise FeedbackError(
-            f"the {stage} are as of {newest:%Y-%m-%d %H:%M:%S} UTC, later than the moment that was asked for, "
-            f"{as_of.astimezone(UTC):%Y-%m-%d %H:%M:%S}; `feedback-kto rebuild --as-of` builds an older one beside them"
+            f"the {' or '.join(stages)} are as of {newest:%Y-%m-%d %H:%M:%S} UTC, later than the moment that was asked "
+            f"for, {as_of.astimezone(UTC):%Y-%m-%d %H:%M:%S}; `feedback-kto rebuild --as-of` builds that beside them"
         )
 
 

@@ -99,20 +99,17 @@ def test_a_run_killed_before_the_ledger_is_mended_by_the_next(
 
 
 def test_an_older_moment_is_never_written_over_a_newer_one(desk: Lake, at: Callable) -> None:
-    write_labels(desk, ONE, DAYS[:1], as_of=at(days=5))
+    write_labels(desk, ONE, DAYS, as_of=at(days=5))
     write_labels(desk, ONE, DAYS, as_of=at(days=5))
     before = desk.version(LABELS), desk.version(INTERACTIONS)
-    with pytest.raises(FeedbackError, match=r"labels are as of 2026-03-07 .* `feedback-kto rebuild --as-of`"):
+    with pytest.raises(FeedbackError, match=r"labels are as of 2026-03-07 .* 2026-03-06 .* `feedback-kto rebuild --as"):
         write_labels(desk, ONE, DAYS[1:], as_of=at(days=4))
-    with pytest.raises(
-        FeedbackError,
-        match="interactions are as of 2026-03-05 12:00:00 UTC, later than the moment that was asked for, 2026-03-03",
-    ):
+    with pytest.raises(FeedbackError, match="interactions are as of 2026-03-05 12:00:00 UTC, later than the moment"):
         write_interactions(desk, DAYS, as_of=at(days=1))
-    with pytest.raises(FeedbackError, match="interactions are as of"):
-        write_labels(desk, ONE, DAYS[1:], as_of=at(days=1))
     assert (desk.version(LABELS), desk.version(INTERACTIONS)) == before
     write_interactions(desk, [date(2026, 2, 1)], as_of=at(days=-10))  # nothing newer is there
+    with pytest.raises(FeedbackError, match="interactions or labels are as of 2026-02-20"):
+        write_labels(desk, ONE, [date(2026, 2, 1)], as_of=at(days=-11))
 
 
 def test_policies_are_kept_by_digest(desk: Lake, at: Callable) -> None:
