@@ -16,6 +16,7 @@ import duckdb
 from feedback.exceptions import FeedbackError
 from feedback.labels import failing_as, view_labels
 from feedback.lake import Lake
+from feedback.scanning import view_stored
 from feedback.standing import Holding, Standing, find_holdings, read_standing
 from feedback.tables import CORRECTIONS, EVENTS, FILES, INTERACTIONS, LABELS
 from feedback.timeline import Moment, Window, read_moments, read_windows
@@ -124,7 +125,9 @@ def explain(
         FeedbackError: there is no such row; the message names near ones.
 
     """
-    with lake.sql(EVENTS, FILES, INTERACTIONS, LABELS, CORRECTIONS) as connection:
+    with lake.sql(FILES, CORRECTIONS) as connection:
+        for table in (EVENTS, INTERACTIONS, LABELS):
+            view_stored(connection, lake, table)
         draft = _find_draft(connection, row_id)
         with failing_as(policy):
             _label(connection, policy, draft, now)
@@ -135,7 +138,7 @@ def explain(
         if not (stored or computed):
             raise _no_sent_text(draft["draft_id"], policy, sent_text)
         decided = computed or stored
-        standing = read_standing(lake, deployed, row_id, heldout=heldout, salt=salt)
+        standing = read_standing(lake, deployed, row_id, day=draft["shown_date"], heldout=heldout, salt=salt)
         return Explanation(
             row_id=row_id,
             draft=draft,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import duckdb
 
 from feedback.lake import Lake
 from feedback.redaction import install_redaction
+from feedback.scanning import view_stored
 from feedback.tables import LABELS
 from feedback.training_rows import preference_pairs, training_rows
 from label_policy import Label, Policy, Tier
@@ -61,43 +63,45 @@ class Holding:
 
 # Prompts are compared redacted, as the training set compares them, and redacting all of them would take long. What
 # stands before the first thing replaced is as it was, and so is the number of messages: that narrows them down.
+_ASKED = """
+SELECT len(prompt), split_part(coalesce(redact_prompt(prompt)[-1].content, ''), '[', 1)
+FROM stored WHERE draft_id = $1 AND shown_date = $2
+"""
 _NEAR = """
 SELECT draft_id, shown_date FROM stored
-WHERE len(prompt) IS NOT DISTINCT FROM $messages AND starts_with(coalesce(prompt[-1].content, ''), $start)
+WHERE len(prompt) IS NOT DISTINCT FROM $1 AND starts_with(coalesce(prompt[-1].content, ''), $2)
 """
 _SAME_PROMPT = """
-CREATE TEMP TABLE labels AS SELECT * FROM stored
-WHERE shown_date IN (SELECT shown_date FROM near) AND draft_id IN (SELECT draft_id FROM near)
-    AND redact_prompt(prompt) IS NOT DISTINCT FROM (SELECT prompt FROM asked)
+CREATE TEMP TABLE labels AS
+WITH few AS MATERIALIZED (SELECT * FROM near WHERE draft_id IN (SELECT unnest($ids)))
+SELECT * FROM few
+WHERE redact_prompt(prompt) IS NOT DISTINCT FROM (SELECT redact_prompt(prompt) FROM few WHERE draft_id = $row LIMIT 1)
 """
-_REDACTED = "CREATE TEMP TABLE asked AS SELECT redact_prompt(prompt) AS prompt FROM stored WHERE draft_id = $1 LIMIT 1"
 _SIDES = ("row_id", "rejected_row_id")
 
 
-def read_standing(lake: Lake, policy: Policy, row_id: str, *, heldout: float, salt: str) -> Standing:
+def read_standing(lake: Lake, policy: Policy, row_id: str, *, day: date, heldout: float, salt: str) -> Standing:
     """What becomes of a stored label in a training set built now.
 
     Args:
         lake: holds the labels.
         policy: says which tiers train.
         row_id: the label's id.
+        day: on which its draft was shown.
         heldout: share of tickets that training never sees.
         salt: changes which tickets those are.
 
     """
     with lake.sql() as connection:
-        connection.register("stored", lake.dataset(LABELS))
+        view_stored(connection, lake, LABELS, name="stored")
         install_redaction(connection)
-        connection.execute(_REDACTED, [row_id])
-        asked = connection.execute(
-            "SELECT len(prompt), split_part(coalesce(prompt[-1].content, ''), '[', 1) FROM asked"
-        ).fetchall()
+        asked = connection.execute(_ASKED, [row_id, day]).fetchall()
         if not asked:
             return Standing(fate="not labelled")
-        [(messages, start)] = asked
-        near = connection.sql(_NEAR, params={"messages": messages, "start": start}).to_arrow_table()
-        connection.register("near", near)
-        connection.execute(_SAME_PROMPT)
+        near = connection.execute(_NEAR, asked[0]).fetchall()
+        # The texts of these rows alone are read, from the files of their days.
+        view_stored(connection, lake, LABELS, name="near", days={day for _, day in near})
+        connection.execute(_SAME_PROMPT, {"row": row_id, "ids": sorted({draft_id for draft_id, _ in near})})
         [(label, state), *_] = connection.execute(
             "SELECT label, state FROM labels WHERE draft_id = $1", [row_id]
         ).fetchall()

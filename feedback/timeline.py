@@ -19,9 +19,12 @@ SELECT
     event_id, kind, occurred_at, received_at, draft_id, agent_id, coalesce(reasons, []) AS reasons, score, file, line,
     list_contains($evidence, event_id) AS counted
 FROM events
-WHERE list_contains($evidence, event_id)
+-- A source's clock may be a day wrong, so a draft's own events never arrive earlier than this.
+WHERE arrival_date >= CAST($shown AS DATE) - 1 AND (
+    list_contains($evidence, event_id)
     OR (draft_id = $draft AND kind NOT IN ('preference', 'draft_shown'))
     OR (ticket_id = $ticket AND occurred_at >= $shown AND list_contains($ticket_kinds, kind) AND NOT $ranking)
+)
 ORDER BY occurred_at, event_id
 """
 
