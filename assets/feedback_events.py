@@ -2,11 +2,12 @@
 
 import dagster as dg
 
-from assets.common import DAYS, LAKE_POOL, OWNERS, DeskResource, column_schema, partition_days
+from assets.common import DAYS, LAKE_POOL, OWNERS, DeskResource, column_schema, moment_of, partition_days
 from assets.progress import log_progress
 from feedback.ingest import ingest, unbalanced_files
 from feedback.rawfiles import discover
 from feedback.tables import EVENTS, FILES
+from feedback.touched import touched_days
 
 _COUNTS = ("lines", "mapped", "ignored", "quarantined", "events", "duplicates")
 
@@ -24,14 +25,16 @@ def feedback_events(context: dg.AssetExecutionContext, desk: DeskResource) -> No
     """Raw log lines of an arrival day as events, by the desk's SQL mapping.
 
     A line that does not parse or does not fit is in the `quarantine` table with its file, line and reason; the `files`
-    table keeps the books.
+    table keeps the books. "Touched days" are those whose interactions or labels were made without some of the events
+    that are now at hand, by this run or another: the sensor late_feedback asks for them.
     """
     active = desk.active()
+    days = partition_days(context)
     books = ingest(
         active.lake,
         active.source,
         discover(active.settings.input, active.source),
-        partition_days(context),
+        days,
         input_root=active.settings.input,
         report=log_progress(context.log.info),
     )
@@ -42,7 +45,10 @@ def feedback_events(context: dg.AssetExecutionContext, desk: DeskResource) -> No
             {"dagster/partition_row_count": figures["events"], **figures},
             partition_key=row["arrival_date"].isoformat(),
         )
-    context.add_asset_metadata({"files in this run": books.num_rows})
+    touched = [day.isoformat() for day in touched_days(active.lake, as_of=moment_of(context, active))]
+    context.add_asset_metadata({"files in this run": books.num_rows, "days touched": len(touched)})
+    # On the newest day only: that is the one the asset's page shows, and a list on every day would fill the run store.
+    context.add_asset_metadata({"touched days": dg.MetadataValue.json(touched)}, partition_key=max(days).isoformat())
 
 
 @dg.asset_check(asset=feedback_events, blocking=True)

@@ -20,7 +20,7 @@ from assets.desk import feedback_home
 from assets.pointers import PointerIOManager
 from pipelines.jobs import JOBS
 from pipelines.schedules import nightly
-from pipelines.sensors import new_log_files
+from pipelines.sensors import late_feedback, new_log_files
 
 _STAGES = [
     feedback_events, interactions, labels, audit_sample, training_set,
@@ -34,7 +34,7 @@ defs = dg.Definitions(
     asset_checks=dg.load_asset_checks_from_modules(_STAGES),
     jobs=JOBS,
     schedules=[nightly],
-    sensors=[new_log_files],
+    sensors=[new_log_files, late_feedback],
     resources={"desk": _DESK, "io_manager": PointerIOManager(desk=_DESK)},
     executor=dg.in_process_executor,
 )

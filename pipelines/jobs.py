@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dagster as dg
 
+from assets import STAGES
 from assets.common import DAYS
+from pipelines.apply_policy import apply_policy
 
 # The learning stages run in processes of their own, so one process is enough for the rest, and saves a start a stage.
 _EXECUTOR = dg.in_process_executor
-_RECORD = dg.AssetSelection.assets("feedback_events", "interactions", "labels")
+_RECORD = ("feedback_events", "interactions", "labels")
 
 nightly_retrain = dg.define_asset_job(
     "nightly_retrain",
@@ -19,10 +23,17 @@ nightly_retrain = dg.define_asset_job(
 )
 ingest_logs = dg.define_asset_job(
     "ingest_logs",
-    selection=_RECORD,
+    selection=dg.AssetSelection.assets(*_RECORD),
     partitions_def=DAYS,
     executor_def=_EXECUTOR,
     description="Raw logs to labels for a range of days; started when log files arrive.",
+)
+refresh = dg.define_asset_job(
+    "refresh",
+    selection=dg.AssetSelection.assets(*_RECORD[1:]),
+    partitions_def=DAYS,
+    executor_def=_EXECUTOR,
+    description="A range of days again from the events at hand; started where later feedback or time has touched them.",
 )
 relabel = dg.define_asset_job(
     "relabel",
@@ -38,4 +49,11 @@ retrain = dg.define_asset_job(
     description="A training set from the labels at hand, and a release from it.",
 )
 
-JOBS = [nightly_retrain, ingest_logs, relabel, retrain]
+JOBS: list[Any] = [nightly_retrain, ingest_logs, refresh, relabel, apply_policy, retrain]
+STAGES_OF_DAYS = {
+    nightly_retrain.name: frozenset(STAGES),
+    ingest_logs.name: frozenset(_RECORD),
+    refresh.name: frozenset(_RECORD[1:]),
+    relabel.name: frozenset({"labels"}),
+}
+"""What each job makes of the days it is asked for."""

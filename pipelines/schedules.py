@@ -5,7 +5,7 @@ from datetime import UTC, timedelta
 import dagster as dg
 
 from assets.common import DESK_TAG, NIGHTLY_CRON, DeskResource
-from feedback.labels import oldest_provisional_day
+from feedback.touched import due_days
 from pipelines.jobs import nightly_retrain
 from pipelines.ranges import range_tags
 
@@ -17,13 +17,18 @@ from pipelines.ranges import range_tags
     default_status=dg.DefaultScheduleStatus.STOPPED,
 )
 def nightly(context: dg.ScheduleEvaluationContext, desk: DeskResource) -> dg.RunRequest:
-    """Every night, in one run: yesterday, the days that late feedback may still change, and those still maturing."""
+    """Every night, in one run: yesterday, the days that late feedback may still change, and labels that are now due.
+
+    It reaches back to the oldest day with a label that can be final by now, and not to days that only wait. Feedback
+    that comes later than `lookback_days` is for the sensor `late_feedback`.
+    """
     active = desk.active()
     settings = active.settings
     yesterday = context.scheduled_execution_time.astimezone(UTC).date() - timedelta(days=1)
-    first = max(settings.first_day, yesterday - timedelta(days=settings.lookback_days))
-    maturing = oldest_provisional_day(active.lake) or first
+    lookback = max(settings.first_day, yesterday - timedelta(days=settings.lookback_days))
+    due = due_days(active.lake, settings.as_of or context.scheduled_execution_time)
+    first = min([lookback, yesterday, *(day for day in due if day >= settings.first_day)])
     return dg.RunRequest(
         run_key=context.scheduled_execution_time.isoformat(),
-        tags={**range_tags(min(first, maturing, yesterday), yesterday), DESK_TAG: active.name},
+        tags={**range_tags(first, yesterday), DESK_TAG: active.name},
     )

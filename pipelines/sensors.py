@@ -1,49 +1,86 @@
-"""The sensor for newly arrived log files."""
+"""The sensors: log files that are not in the lake as they lie, and days that feedback or time has touched.
 
-import hashlib
+Both compare what is with what should be, at every look, and remember nothing but what they need not read again.
+"""
+
+from __future__ import annotations
+
 import json
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, datetime
 
 import dagster as dg
 
-from assets.common import DAYS, DESK_TAG, DeskResource
+from assets.common import DAYS, DeskResource
+from assets.desk import Desk
+from feedback.arrivals import new_arrivals
 from feedback.exceptions import FeedbackError
 from feedback.rawfiles import discover
-from pipelines.jobs import ingest_logs
-from pipelines.ranges import range_tags, runs_of_days
+from feedback.tables import EVENTS, FILES, INTERACTIONS, LABELS
+from feedback.touched import matured_days, touched_days
+from pipelines.jobs import ingest_logs, refresh
+from pipelines.requests import ask_for
+
+# Of the minute that Dagster gives a look.
+_SECONDS_OF_READING = 20.0
 
 
 @dg.sensor(job=ingest_logs, minimum_interval_seconds=300, default_status=dg.DefaultSensorStatus.STOPPED)
 def new_log_files(context: dg.SensorEvaluationContext, desk: DeskResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Ingest the arrival days whose files are new or have changed since the last look; one run a range of such days.
+    """Ingest the arrival days with files that the books do not know as they lie; one run a range of such days.
 
     A day that has not ended has no partition yet: its files are looked at again when it has.
     """
     try:
         active = desk.active()
         files = discover(active.settings.input, active.source)
+        today = datetime.now(UTC).date()
+        found = new_arrivals(
+            active.lake,
+            [file for file in files if file.arrival_date < today],
+            marks=json.loads(context.cursor or "{}"),  # it only saves reading files anew
+            seconds=_SECONDS_OF_READING,
+        )
     except FeedbackError as error:
         yield dg.SkipReason(str(error))
         return
-    seen: dict[str, list[int]] = json.loads(context.cursor) if context.cursor else {}
-    partitions = set(DAYS.get_partition_keys())
-    now: dict[str, list[int]] = {}
-    changed: set[date] = set()
-    for file in files:
-        status = file.path.stat()
-        mark = [status.st_size, status.st_mtime_ns]
-        if file.arrival_date.isoformat() not in partitions:
-            continue
-        now[file.name] = mark
-        if seen.get(file.name) != mark:
-            changed.add(file.arrival_date)
-    if not changed:
-        yield dg.SkipReason(f"no new log files in {active.settings.input}")
-    for first, last in runs_of_days(changed):
-        marks = {file.name: now[file.name] for file in files if first <= file.arrival_date <= last}
-        fingerprint = hashlib.sha256(json.dumps(marks, sort_keys=True).encode()).hexdigest()[:12]
-        yield dg.RunRequest(
-            run_key=f"{first}:{last}:{fingerprint}", tags={**range_tags(first, last), DESK_TAG: active.name}
-        )
-    context.update_cursor(json.dumps(now))
+    context.update_cursor(json.dumps(found.marks))
+    yield from ask_for(
+        context,
+        job=ingest_logs.name,
+        desk=active.name,
+        days={file.arrival_date for file in found.new},
+        nothing=f"no new log files in {active.settings.input}"
+        + (f"; {found.unread} are yet to be compared with the books" if found.unread else ""),
+    )
+
+
+@dg.sensor(job=refresh, minimum_interval_seconds=300, default_status=dg.DefaultSensorStatus.STOPPED)
+def late_feedback(context: dg.SensorEvaluationContext, desk: DeskResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """Build again the days that later feedback has touched or whose labels have matured: those and no others.
+
+    See docs/late-feedback.md.
+    """
+    try:
+        active = desk.active()
+        moment = (active.settings.as_of or datetime.now(UTC)).astimezone(UTC)
+        state = _state_of_the_lake(active, moment)
+        if context.cursor == state:
+            yield dg.SkipReason("nothing has changed since nothing was left to build")
+            return
+        days = {*touched_days(active.lake, as_of=moment), *matured_days(active.lake, as_of=moment)}
+    except FeedbackError as error:
+        yield dg.SkipReason(str(error))
+        return
+    if not any(DAYS.has_partition_key(day.isoformat()) for day in days):
+        context.update_cursor(state)
+    yield from ask_for(
+        context, job=refresh.name, desk=active.name, days=days, nothing="no day is touched by later feedback or time"
+    )
+
+
+def _state_of_the_lake(desk: Desk, moment: datetime) -> str:
+    """What decides which days are touched or have matured: as long as it stays the same, so do they."""
+    versions = {table.name: desk.lake.version(table) for table in (EVENTS, FILES, INTERACTIONS, LABELS)}
+    # Arrival days count once they have ended, so that time alone changes nothing within a day.
+    return json.dumps({**versions, "moment": str(desk.settings.as_of or moment.date())})

@@ -1,0 +1,118 @@
+"""Touched days: what later feedback, or time alone, makes worth building again.
+
+Nothing is remembered between runs, so nothing is forgotten: a day is touched as long as what is stored of it was not
+made from the events at hand, whoever brought them and whatever became of the run that should have built it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+
+from feedback.lake import Lake
+from feedback.scanning import view_stored
+from feedback.tables import EVENTS, FILES, INTERACTIONS, LABELS
+from label_policy import SENT_TEXT
+
+# The one definition of what is evidence of what; of its columns, only those that are read are made.
+_BUILT = Path(__file__).with_name("interactions.sql").read_text(encoding="utf-8")
+# What bounds the memory of a comparison: drafts at a time, and DuckDB's own limit, beyond which it spills to disk.
+_BATCH_DRAFTS = 1_000_000
+_MEMORY = "2GB"
+
+
+def touched_days(lake: Lake, *, as_of: datetime) -> list[date]:
+    """The days whose interactions, built now, would have other evidence than the stored ones, or than their labels.
+
+    A day with drafts and nothing stored is touched, and so is one that holds a draft which no event shows any more. A
+    day that was built as of an earlier moment is not, where nothing about it has arrived since.
+
+    Evidence is compared by a checksum a day (a sum of 64-bit hashes over its drafts), never draft by draft.
+
+    Args:
+        lake: holds the events and what was made of them.
+        as_of: aware datetime; what counts as known then, as in `build_interactions`.
+
+    Returns:
+        UTC dates on which the drafts were shown, in order; also those that are no partition.
+
+    """
+    with _comparing(lake) as connection:
+        connection.execute("CREATE TEMP TABLE checksums (stage VARCHAR, shown_date DATE, checksum HUGEINT)")
+        for days in _batches(connection, as_of):
+            connection.execute(_CHECKSUMS.format(stage="built", rows=_BUILT), {"days": days, "as_of": as_of})
+        connection.execute(_CHECKSUMS.format(stage="stored", rows="FROM interactions"))
+        # What an agent sent instead is a row beside its draft's.
+        connection.execute(_CHECKSUMS.format(stage="labelled", rows=f"FROM labels WHERE rule <> '{SENT_TEXT}'"))
+        rows = connection.execute(
+            """
+            SELECT shown_date FROM checksums GROUP BY shown_date
+            HAVING count(*) < 3 OR count(DISTINCT checksum) > 1 ORDER BY shown_date
+            """
+        ).fetchall()
+    return [day for (day,) in rows]
+
+
+_CHECKSUMS = """
+INSERT INTO checksums SELECT '{stage}', shown_date, sum(hash(draft_id, evidence)) FROM ({rows}) GROUP BY shown_date
+"""
+
+
+def _batches(connection: duckdb.DuckDBPyConnection, as_of: datetime) -> Iterator[list[date]]:
+    """The days with drafts, in order, as many at a time as have `_BATCH_DRAFTS`."""
+    days: list[date] = []
+    held = 0
+    for day, drafts in connection.execute(
+        """
+        SELECT CAST(occurred_at AS DATE) AS day, count(*) FROM events
+        WHERE kind IN ('draft_shown', 'preference') AND received_at <= $as_of AND arrival_date < CAST($as_of AS DATE)
+        GROUP BY day ORDER BY day
+        """,
+        {"as_of": as_of},
+    ).fetchall():
+        if days and held + drafts > _BATCH_DRAFTS:
+            yield days
+            days, held = [], 0
+        days.append(day)
+        held += drafts
+    if days:
+        yield days
+
+
+def matured_days(lake: Lake, *, as_of: datetime) -> list[date]:
+    """The days with provisional labels whose time has passed, as of `as_of` and of the logs that have arrived."""
+    with lake.sql(FILES) as connection:
+        [(until,)] = connection.execute(
+            """
+            SELECT least($as_of, CAST(max(arrival_date) + 1 AS TIMESTAMPTZ))
+            FROM files WHERE arrival_date < CAST($as_of AS DATE)
+            """,
+            {"as_of": as_of},
+        ).fetchall()
+    return due_days(lake, until) if until else []
+
+
+def due_days(lake: Lake, moment: datetime) -> list[date]:
+    """The days with provisional labels that are final by `moment`, provided that logs reach that far."""
+    with lake.sql(LABELS) as connection:
+        rows = connection.execute(
+            "SELECT DISTINCT shown_date FROM labels WHERE state = 'provisional' AND matures_at <= ? ORDER BY 1",
+            [moment],
+        ).fetchall()
+    return [day for (day,) in rows]
+
+
+@contextmanager
+def _comparing(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that sees the three tables and whose memory does not grow with the history."""
+    with TemporaryDirectory(prefix="feedback-") as spill, lake.sql() as connection:
+        connection.execute(f"SET memory_limit = '{_MEMORY}'")
+        connection.execute("SET temp_directory = '{}'".format(spill.replace("'", "''")))
+        for table in (EVENTS, INTERACTIONS, LABELS):
+            view_stored(connection, lake, table)
+        yield connection
