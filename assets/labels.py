@@ -118,7 +118,7 @@ def few_flips(desk: DeskResource) -> dg.AssetCheckResult:
         rule, most = max(flips["by_rule"].items(), key=lambda item: item[1]["flipped"])
         said += (
             f", {most['flipped']:,} of them of rule {rule}, mostly to {next(iter(most['became']))}: "
-            "its maturity window is too short"
+            "its maturity window is too short; lengthen it in the policy"
         )
     return dg.AssetCheckResult(
         passed=passed,
