@@ -297,8 +297,8 @@ def _columns_read(policy: Policy) -> set[str]:
 
 
 def _signals_read(policy: Policy) -> set[str]:
-    """The signals that some condition reads by a column of their own: `reasons` may come with any."""
-    columns = _columns_read(policy) - {"reasons"}
+    """The signals that some condition asks after; a reason may come with any, and how fast says not which it was."""
+    columns = _columns_read(policy) - {"reasons", "seconds_to_decision"}
     return {signal for column in columns for signal in COLUMN_SIGNALS.get(column, ())}
 
 

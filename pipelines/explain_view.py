@@ -287,7 +287,7 @@ def _show_label(explanation: Explanation, policy: Policy, console: Console) -> N
         said = f"{policy.name} {policy.version} says otherwise than the stored label."
         console.print(Text(f"  {said} `feedback-kto policy plan` shows what else it would change.", "yellow"))
     else:
-        said = f"The stored label is by other rules than {policy.name} {policy.version} has now, which say the same."
+        said = f"{policy.name} {policy.version} says the same as the stored label, by other rules."
         console.print(Text(f"  {said}", "dim"))
 
 

@@ -80,7 +80,14 @@ def _rules_table(policy: Policy, coverage: Coverage | None, width: int) -> Table
     does = {rule.rule: rule for rule in coverage.rules} if coverage else {}
     for rule in policy.rules:
         counted = does.get(rule.id)
-        add(rule.id, rule.label, rule.tier, rule.weight, counted and counted.holds, counted.decides if counted else 0)
+        add(
+            rule.id,
+            rule.label,
+            rule.tier,
+            rule.weight,
+            counted.holds if counted else None,
+            counted.decides if counted else 0,
+        )
     if coverage:
         add(NO_RULE, "abstain", None, 0.0, None, coverage.undecided)
     if policy.sent_text is not None:
