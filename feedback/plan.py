@@ -152,13 +152,7 @@ def comparing(
         if before is not None:
             view_labels(connection, before, name="before", days=days, as_of=as_of)
         with failing_as(after):
-            try:
-                comparison = Comparison(connection, before="before" if before else "labels", after="after")
-            except duckdb.Error:
-                if before is not None:
-                    with failing_as(before):
-                        connection.execute("SELECT count(rule) FROM before").fetchall()
-                raise
+            comparison = Comparison(connection, before="before" if before else "labels", after="after")
         yield connection, comparison, pinned
 
 
@@ -233,6 +227,8 @@ def _count_late(connection: duckdb.DuckDBPyConnection) -> int:
                 CASE WHEN $sent_text IN (before_rule, after_rule) THEN left(draft_id, -len($suffix)) ELSE draft_id END
                     AS draft_id
             FROM changes SEMI JOIN newer USING (shown_date)
+            -- Whether an agent's own text is a label is up to the policy.
+            WHERE before_rule IS NOT NULL OR after_rule <> $sent_text
         )
         SELECT count(*) FROM asked
         LEFT JOIN new USING (shown_date, draft_id)

@@ -1,0 +1,222 @@
+"""`feedback-kto policy plan` and `policy apply`, as a person uses them, and the run that applies on a real instance."""
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner, Result
+
+from assets.desk import Desk, DeskSettings
+from feedback.interactions import write_interactions
+from feedback.labelling import write_labels
+from feedback.ledger import days_behind
+from feedback.tables import EVENTS, LABELS
+from pipelines.cli import cli
+from pipelines.settings import name_policy
+
+DAYS = [date(2026, 3, 2) + timedelta(days=day) for day in range(3)]
+NOW = datetime(2026, 3, 20, tzinfo=UTC)
+HOSTILE = "<script>alert('x')</script> \u202egnp.exe {{ 7 * 7 }} [bold]"
+POLICY = """\
+name: desk
+version: 1
+description: for a test
+owner: nobody
+rules:
+  - {id: down, when: thumbs_down_at IS NOT NULL, label: undesirable, tier: explicit, weight: 1.0, why: Thumb down.}
+  - {id: accepted, when: accepted_at IS NOT NULL, label: desirable, tier: strong, weight: 1.0, why: It was <b>sent</b>.}
+"""
+FROM_THE_3RD = """  - id: later
+    when: shown_at >= TIMESTAMPTZ '2026-03-03 00:00:00+00' AND accepted_at IS NOT NULL
+    label: abstain
+    why: Later than the 3rd.
+"""
+
+
+def drafts() -> list[dict[str, Any]]:
+    rows = []
+    for number in range(30):
+        shown = datetime(2026, 3, 2, 9, tzinfo=UTC) + timedelta(days=number % 3, minutes=number)
+        about = {"ticket_id": f"t{number}", "draft_id": f"d{number}{HOSTILE if number == 4 else ''}", "source": "test"}
+        said = {"prompt": [{"role": "user", "content": HOSTILE}], "completion": HOSTILE, "category": HOSTILE}
+        for kind, at in (
+            ("draft_shown", shown),
+            ("accepted" if number % 5 else "thumbs_down", shown + timedelta(minutes=1)),
+        ):
+            rows.append(
+                {
+                    **dict.fromkeys(EVENTS.schema.names), "event_id": f"{number}-{kind}", "kind": kind,
+                    "line": len(rows), "occurred_at": at, "received_at": at, "arrival_date": at.date(),
+                    "file": "log.jsonl", **about, **(said if kind == "draft_shown" else {}),
+                }
+            )  # fmt: skip
+    return rows
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A labelled desk with a policy file of its own, and a comment in its settings."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(POLICY)
+    settings = DeskSettings(
+        source="canonical", input=tmp_path, policy=str(path), first_day=DAYS[0], as_of=NOW, lookback_days=7
+    )
+    desk = Desk.create(tmp_path / "home", "desk", settings)
+    written = desk.path / "desk.yaml"
+    written.write_text("# mine\n" + written.read_text().replace("policy:", "policy:   "))
+    monkeypatch.setenv("FEEDBACK_HOME", str(desk.home))
+    monkeypatch.setenv("COLUMNS", "130")
+    desk.lake.replace(EVENTS, pa.Table.from_pylist(drafts(), schema=EVENTS.schema), DAYS)
+    write_interactions(desk.lake, DAYS, as_of=NOW)
+    write_labels(desk.lake, desk.policy, DAYS, as_of=NOW)
+    return desk
+
+
+@pytest.fixture
+def edited(desk: Desk, tmp_path: Path) -> Path:
+    """Another policy, that changes the second day and the third."""
+    path = tmp_path / "edited.yaml"
+    path.write_text(POLICY.replace("version: 1", "version: 2").replace("rules:\n", "rules:\n" + FROM_THE_3RD))
+    return path
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["policy", *map(str, arguments)])
+
+
+def test_a_policy_that_was_edited_in_place_is_planned_without_arguments(desk: Desk) -> None:
+    assert "No label changes: desk 1" in call("plan").output
+    path = Path(desk.settings.policy)
+    path.write_text(POLICY.replace("weight: 1.0, why: Thumb", "weight: 0.5, why: Thumb"))
+    said = call("plan")
+    assert said.exit_code == 0, said.output
+    assert "6 of 30 labels change weight, on 3 of 3 days." in said.output
+    assert "Nothing was written." in said.output
+    assert "feedback-kto policy apply --plan i" in said.output
+
+
+def test_json_and_page_hold_the_whole_plan(desk: Desk, edited: Path, tmp_path: Path) -> None:
+    page = tmp_path / "plan.html"
+    done = call("plan", edited, "--json", "--html", page)
+    assert done.exit_code == 0, done.output
+    plan = json.loads(done.stdout)
+    assert plan["headline"] == [
+        "16 of 30 labels get another label, on 2 of 3 days.",
+        "16 that trained as desirable no longer train.",
+    ]
+    assert plan["labels"] == [
+        {"before": "desirable", "after": "abstain", "rows": 16},
+        {"before": "desirable", "after": "desirable", "rows": 8},
+        {"before": "undesirable", "after": "undesirable", "rows": 6},
+    ]
+    assert [(row["day"], row["changed"]) for row in plan["days"]] == [
+        (str(DAYS[0]), 0),
+        (str(DAYS[1]), 8),
+        (str(DAYS[2]), 8),
+    ]
+    assert plan["balance"]["after"]["lambda_bounds"]["desirable_weight"] == [0.75, 1.125]
+    assert len(plan["examples"]) == 16
+    assert [policy["version"] for policy in (*plan["before"], plan["after"])] == [1, 2]
+
+    text = page.read_text(encoding="utf-8")
+    tags = Tags()
+    tags.feed(text)
+    assert not {"script", "img", "link", "iframe", "b", "form"} & set(tags.seen), "nothing comes from outside, or runs"
+    assert tags.open == [], "every element is closed"
+    assert "http://" not in text and "https://" not in text
+    assert "&lt;script&gt;alert" in text and "&lt;U+202E&gt;" in text and "{{ 7 * 7 }}" in text
+    assert tags.seen.count("article") == 16
+    assert tags.seen.count("table") == tags.seen.count("caption")
+    assert plan["headline"][0] in text and plan["id"] in text
+
+
+class Tags(HTMLParser):
+    """The elements of a page, and those that were never closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_old_and_new_are_files_shipped_names_or_digests(desk: Desk, edited: Path) -> None:
+    digest = desk.policy.digest[:10]
+    assert "desk 2" in call("plan", digest, edited).output
+    assert "16 of 30 labels" in call("plan", edited, digest).output
+    assert "policy apply" not in call("plan", digest, edited).output, "what is stored is not part of it"
+    assert "harbor-support 1" in call("plan", "harbor-support.v1").output
+    assert "no policy that labelled" in str(call("plan", "abcdef").exception)
+    assert "cannot be read" in str(call("plan", "nowhere.yaml").exception)
+
+
+def test_applying_is_one_run_over_just_the_days_that_change(
+    desk: Desk, edited: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", environment["DAGSTER_HOME"])
+    stale = call("apply", edited, "--plan", "i0-l9-0123456789abcdef", "--yes")
+    assert "since plan i0-l9-0123456789abcdef was made" in str(stale.exception)
+    assert "add --yes" in call("apply", edited).output
+    plan = json.loads(call("plan", edited, "--json").stdout)
+    version = desk.lake.version(LABELS) or 0
+
+    done = call("apply", edited, "--plan", plan["id"], "--yes")
+    assert done.exit_code == 0, done.output
+    assert "16 labels on 2 days changed as planned, row for row; 1 day confirmed as they are" in done.stdout
+
+    assert desk.lake.version(LABELS) == version + 1, "one commit"
+    now = Desk.active()
+    assert now.settings.policy == str(edited)
+    assert (now.path / "desk.yaml").read_text().startswith("# mine\nsource: canonical\n")
+    assert days_behind(now.lake, now.policy) == ([], 3)
+    with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
+        [record] = instance.get_run_records(limit=1)
+        assert (record.dagster_run.job_name, record.dagster_run.status) == ("apply_policy", dg.DagsterRunStatus.SUCCESS)
+        events = [
+            entry.event_log_entry.dagster_event
+            for entry in instance.get_records_for_run(record.dagster_run.run_id).records
+        ]
+    made = [
+        event.step_materialization_data.materialization for event in events if event and event.is_step_materialization
+    ]
+    assert [(item.asset_key.path, item.partition) for item in made] == [(["labels"], str(day)) for day in DAYS[1:]]
+    assert made[0].metadata["abstain"].value == 8
+    assert made[0].metadata["dagster/partition_row_count"].value == 10
+    assert made[-1].metadata["policy digest"].value == now.policy.digest
+    [check] = [
+        event.asset_check_evaluation_data
+        for event in events
+        if event and event.event_type_value == "ASSET_CHECK_EVALUATION"
+    ]
+    assert (check.check_name, check.passed, check.description) == ("one_policy", True, "0 of 3 days behind desk v2")
+    assert "There is nothing to do." in call("apply").output
+
+    # Back to what was there before, by its digest, though its file says something else by now.
+    Path(desk.settings.policy).write_text("gone")
+    back = call("plan", desk.policy.digest[:10])
+    assert "16 of 30 labels get another label, on 2 of 3 days." in back.output
+
+
+@pytest.mark.parametrize("written", ["policy: old.yaml", "policy:   'old.yaml'   # why", '"policy": "old.yaml"'])
+def test_one_setting_is_changed_and_the_rest_stays(tmp_path: Path, written: str) -> None:
+    settings = DeskSettings(source="canonical", input=tmp_path, policy="old.yaml", first_day=DAYS[0])
+    desk = Desk.create(tmp_path, "desk", settings)
+    path = desk.path / "desk.yaml"
+    path.write_text(f"source: canonical # policy: x\ninput: /in\n{written}\nfirst_day: 2026-03-02\n")
+    head, tail = path.read_text().split("old.yaml")
+    name_policy(Desk(tmp_path, "desk"), "/new place/it's: new.yaml")
+    assert Desk(tmp_path, "desk").settings.policy == "/new place/it's: new.yaml"
+    changed = path.read_text()
+    assert changed.startswith(head.rstrip("'\"")) and changed.endswith(tail.lstrip("'\""))
