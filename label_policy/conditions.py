@@ -16,7 +16,7 @@ from label_policy.grammar import Canonical, canonical
 from label_policy.lexical import check_text
 from label_policy.typecheck import check_condition
 
-_MAX_DEPTH = 100
+_MAX_DEPTH = 64
 """The deepest tree, AND and OR chains apart: `1 + 1 + … + 1` nests without a parenthesis."""
 
 
@@ -53,6 +53,8 @@ def parse_condition(text: str) -> Condition:
         tree = sqlglot.parse_one(text, dialect="duckdb", into=exp.Condition)
     except sqlglot.errors.ParseError as error:
         raise PolicyError(_parse_message(error)) from None
+    except RecursionError:
+        raise PolicyError("the condition nests too deeply; simplify it or split it into several rules") from None
     except sqlglot.errors.TokenError as error:
         raise PolicyError(f"the condition is not SQL: {error}; check its quotes and numbers") from None
     _check_depth(tree)

@@ -110,12 +110,10 @@ def _json_text(read: exp.JSONExtractScalar, dialect: str) -> exp.Case:
     path = json_path(read)
     keys = path.split(".")[1:]
     extra = exp.column("extra")
-    scalars = ("VARCHAR", "BOOLEAN")
     match dialect:
         case "duckdb":
             kind, text = (_call("TRY", _call(name, extra, path)) for name in ("JSON_TYPE", "JSON_EXTRACT_STRING"))
         case "spark":
-            scalars = ("STRING", "BOOLEAN")
             parsed = _call("TRY_PARSE_JSON", extra)
             kind = _call("SCHEMA_OF_VARIANT", _call("TRY_VARIANT_GET", parsed, path, "variant"))
             text = _call("TRY_VARIANT_GET", parsed, path, "string")
@@ -123,18 +121,27 @@ def _json_text(read: exp.JSONExtractScalar, dialect: str) -> exp.Case:
             value = _call("GET_PATH", _call("TRY_PARSE_JSON", extra), ".".join(keys))
             kind, text = _call("TYPEOF", value), _call("TO_VARCHAR", value)
         case "bigquery":
-            scalars = ("string", "boolean")
             kind = _call("JSON_TYPE", _call("SAFE.PARSE_JSON", _call("JSON_QUERY", extra, path)))
             text = _call("JSON_VALUE", extra, path)
         case _:
-            scalars = ("string", "boolean")
             document = exp.cast(extra, exp.DType.JSON)
             kind = _call("JSON_TYPEOF", _call("JSON_EXTRACT_PATH", document, *keys))
             text = _call("JSON_EXTRACT_PATH_TEXT", document, *keys)
+    scalars, numbers = _JSON_KINDS[dialect]
     digits = exp.EQ(this=_call("TRANSLATE", text, "-0123456789", ""), expression=exp.Literal.string(""))
     short = exp.LTE(this=exp.Length(this=text.copy()), expression=exp.Literal.number(MAX_JSON_NUMBER))
-    plain = exp.or_(kind.isin(*scalars), exp.and_(short, digits))
-    return exp.Case().when(plain, text.copy())
+    whole = exp.and_(kind.copy().isin(*numbers), digits, short)
+    return exp.Case().when(exp.or_(kind.isin(*scalars), whole), text.copy())
+
+
+_JSON_KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "duckdb": (("VARCHAR", "BOOLEAN"), ("BIGINT", "UBIGINT")),
+    "spark": (("STRING", "BOOLEAN"), ("BIGINT",)),
+    "snowflake": (("VARCHAR", "BOOLEAN"), ("INTEGER",)),
+    "bigquery": (("string", "boolean"), ("number",)),
+    "postgres": (("string", "boolean"), ("number",)),
+}
+"""What each engine calls text and truth values in JSON, and numbers that may be whole."""
 
 
 def _call(name: str, *arguments: exp.Expr | str) -> exp.Anonymous:

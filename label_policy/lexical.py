@@ -12,7 +12,7 @@ from label_policy.exceptions import PolicyError
 MAX_LENGTH = 10_000
 """The longest condition, in characters. The longest shipped one has about 300."""
 
-MAX_NESTING = 32
+MAX_NESTING = 16
 """How deep parentheses and CASE may nest."""
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.,()<>=!+-*/ \t\r\n")

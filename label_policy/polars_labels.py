@@ -131,7 +131,7 @@ _OPERATORS: dict[str, Callable[..., pl.Expr]] = {
     ">=": pl.Expr.ge,
     "is not distinct from": pl.Expr.eq_missing,
     "is distinct from": pl.Expr.ne_missing,
-    "between": lambda value, low, high: value.ge(low) & value.le(high),
+    "between": pl.Expr.is_between,
     "+": pl.Expr.add,
     "-": pl.Expr.sub,
     "*": pl.Expr.mul,

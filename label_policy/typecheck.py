@@ -102,6 +102,11 @@ def _order(node: exp.Expr, sides: list[exp.Expr]) -> ValueType:
     return ValueType.BOOLEAN
 
 
+def _between(node: exp.Between) -> ValueType:
+    _check_unnested(node)
+    return _order(node, [node.this, node.args["low"], node.args["high"]])
+
+
 def _is(node: exp.Is) -> ValueType:
     if not isinstance(node.expression, exp.Null):
         raise PolicyError(f"{spell(node)} is not allowed: IS takes NULL only; write the truth value itself")
@@ -111,6 +116,7 @@ def _is(node: exp.Is) -> ValueType:
 
 
 def _in(node: exp.In) -> ValueType:
+    _check_unnested(node)
     members: list[exp.Expr] = node.expressions
     if not members:
         raise PolicyError(
@@ -167,9 +173,12 @@ def _case(node: exp.Case) -> ValueType:
         shape_of(branch)
         if node.this is None:
             _expect(branch.this, ValueType.BOOLEAN, node)
-        else:
-            _common(node, [node.this, branch.this])
-            _check_values(node.this, [branch.this])
+    if node.this is not None:
+        if node.this.find(exp.Case):
+            # Each branch is a comparison with it: three levels of three branches would be 27 of them.
+            raise PolicyError(f"{spell(node)} chooses by another CASE; write CASE WHEN … THEN … instead")
+        _common(node, [node.this, *(branch.this for branch in branches)])
+        _check_values(node.this, [branch.this for branch in branches])
     default = node.args.get("default")
     results = [branch.args["true"] for branch in branches] + ([default] if default is not None else [])
     # NULL is a fair result of a branch, as long as some branch says what the type is.
@@ -245,6 +254,12 @@ def _stray_span(node: exp.Expr) -> str:
     return f"in {spell(node)}, an INTERVAL stands alone; add it to a time, as in accepted_at + INTERVAL 3 DAY"
 
 
+def _check_unnested(node: exp.Between | exp.In) -> None:
+    # DuckDB binds the operands of both several times over: ten inside one another take it ten seconds.
+    if any(inner is not node for inner in node.find_all(exp.Between, exp.In)):
+        raise PolicyError(f"{spell(node)} tests what depends on another IN or BETWEEN; write one of them with = or >=")
+
+
 def _check_values(side: exp.Expr, others: list[exp.Expr]) -> None:
     """Check text literals that are compared with a column of a closed set of values."""
     column = _bare(side)
@@ -268,7 +283,7 @@ _RULES: dict[type[exp.Expr], Callable[[Any], ValueType]] = {
     exp.Paren: lambda node: type_of(node.this),
     **dict.fromkeys((exp.EQ, exp.NEQ, exp.NullSafeEQ, exp.NullSafeNEQ), _equality),
     **dict.fromkeys((exp.LT, exp.LTE, exp.GT, exp.GTE), lambda node: _order(node, [node.left, node.right])),
-    exp.Between: lambda node: _order(node, [node.this, node.args["low"], node.args["high"]]),
+    exp.Between: _between,
     exp.Is: _is,
     exp.In: _in,
     **dict.fromkeys((exp.Like, exp.ILike), _like),

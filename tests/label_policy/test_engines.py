@@ -1,0 +1,215 @@
+"""One policy, several engines, the same labels: on rows and conditions made to make them disagree.
+
+DuckDB and Polars always run. PySpark runs where it and Java are installed, Postgres where the environment names a
+server (``PGHOST``). ``docs/other-engines.md`` says what is known of the engines that cannot be run here.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+
+import duckdb
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from label_policy import (
+    INTERACTION_COLUMNS,
+    Policy,
+    PolicyError,
+    ValueType,
+    compile_policy,
+    compile_sent_texts,
+    load_policy,
+    shipped_policies,
+)
+from label_policy.grammar import SHAPES
+from label_policy.polars_labels import label_with_polars, sent_texts_with_polars
+from tests.label_policy.generated import interactions, policy
+
+ROWS = 100_000
+DERIVED = ["rule", "label", "tier", "weight", "matures_at"]
+SEEDS = range(3)
+SOME = 10_000
+Labels = tuple[pl.DataFrame, pl.DataFrame]
+"""The labels of a policy's drafts, and of the texts that were sent instead."""
+
+
+@pytest.fixture(scope="module")
+def table():
+    return interactions(ROWS, seed=11)
+
+
+@pytest.fixture(scope="module")
+def labels(table) -> Callable[[Policy, int], Labels]:
+    """Label the first rows by Polars."""
+    frame = pl.from_arrow(table)
+
+    def run(policy: Policy, rows: int = ROWS) -> Labels:
+        return by_polars(policy, frame.head(rows))
+
+    return run
+
+
+def by_polars(policy: Policy, frame: pl.DataFrame) -> Labels:
+    sent = sent_texts_with_polars(frame, policy) if policy.sent_text else None
+    return ordered(label_with_polars(frame, policy)), ordered(sent)
+
+
+def ordered(frame: pl.DataFrame | None) -> pl.DataFrame:
+    if frame is None:
+        return pl.DataFrame()
+    moments = pl.col("matures_at").dt.convert_time_zone("UTC")
+    return frame.select("draft_id", *DERIVED).with_columns(moments).sort("draft_id")
+
+
+def by_sql(policy: Policy, dialect: str, query: Callable[[str], pl.DataFrame]) -> Labels:
+    sent = query(compile_sent_texts(policy, dialect=dialect)) if policy.sent_text else None
+    return ordered(query(compile_policy(policy, dialect=dialect))), ordered(sent)
+
+
+def assert_same(found: Labels, expected: Labels, policy: Policy) -> None:
+    """Compare labels, and name the condition that comes out otherwise."""
+    for one, other in zip(found, expected, strict=True):
+        assert one.schema == other.schema
+        assert one["draft_id"].equals(other["draft_id"]) if one.width else one.equals(other)
+        for name in DERIVED if one.width else ():
+            differing = one[name].ne_missing(other[name])
+            if differing.any():
+                draft, was, is_now = (
+                    one.filter(differing)["draft_id"][0],
+                    one.filter(differing),
+                    other.filter(differing),
+                )
+                rules = {rule.id: rule.when for rule in policy.rules}
+                conditions = [rules.get(row["rule"][0]) for row in (was, is_now)]
+                pytest.fail(f"{name} of {draft}: {was[name][0]} and {is_now[name][0]}; {conditions}")
+
+
+@pytest.mark.parametrize("name", shipped_policies())
+def test_duckdb_and_polars_agree_on_the_shipped_policies(name, table, labels):
+    shipped = load_policy(shipped_policies()[name])
+    assert_same(by_sql(shipped, "duckdb", in_duckdb(table)), labels(shipped), shipped)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_duckdb_and_polars_agree_on_any_condition(seed, table, labels):
+    generated = policy(seed)
+    found = by_sql(generated, "duckdb", in_duckdb(table.slice(0, SOME)))
+    assert_same(found, labels(generated, SOME), generated)
+    decided = found[0]["rule"].value_counts()
+    assert len(decided) > 60, "few of the conditions hold anywhere, so they say little"
+
+
+def in_duckdb(table) -> Callable[[str], pl.DataFrame]:
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'Europe/Berlin'")
+    connection.register("interactions", table)
+    return lambda query: pl.from_arrow(
+        connection.sql(f"SELECT draft_id, {', '.join(DERIVED)} FROM ({query})").to_arrow_table()
+    )
+
+
+def test_the_generated_conditions_are_of_every_shape():
+    trees = [rule.condition.tree for seed in SEEDS for rule in policy(seed).rules]
+    assert {type(node) for tree in trees for node in tree.walk()} >= SHAPES.keys()
+    columns = {column for seed in SEEDS for rule in policy(seed).rules for column in rule.condition.columns}
+    assert columns >= INTERACTION_COLUMNS.keys()
+
+
+def test_lazy_frames_stay_lazy(table):
+    frame = pl.from_arrow(table.slice(0, 50))
+    shipped = load_policy(shipped_policies()["star.v1"])
+    lazy = label_with_polars(frame.lazy(), shipped)
+    assert isinstance(lazy, pl.LazyFrame)
+    assert lazy.collect().equals(label_with_polars(frame, shipped))
+    assert lazy.collect_schema().names() == [*INTERACTION_COLUMNS, *DERIVED]
+    assert label_with_polars(frame.clear(), shipped).height == 0
+
+
+def test_polars_needs_a_section_for_sent_texts(table):
+    with pytest.raises(PolicyError, match=r"star\.v1 has no sent_text section"):
+        sent_texts_with_polars(pl.from_arrow(table), load_policy(shipped_policies()["star.v1"]))
+
+
+@pytest.fixture(scope="module")
+def spark(table, tmp_path_factory):
+    """A session far from UTC, over the same rows in Parquet."""
+    sql = pytest.importorskip("pyspark.sql", reason="PySpark is not installed (the extra 'spark')")
+    if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
+        pytest.skip("PySpark needs Java 17 or later, which is not installed")
+    folder = tmp_path_factory.mktemp("spark")
+    settings = {
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.session.timeZone": "America/New_York",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.sql.warehouse.dir": str(folder / "warehouse"),
+    }
+    session = sql.SparkSession.builder.master("local[2]").config(map=settings).getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    pq.write_table(table, folder / "interactions.parquet")
+    session.read.parquet(str(folder / "interactions.parquet")).createOrReplaceTempView("interactions")
+    yield session
+    session.stop()
+
+
+def in_spark(session, rows: int) -> Callable[[str], pl.DataFrame]:
+    numbered = "cast(substring(draft_id, 2) AS int)"
+    return lambda query: pl.from_arrow(
+        session.sql(query).where(f"{numbered} < {rows}").select("draft_id", *DERIVED).toArrow()
+    )
+
+
+@pytest.mark.parametrize("name", shipped_policies())
+def test_spark_agrees_on_the_shipped_policies(name, spark, labels):
+    shipped = load_policy(shipped_policies()[name])
+    assert_same(by_sql(shipped, "spark", in_spark(spark, ROWS)), labels(shipped), shipped)
+
+
+@pytest.mark.parametrize("seed, ansi", [(0, "true"), (1, "false")])
+def test_spark_agrees_on_any_condition(seed, ansi, spark, labels):
+    generated = policy(seed)
+    spark.conf.set("spark.sql.ansi.enabled", ansi)
+    assert_same(by_sql(generated, "spark", in_spark(spark, SOME)), labels(generated, SOME), generated)
+
+
+POSTGRES_TYPES = {
+    ValueType.TEXT: "text",
+    ValueType.NUMBER: "double precision",
+    ValueType.TIME: "timestamptz",
+    ValueType.TEXTS: "text[]",
+}
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    """A connection far from UTC with rows of what the columns are documented to hold."""
+    psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
+    if "PGHOST" not in os.environ:
+        pytest.skip("no Postgres server is named by PGHOST")
+    columns = ", ".join(f"{name} {POSTGRES_TYPES[kind]}" for name, kind in INTERACTION_COLUMNS.items())
+    tame = interactions(10_000, seed=12, wild=False)
+    with psycopg.connect(autocommit=True) as connection:
+        connection.execute("SET TimeZone = 'America/New_York'")
+        connection.execute(f"CREATE TEMPORARY TABLE interactions ({columns})")
+        with connection.cursor() as cursor, cursor.copy("COPY interactions FROM STDIN") as copy:
+            for row in tame.to_pylist():
+                copy.write_row(tuple(row.values()))
+        yield connection, pl.from_arrow(tame)
+
+
+@pytest.mark.parametrize("name", [*shipped_policies(), *map(str, SEEDS)])
+def test_postgres_agrees(name, postgres):
+    connection, frame = postgres
+    chosen = policy(int(name)) if name.isdigit() else load_policy(shipped_policies()[name])
+    microseconds = "(extract(epoch FROM matures_at) * 1000000)::bigint"
+    wanted = ", ".join(["draft_id", *DERIVED[:-1], f"{microseconds} AS matures_at"])
+    schema = {"draft_id": pl.String, **dict.fromkeys(DERIVED, pl.String), "weight": pl.Float64, "matures_at": pl.Int64}
+
+    def query(text: str) -> pl.DataFrame:
+        rows = connection.execute(f"SELECT {wanted} FROM ({text}) AS labelled").fetchall()
+        moments = pl.from_epoch("matures_at", time_unit="us").dt.replace_time_zone("UTC")
+        return pl.DataFrame(rows, schema=schema, orient="row").with_columns(moments)
+
+    assert_same(by_sql(chosen, "postgres", query), by_polars(chosen, frame), chosen)
