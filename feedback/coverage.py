@@ -24,8 +24,9 @@ def policy_coverage(lake: Lake, policy: Policy, *, as_of: datetime) -> Coverage:
         FeedbackError: a condition fails on the data, which names the policy.
 
     """
-    with lake.sql(EVENTS, FILES) as connection, failing_as(policy):
-        view_stored(connection, lake, INTERACTIONS)
+    with lake.sql(FILES) as connection, failing_as(policy):
+        for table in (EVENTS, INTERACTIONS):
+            view_stored(connection, lake, table)
         days = [day for (day,) in connection.execute("SELECT DISTINCT shown_date FROM interactions").fetchall()]
         # Through the labels' own view, so that an edit of one of the policy's terms counts as the labels have it.
         view_labels(connection, policy, name="labelled", days=days, as_of=as_of)

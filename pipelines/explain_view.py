@@ -5,7 +5,6 @@ Texts come from customers, agents and logs, so every one of them passes through 
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -13,14 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from feedback.explain import SENT_SUFFIX, Explanation, Verdict
-from feedback.timeline import Moment
 from label_policy import SENT_TEXT, Policy
 from label_policy.trace import Part, RuleTrace
-from pipelines.texts import shorten, span, visible, word_diff
+from pipelines.texts import shorten, visible, word_diff
+from pipelines.timeline_view import measures_line, timeline_table, waiting_for
 
 _MOST_MESSAGES = 4
 _MOST_CHARACTERS = 600
-_MOST_MEASURE = 100
 _LABEL_STYLES = {"desirable": "green", "undesirable": "red", "abstain": "yellow"}
 _MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("·", "yellow")}
 _NOT_REACHED = ("–", "dim")
@@ -130,87 +128,14 @@ def _sent(explanation: Explanation, most: int | None) -> Text:
 
 def _show_timeline(explanation: Explanation, console: Console) -> None:
     _heading("Timeline, UTC", console)
-    shown = explanation.draft["shown_at"]
-    table = Table.grid(padding=(0, 1))
-    for style in ("dim", "", "", "", "dim"):
-        table.add_column(style=style, overflow="fold")
-    table.columns[0].no_wrap = table.columns[1].no_wrap = True
-    table.columns[1].justify = "right"
-    for at, mark, text, place in sorted(_timeline(explanation), key=lambda entry: entry[0]):
-        after = "" if at == shown else f"{'+' if at > shown else '−'}{span(at - shown)}"
-        table.add_row(f"  {at:%Y-%m-%d %H:%M:%S}", after, mark, text, place)
-    console.print(table)
-    waiting = _waiting(explanation)
-    if waiting:
-        console.print(Text(f"  {waiting}", style="yellow"))
+    console.print(timeline_table(explanation))
+    outlook = waiting_for(explanation)
+    if outlook:
+        console.print(Text(f"  {outlook}", style="yellow"))
     if explanation.measures:
         table = _grid(0)
-        table.add_row("", Text(" · ".join(f"{n} {_measure(v)}" for n, v in explanation.measures.items()), style="dim"))
+        table.add_row("", Text(measures_line(explanation.measures), style="dim"))
         console.print(table)
-
-
-def _timeline(explanation: Explanation) -> list[tuple[datetime, Text, Text, Text]]:
-    entries = [_entry(moment, explanation) for moment in explanation.moments]
-    closing: dict[datetime, list[str]] = {}
-    for window in explanation.windows:
-        if not window.came:
-            closing.setdefault(window.closes, []).append(window.signal)
-    for at, signals in closing.items():
-        past = at <= explanation.now
-        said = f"{', '.join(signals)}: {'did not come in time' if past else 'waited for until then'}"
-        entries.append((at, Text("◇"), Text(said, style="dim" if past else "yellow"), Text()))
-    verdict = explanation.computed or explanation.stored
-    if verdict is not None and verdict.state == "final":
-        entries.append((verdict.matures_at, Text("◆", style="bold"), Text("the label is final", style="bold"), Text()))
-    entries.append((explanation.now, Text("▸", style="bold"), Text("now", style="bold"), Text()))
-    return entries
-
-
-def _entry(moment: Moment, explanation: Explanation) -> tuple[datetime, Text, Text, Text]:
-    said = moment.kind.replace("_", " ")
-    if moment.kind == "draft_shown" and moment.draft_id != explanation.draft["draft_id"]:
-        said = f"repeat contact: draft {visible(moment.draft_id or '')} was shown on the ticket"
-    details = [*moment.reasons]
-    details += [f"score {moment.score:g}"] if moment.score is not None else []
-    if details:
-        said += f" ({visible(', '.join(details))})"
-    if moment.agent_id and moment.agent_id != explanation.draft["agent_id"]:
-        said += f" by {visible(moment.agent_id)}"
-    late = moment.received_at - moment.at
-    if late.total_seconds() >= _LATE_SECONDS:
-        said += f", logged {span(late)} later"
-    text = Text(said)
-    if not moment.counted:
-        text.append(" – not counted yet", style="yellow")
-    mark = Text("●" if moment.counted else "○", style="" if moment.counted else "yellow")
-    return moment.at, mark, text, Text(f"{visible(moment.file)}:{moment.line}")
-
-
-_LATE_SECONDS = 3600
-
-
-def _waiting(explanation: Explanation) -> str:
-    verdict = explanation.computed or explanation.stored
-    if verdict is None or verdict.state != "provisional":
-        return ""
-    if verdict.matures_at > explanation.now:
-        signals = [w.signal for w in explanation.windows if not w.came and w.closes > explanation.now]
-        wait = span(verdict.matures_at - explanation.now)
-        return f"Final in {wait}, on {verdict.matures_at:%Y-%m-%d %H:%M}, unless {_either(signals)} comes before."
-    return (
-        "Its time is over, but the logs, or what was built from them, do not reach that far yet; "
-        "`feedback-kto run` brings them in."
-    )
-
-
-def _either(names: list[str]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else "".join(names)
-
-
-def _measure(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return shorten(visible(", ".join(map(str, value)) if isinstance(value, list) else str(value)), _MOST_MEASURE)
 
 
 def _show_rules(explanation: Explanation, policy: Policy, console: Console) -> None:
@@ -241,7 +166,7 @@ def _add_rule(table: Table, trace: RuleTrace, why: str) -> None:
     if decides:
         for part in trace.parts if trace.joined else ():
             table.add_row("", "", "", _part(part))
-        table.add_row("", "", "", Text(" ".join(why.split()), style="italic", overflow="fold"))
+        table.add_row("", "", "", Text(visible(" ".join(why.split())), style="italic", overflow="fold"))
 
 
 def _because(trace: RuleTrace) -> Text:

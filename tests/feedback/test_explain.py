@@ -193,9 +193,17 @@ def test_an_unknown_row_is_answered_with_what_there_is(
         assert str(caught.value).isprintable()
 
 
-def test_nothing_is_stored_yet(asked: Callable, at: Callable) -> None:
+def test_a_draft_can_be_explained_before_it_is_labelled(
+    lake: Lake, store: Callable, asked: Callable, make_event: Callable, at: Callable
+) -> None:
     with pytest.raises(FeedbackError, match="no interactions yet; `feedback-kto run`"):
         asked("d1", now=at(days=2))
+    store(make_event("draft_shown", prompt=[]), make_event("rejected", when=at(minutes=1)))
+    write_interactions(lake, [at().date()], as_of=at(days=2))
+    found = asked("d1", now=at(days=2))
+    assert found.stored is None and found.standing.fate == "not labelled"
+    assert found.computed is not None and found.computed.rule == "no_rule"
+    assert {trace.outcome for trace in found.rules} <= {"false", "unknown"}
 
 
 QUESTION = "my address is {}@example.org, where is it?"
