@@ -20,14 +20,15 @@ LINK, EMAIL = "link:", "email:"
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
 _LETTER = rf"(?:(?![{_CJK}])\w)"
 _PATH = r"[^\s<>()\[\]\"“”]+"
+_LABELS = r"(?:[a-z\d-]{1,63}\.){1,9}"  # as long as the standards allow, so that no text takes long to read
 _TOKEN = re.compile(
     rf"(?P<link>(?:https?://|www\.){_PATH}"
-    rf"|(?:[a-z\d-]+\.)+[a-z]{{2,}}/{_PATH}"
-    r"|(?:[a-z\d-]+\.)+(?:com|org|net|io|dev|app|edu|gov|co\.uk)\b(?!@))"
-    r"|(?:mailto:)?(?P<email>[\w.+-]+@[\w-]+(?:\.[\w-]+)+)"
+    rf"|{_LABELS}[a-z]{{2,63}}/{_PATH}"
+    rf"|{_LABELS}(?:com|org|net|io|dev|app|edu|gov|co\.uk)\b(?!@))"
+    r"|(?:mailto:)?(?P<email>[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+)"
     r"|(?P<clock>\b[ap])\.m\b\.?"
     rf"|(?P<number>\d+(?:[.,:/]\d+)*)(?P<suffix>{_LETTER}*)"  # 30, 1,000.50, 10:30, 31/01/2026, 3rd, 25MB
-    rf"|(?P<word>[^\W\d_]+\d+(?:\.\d+)+|[{_CJK}]|{_LETTER}+(?:'{_LETTER}+)*)"  # v2.1; scripts without spaces; words
+    rf"|(?P<word>[a-z]{{1,63}}\d+(?:\.\d+)+|[{_CJK}]|{_LETTER}+(?:'{_LETTER}+)*)"  # v2.1; scripts without spaces; words
     r"|(?P<mark>[^\w\s])",
     re.IGNORECASE,
 )

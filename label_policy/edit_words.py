@@ -124,7 +124,7 @@ def respelled(left: list[str], right: list[str]) -> list[str]:
     """
     gone, new = set(left) - set(right), set(right) - set(left)
     initials = {word[0] for word in new if READERS[word]}
-    if not any(word[0] in initials and not READERS[word] for word in gone):
+    if not any(word[0] in initials and not READERS[word] for word in gone) or max(len(left), len(right)) > _MAX_ALIGNED:
         return []
     corrected = list(left)
     for code in Levenshtein.opcodes(left, right):
@@ -168,13 +168,13 @@ def _starting(phrases: Sequence[str]) -> str:
     return rf"(?:{'|'.join(map(re.escape, phrases))})\b"
 
 
-_GREETING = re.compile(rf"\s*{_starting(GREETINGS)}[^,.!:\n]{{0,40}}(?:[,.!:\n]|\Z)", re.IGNORECASE)
-_VALEDICTION = re.compile(rf"(?:^|(?<=[.!?\n]))\s*{_starting(VALEDICTIONS)}[^.!?]{{0,80}}\s*\Z", re.IGNORECASE)
-_COURTESY = re.compile(rf"(?:^|(?<=[,;.!?\n]))\s*{_starting(COURTESIES)}[^,;.!?\n]*[,;.!?]?", re.IGNORECASE)
+_GREETING = re.compile(rf"{_starting(GREETINGS)}[^,.!:\n]{{0,40}}(?:[,.!:\n]|\Z)", re.IGNORECASE)
+_VALEDICTION = re.compile(rf"(?:^|(?<=[.!?\n]))[ \t]*{_starting(VALEDICTIONS)}[^.!?]{{0,80}}\Z", re.IGNORECASE)
+_COURTESY = re.compile(rf"(?:^|(?<=[,;.!?\n]))[ \t]*{_starting(COURTESIES)}[^,;.!?\n]*[,;.!?]?", re.IGNORECASE)
 
 
 def without_courtesies(text: str) -> str:
     """Return `text` without its greeting, its sign-off, and thanks, apologies and offers of help in between."""
-    text = text.replace("’", "'")
+    text = text.strip().replace("’", "'")
     greeting = _GREETING.match(text)
-    return _COURTESY.sub("", _VALEDICTION.sub("", text[greeting.end() if greeting else 0 :]))
+    return _COURTESY.sub("", _VALEDICTION.sub("", text[greeting.end() if greeting else 0 :].rstrip()))

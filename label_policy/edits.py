@@ -63,10 +63,11 @@ def classify_edit(draft: str, final: str, terms: Iterable[str] = ()) -> EditKind
         terms: words or phrases that count as facts, such as the names of plans; case does not matter.
 
     Returns:
-        ``none``: the texts are equal. ``factual``: a number, amount, date, duration, percentage, link, e-mail
-        address, negation or term came, went or changed. ``cosmetic``: nothing but case, punctuation, white space and
-        spelling. ``substantive``: more than about a third of the content words changed, or a dozen, or nothing is left.
-        ``wording``: anything else.
+        The gravest kind that applies. ``none``: the texts are equal. ``factual``: a number, amount, date, time,
+        duration, percentage, limit, link, e-mail address, denial or term came, went or changed. ``substantive``: more
+        than about a third of the content words changed, or a dozen, or six in one stretch came or went, or nothing is
+        left. ``wording``: other words, courtesies included. ``cosmetic``: the same words and facts, in another case,
+        punctuation, spacing, spelling or notation. See docs/edit-severity.md.
 
     """
     if draft == final:
@@ -212,7 +213,7 @@ def _readings(left: list[str], right: list[str]) -> tuple[Reading, Reading]:
 _CONTENT_OF = Remembered(lambda chunk: content_of(words_of([chunk])))
 
 
-_SENTENCE_END = re.compile(r"[.!?]+(?=\s|\Z)|\n")
+_SENTENCE_END = re.compile(r"(?<![.!?])[.!?]++(?=\s|\Z)|\n")
 
 
 def _moved(before: Reading, after: Reading, draft: str, final: str) -> bool:
@@ -231,7 +232,7 @@ def _statement(sentence: str) -> tuple[str, ...]:
 def _is_heavy(draft: str, final: str) -> bool:
     """Return whether a heavy edit is so without greetings, sign-offs and other courtesies, too."""
     left, right = without_courtesies(draft), without_courtesies(final)
-    if (left, right) == (draft, final):
+    if (left, right) == (draft.strip(), final.strip()):
         return True
     before, after = _readings(left.split(), right.split())
     return is_heavy(changes(before.words, after.words), max(content_of(before.words), content_of(after.words)))

@@ -294,6 +294,15 @@ def test_long_texts_are_bounded():
     assert time.process_time() - start < 5
 
 
+@pytest.mark.parametrize("text", ["a.", "漢", "a@", "-1", "!", "best\n", "hundred ", "1. a\n", "5 days. "])
+def test_hostile_texts_are_bounded(text):
+    draft = text * (20_000 // len(text))
+    start = time.process_time()
+    classify_edit(f"{draft} in 3 days, in 4 days", f"{draft} in 4 days, in 3 days")
+    classify_edit(draft, "Your refund is here.")
+    assert time.process_time() - start < 5
+
+
 def test_ten_thousand_pairs_take_seconds():
     drafts = [
         f"Hello {i}, your refund of the order is on its way, please allow some time for it." for i in range(10_000)
