@@ -62,7 +62,7 @@ def build_training_set(
 
     Args:
         lake: holds the labels.
-        policy: the policy that made them; rows labelled by another digest stop the build.
+        policy: the policy that made them; days that the ledger knows as another's, or not at all, stop the build.
         root: folder of the desk's training sets.
         heldout: share of tickets, in [0, 1), that training never sees.
         salt: changes which tickets those are.
@@ -76,8 +76,9 @@ def build_training_set(
         raise FeedbackError("nothing is labelled yet; `feedback-kto run` makes everything from the raw logs on")
     if behind:
         raise FeedbackError(
-            f"{len(behind)} of {total} labelled days were labelled by other rules than {policy.name} {policy.version} "
-            f"has now (digest {policy.digest[:12]}; first {behind[0]}); run `feedback-kto relabel` first"
+            f"{len(behind)} of {total} days behind {policy.name} v{policy.version} (digest {policy.digest[:12]}): no record "
+            f"says that its rules as they are now gave the labels of {behind[0]}, the first; see what would change with "
+            "`feedback-kto policy plan`, or run `feedback-kto relabel`"
         )
     with lake.sql(LABELS) as connection:
         rows = training_rows(connection, policy, heldout=heldout, salt=salt)

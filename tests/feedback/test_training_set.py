@@ -195,7 +195,7 @@ def test_any_tool_reads_it(lake: Lake, policy: Policy, label: Callable, tmp_path
 
 def test_labels_of_another_policy_stop_the_build(lake: Lake, policy: Policy, label: Callable, tmp_path: Path) -> None:
     write(lake, label("new"), label("old", policy_digest="another", shown_date=date(2026, 3, 1)))
-    with pytest.raises(FeedbackError, match="1 of 2 labelled days were labelled by other rules"):
+    with pytest.raises(FeedbackError, match="1 of 2 days behind harbor-support v1"):
         build_training_set(lake, policy, tmp_path)
 
 
