@@ -1,9 +1,8 @@
-"""`feedback-kto policy`, as a person and as a script meet it. In process where it can be: a process costs a second."""
+"""`feedback-kto policy`, as a person and as a script meet it. In this process, since another costs a second."""
 
 import io
 import json
 import re
-import subprocess
 import unicodedata
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -26,7 +25,6 @@ from pipelines.cli import main
 from pipelines.explain_view import show_explanation
 from pipelines.texts import shorten, span, visible, word_diff
 
-Command = Callable[..., subprocess.CompletedProcess[str]]
 SHOWN = datetime(2026, 3, 2, 12, tzinfo=UTC)
 AS_OF = SHOWN + timedelta(days=9)
 POLICY = """\
@@ -144,12 +142,18 @@ def test_check_in_json_says_the_same(run: Callable[..., str], policy_file: Path)
     assert (alone["desk"], alone["coverage"]) == (None, None)
 
 
-def test_strict_is_an_exit_status_for_scripts(command: Command, desk: Desk, policy_file: Path, tmp_path: Path) -> None:
-    done = command("policy", "check", str(policy_file), "--strict", FEEDBACK_HOME=str(desk.home))
-    assert done.returncode == 1
-    assert done.stderr == f"feedback-kto: {policy_file} has 2 warnings, which --strict does not allow.\n"
-    done = command("policy", "check", "star.v1", "--strict", FEEDBACK_HOME=str(tmp_path))
-    assert (done.returncode, done.stderr) == (0, ""), "there is no desk to look at"
+def test_strict_is_an_exit_status_for_scripts(
+    run: Callable[..., str], policy_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run("check", str(policy_file), "--strict")
+    assert stopped.value.code == 1
+    said = f"feedback-kto: {policy_file} has 2 warnings, which --strict does not allow.\n"
+    assert capsys.readouterr().err == said
+    assert "no warnings" in run("check", "star.v1", "--strict", "--no-data")
+    monkeypatch.setenv("FEEDBACK_HOME", str(policy_file.parent))
+    main(["policy", "check", "star.v1", "--strict"])
+    assert "not known: no desk's data was looked at" in capsys.readouterr().out
 
 
 def test_sql_is_statements_that_run(run: Callable[..., str], policy_file: Path, desk: Desk) -> None:
