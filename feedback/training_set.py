@@ -76,9 +76,9 @@ def build_training_set(
         raise FeedbackError("nothing is labelled yet; `feedback-kto run` makes everything from the raw logs on")
     if behind:
         raise FeedbackError(
-            f"{len(behind)} of {total} days behind {policy.name} v{policy.version} (digest {policy.digest[:12]}): its rules "
-            f"as they are now did not give the labels of {behind[0]}, the first, or nothing says that they did; see "
-            "`feedback-kto policy plan` for what would change, or run `feedback-kto relabel`"
+            f"{len(behind)} of {total} days behind {policy.name} v{policy.version}: nothing says that its rules as they are "
+            f"now (digest {policy.digest[:12]}) gave the labels of {behind[0]}, the first; `feedback-kto policy plan` "
+            "shows what they would change, `policy apply` or `feedback-kto relabel` makes it so"
         )
     with lake.sql(LABELS) as connection:
         rows = training_rows(connection, policy, heldout=heldout, salt=salt)
