@@ -25,7 +25,7 @@ WHERE arrival_date >= CAST($shown AS DATE) - 1 AND (
     OR (draft_id = $draft AND kind NOT IN ('preference', 'draft_shown'))
     OR (ticket_id = $ticket AND occurred_at >= $shown AND list_contains($ticket_kinds, kind) AND NOT $ranking)
 )
-ORDER BY occurred_at, event_id
+ORDER BY occurred_at, kind <> 'draft_shown', file, line, event_id
 """
 
 

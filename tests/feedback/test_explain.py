@@ -198,9 +198,10 @@ def test_a_draft_can_be_explained_before_it_is_labelled(
 ) -> None:
     with pytest.raises(FeedbackError, match="no interactions yet; `feedback-kto run`"):
         asked("d1", now=at(days=2))
-    store(make_event("draft_shown", prompt=[]), make_event("rejected", when=at(minutes=1)))
+    store(make_event("rejected"), make_event("draft_shown", prompt=[]))
     write_interactions(lake, [at().date()], as_of=at(days=2))
     found = asked("d1", now=at(days=2))
+    assert [moment.kind for moment in found.moments] == ["draft_shown", "rejected"], "at the same moment"
     assert found.stored is None and found.standing.fate == "not labelled"
     assert found.computed is not None and found.computed.rule == "no_rule"
     assert {trace.outcome for trace in found.rules} <= {"false", "unknown"}
