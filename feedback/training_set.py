@@ -76,9 +76,9 @@ def build_training_set(
         raise FeedbackError("nothing is labelled yet; `feedback-kto run` makes everything from the raw logs on")
     if behind:
         raise FeedbackError(
-            f"{len(behind)} of {total} days behind {policy.name} v{policy.version}: nothing says that its rules as they "
-            f"are now (digest {policy.digest[:12]}) gave the labels of {behind[0]}, the first; `feedback-kto policy plan` "
-            "shows what they would change, `policy apply` or `feedback-kto relabel` makes it so"
+            f"{len(behind)} of {total} days behind {policy.name} v{policy.version}: nothing says that its rules, as "
+            f"they are now, gave the labels of {behind[0]}, the first; `feedback-kto policy plan` shows what they "
+            "would change, `policy apply` or `feedback-kto relabel` makes it so"
         )
     with lake.sql(LABELS) as connection:
         rows = training_rows(connection, policy, heldout=heldout, salt=salt)
