@@ -12,6 +12,7 @@ from feedback.labelling import WrittenLabels, write_labels
 from feedback.lake import Lake
 from feedback.ledger import days_behind, record
 from feedback.plan import Plan, comparing, plan_id, spilling
+from feedback.scanning import view_stored
 from feedback.tables import CORRECTIONS, INTERACTIONS, LABELS
 from label_policy import Policy
 from label_policy.plan import Comparison
@@ -108,8 +109,8 @@ def verify_applied(lake: Lake, policy: Policy, plan: Plan) -> None:
     """
     now = {table.name: lake.version(table) for table in (INTERACTIONS, LABELS)}
     with spilling(lake) as connection:
-        connection.register("were", lake.dataset(LABELS, version=plan.versions[LABELS.name]))
-        connection.register("are", lake.dataset(LABELS, version=now[LABELS.name]))
+        view_stored(connection, lake, LABELS, name="were", version=plan.versions[LABELS.name])
+        view_stored(connection, lake, LABELS, name="are", version=now[LABELS.name])
         changed = Comparison(connection, before="were", after="are")
         if plan_id(plan.versions, policy, changed) == plan.id:
             return

@@ -23,6 +23,7 @@ from feedback.exceptions import FeedbackError
 from feedback.labels import failing_as, view_labels
 from feedback.lake import Lake, Table
 from feedback.ledger import kept_policy
+from feedback.scanning import view_stored
 from feedback.tables import EVENTS, FILES, INTERACTIONS, LABELS
 from label_policy import SENT_TEXT, Policy, PolicyError
 from label_policy.plan import Comparison
@@ -145,8 +146,8 @@ def comparing(
     pinned = dict(versions) if versions else _versions(lake, read)
     with spilling(lake) as connection:
         # The very versions that the plan names, whatever is written meanwhile.
-        for table in read:
-            connection.register(table.name, lake.dataset(table, version=pinned[table.name]))
+        for table in (EVENTS, FILES, INTERACTIONS, LABELS):
+            view_stored(connection, lake, table, version=pinned.get(table.name))
         days = [day for (day,) in connection.execute("SELECT DISTINCT shown_date FROM interactions").fetchall()]
         view_labels(connection, after, name="after", days=days, as_of=as_of)
         if before is not None:
@@ -167,7 +168,7 @@ def _versions(lake: Lake, tables: Sequence[Table]) -> dict[str, int]:
 @contextmanager
 def spilling(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection whose memory does not grow with the history."""
-    with TemporaryDirectory(prefix="feedback-") as folder, lake.sql(EVENTS, FILES, INTERACTIONS, LABELS) as connection:
+    with TemporaryDirectory(prefix="feedback-") as folder, lake.sql() as connection:
         connection.execute(f"SET memory_limit = '{_MEMORY}'")
         connection.execute("SET temp_directory = '{}'".format(str(Path(folder)).replace("'", "''")))
         yield connection

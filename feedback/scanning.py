@@ -25,16 +25,18 @@ def view_stored(
     *,
     name: str | None = None,
     days: Collection[date] | None = None,
+    version: int | None = None,
 ) -> None:
-    """Make the view `name` (by default the table's) of what a partitioned table holds now of `days`, or of all days.
+    """Make the view `name` (by default the table's) of what a partitioned table holds of `days`, or of all days.
 
+    It holds that now, or held it as of the Delta `version`.
     It has all the table's columns; those that an earlier release did not write are null in the rows of its files.
     """
     name = name or table.name
     nothing = f"{name}_of_no_day"
     connection.register(nothing, table.schema.empty_table())
     view = f"SELECT * FROM {nothing}"
-    files = _files(lake, table, days) if lake.exists(table) else []
+    files = _files(lake, table, days, version) if lake.exists(table) else []
     if files:
         stored = connection.read_parquet(files, hive_partitioning=True, union_by_name=True)
         stored.create_view(f"{name}_files", replace=True)
@@ -42,9 +44,9 @@ def view_stored(
     connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {view}")
 
 
-def _files(lake: Lake, table: Table, days: Collection[date] | None) -> list[str]:
+def _files(lake: Lake, table: Table, days: Collection[date] | None, version: int | None) -> list[str]:
     """The Parquet files that make up the days; Delta's log holds their paths percent-encoded."""
-    actions = pa.table(DeltaTable(lake.path(table)).get_add_actions(flatten=True))
+    actions = pa.table(DeltaTable(lake.path(table), version=version).get_add_actions(flatten=True))
     if days is not None:
         day = actions.column(f"partition.{table.partition_by[0]}")
         actions = actions.filter(pc.is_in(day, pa.array(sorted(days), day.type)))

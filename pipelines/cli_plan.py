@@ -96,10 +96,15 @@ def policy_apply(new: str | None, plan_id: str | None, yes: bool) -> None:
         Path(setting).parent.mkdir(exist_ok=True)
         write_atomically(Path(setting), dump_policy(policy))
     _run(desk, made, setting)
-    confirmed = set(behind) - set(made.days)
+    changed = f"{count(made.changed, 'label')} on {count(len(made.days), 'day')} changed as planned, row for row"
+    confirmed = len(set(behind) - set(made.days))
     click.echo(
-        f"{count(made.changed, 'label')} on {count(len(made.days), 'day')} changed as planned, row for row"
-        + (f"; {count(len(confirmed), 'day')} confirmed as they are" if confirmed else "")
+        "; ".join(
+            [
+                *([changed] if made.changed else ["no label changed"]),
+                *([f"{count(confirmed, 'day')} confirmed as they are"] if confirmed else []),
+            ]
+        )
     )
     click.echo("`feedback-kto retrain` trains on them")
 
