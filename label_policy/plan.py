@@ -138,8 +138,8 @@ FROM sides GROUP BY rule ORDER BY sum(lost) + sum(gained) DESC, rule
 _FLOWS = f"""
 SELECT kind, coalesce(before_rule, '{NO_ROW}') AS before_rule, coalesce(before_label, '{NO_ROW}') AS before_label,
     coalesce(after_rule, '{NO_ROW}') AS after_rule, coalesce(after_label, '{NO_ROW}') AS after_label,
-    CAST(sum(rows) AS BIGINT) AS rows
-FROM outcomes WHERE kind IS NOT NULL GROUP BY ALL ORDER BY sum(rows) DESC, 1, 2, 3, 4, 5
+    before_tier, before_weight, after_tier, after_weight, CAST(sum(rows) AS BIGINT) AS rows
+FROM outcomes WHERE kind IS NOT NULL GROUP BY ALL ORDER BY 10 DESC, 1, 2, 3, 4, 5, 6, 7, 8, 9
 """
 _BY_CATEGORY = """
 SELECT category, CAST(sum(rows) AS BIGINT) AS rows,
@@ -220,7 +220,7 @@ class Comparison:
             ``rows`` (under either), ``changed``, ``final_before``, ``final_after``, ``ripened`` (rows that keep their
             verdict and take another state, because their day is labelled anew and time has passed), ``kinds`` (rows by
             kind of change), ``labels`` and ``tiers`` (the flip matrices: before, after, rows), ``rules`` (before,
-            after, lost, gained), ``flows`` (changed rows by rule and label before and after), ``categories``, ``days``,
+            after, lost, gained), ``flows`` (changed rows by verdict before and after), ``categories``, ``days``,
             and ``training``: rows by what they train as before and after (None: they do not train).
 
         """

@@ -15,7 +15,7 @@ from rapidfuzz.distance import Indel
 from feedback.plan import Plan
 from label_policy.plan import KINDS
 from pipelines.plan_view import LABELS, TIERS, matrix
-from pipelines.plan_words import bounds, count, headline, kind_words, old_side
+from pipelines.plan_words import bounds, count, flow_words, headline, kind_words, old_side
 from pipelines.texts import span, visible
 
 _TEMPLATE = "plan_page.html.j2"
@@ -50,6 +50,7 @@ def render_plan(plan: Plan, *, desk: str, apply: str | None) -> str:
         old=old_side(plan.before, stored=plan.stored),
         bounds=bounds,
         count=count,
+        flow_words=flow_words,
         kind_words=kind_words,
         matrices=[
             ("Labels", "label", _heat(figures["labels"], LABELS)),

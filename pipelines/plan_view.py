@@ -12,7 +12,7 @@ from rich.text import Text
 
 from feedback.plan import Plan
 from label_policy.plan import NO_ROW, NO_TIER
-from pipelines.plan_words import bounds, headline, sides
+from pipelines.plan_words import bounds, flow_words, headline, sides
 from pipelines.texts import visible
 
 LABELS = ("desirable", "undesirable", "abstain", NO_ROW)
@@ -72,20 +72,21 @@ def _show_flows(flows: Sequence[Mapping[str, Any]], console: Console) -> None:
     decided = [flow for flow in flows if flow["kind"] != "maturity"]
     if not decided:
         return
-    table = _table(
-        "What changes, by the rule that decides", "rows", Column("before"), Column(), Column("after"), Column()
-    )
+    columns = (Column("before"), Column("after"), Column("they"))
+    table = _table("What changes, by the rule that decides", "rows", *columns)
     for flow in decided[:_MOST_ROWS]:
         table.add_row(
             f"{flow['rows']:,}",
-            *(
-                Text(flow[f"{side}_{name}"], style=STYLES.get(flow[f"{side}_label"], ""))
-                for side in ("before", "after")
-                for name in ("rule", "label")
-            ),
+            *(_decided(flow, side) for side in ("before", "after")),
+            Text(flow_words(flow), style="dim"),
         )
     console.print(table)
     _show_rest(decided, "rows", console)
+
+
+def _decided(flow: Mapping[str, Any], side: str) -> Text:
+    rule, label = flow[f"{side}_rule"], flow[f"{side}_label"]
+    return Text.assemble(rule, " ", ("" if rule == NO_ROW else label, STYLES[label]))
 
 
 def _show_rules(rules: Sequence[Mapping[str, Any]], console: Console) -> None:

@@ -23,6 +23,17 @@ def kind_words(kind: str, rows: int) -> str:
     return _KINDS[kind][rows != 1]
 
 
+def flow_words(flow: Mapping[str, Any]) -> str:
+    """What the rows of a flow do, with the tiers or weights where these are what changes."""
+    said = kind_words(flow["kind"], flow["rows"])
+    match flow["kind"]:
+        case "tier":
+            return f"{said} from {flow['before_tier']} to {flow['after_tier']}"
+        case "weight":
+            return f"{said} from {flow['before_weight']:g} to {flow['after_weight']:g}"
+    return said
+
+
 def headline(plan: Plan) -> list[str]:
     """The plan in sentences, the most important first."""
     figures = plan.figures
