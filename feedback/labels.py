@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from feedback.exceptions import FeedbackError
 from feedback.lake import Lake
+from feedback.scanning import view_stored
 from feedback.tables import EVENTS, FILES, INTERACTIONS, LABELS
-from label_policy import Policy, compile_policy, compile_sent_texts
+from label_policy import Policy, compile_policy, compile_sent_texts, terms_changed
 
 _VIEW = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
 
@@ -32,7 +33,9 @@ def build_labels(lake: Lake, policy: Policy, days: Sequence[date], *, as_of: dat
         FeedbackError: a condition fails on the data, which names the policy.
 
     """
-    with lake.sql(EVENTS, FILES, INTERACTIONS) as connection, failing_as(policy):
+    with lake.sql(FILES) as connection, failing_as(policy):
+        view_stored(connection, lake, EVENTS)
+        view_stored(connection, lake, INTERACTIONS, days=days)
         view_labels(connection, policy, name="labelled", days=days, as_of=as_of)
         rows = connection.sql("SELECT * FROM labelled").to_arrow_table()
     return rows.select(LABELS.schema.names).cast(LABELS.schema)
@@ -87,8 +90,6 @@ def _edits_of_terms(connection: duckdb.DuckDBPyConnection, policy: Policy, asked
         f"SELECT draft_id, completion, final_text FROM ({asked})"
         " WHERE edit_kind IN ('cosmetic', 'wording', 'substantive') AND trim(final_text) <> ''"
     ).to_arrow_table()
-    from label_policy import terms_changed
-
     changed = terms_changed(edits.column("completion"), edits.column("final_text"), policy.terms)
     return edits.select(["draft_id"]).filter(changed)
 
