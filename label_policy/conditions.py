@@ -48,6 +48,14 @@ def parse_condition(text: str) -> Condition:
         PolicyError: it is not one boolean expression within the allow-list, is badly typed, or is beyond the bounds.
 
     """
+    try:
+        return _checked(text)
+    except PolicyError as error:
+        # What the message quotes may hold line breaks.
+        raise PolicyError(" ".join(str(error).split())) from None
+
+
+def _checked(text: str) -> Condition:
     check_text(text)
     try:
         tree = sqlglot.parse_one(text, dialect="duckdb", into=exp.Condition)

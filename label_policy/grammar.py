@@ -118,10 +118,13 @@ def number_value(node: exp.Literal) -> float:
     """Return the value of a number literal.
 
     Raises:
-        PolicyError: it is too large or too small to be the same number in every dialect.
+        PolicyError: it is no number, or too large or too small to be the same one in every dialect.
 
     """
-    value = float(node.this)
+    try:
+        value = float(node.this)
+    except ValueError:
+        raise PolicyError(f"{node.this[:30]} is not a number; write it as in 0.6 or 1e3") from None
     if not math.isfinite(value) or abs(value) > MAX_NUMBER:
         raise PolicyError(f"the number {node.this[:30]} is beyond {MAX_NUMBER:.0e}; use a smaller one")
     if abs(value) < MIN_NUMBER and any(digit in "123456789" for digit in node.this.lower().split("e")[0]):

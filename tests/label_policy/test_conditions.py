@@ -107,6 +107,7 @@ BADLY_TYPED = [
     ("shown_at > TIMESTAMPTZ '0001-01-01 00:00:00+23:00'", ["not a time"]),
     ("edit_similarity < 1e999", ["beyond"]),
     ("edit_similarity < 99999999999999999999", ["beyond"]),
+    ("edit_similarity < 1e", ["1e is not a number"]),
     ("edit_similarity < 1e-16", ["closer to 0"]),
     ("edit_similarity < 1e-999", ["closer to 0"]),
     ("edit_similarity < 0.001" + " * 2" * 17, ["17 times"]),

@@ -1,8 +1,15 @@
 """The digest follows the meaning: no spelling changes it, every change of meaning does."""
 
-import pytest
+import random
+import re
 
-from label_policy import load_policy, parse_policy, shipped_policies
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from label_policy import Condition, PolicyError, load_policy, parse_condition, parse_policy, shipped_policies
+from label_policy.dialects import in_dialect
+from tests.label_policy.generated import Conditions
 
 BASE = """\
 name: desk
@@ -97,3 +104,69 @@ def test_the_digest_is_written_down():
     """A change here makes every label ever written look as if its policy had changed: raise `digest.FORM` knowingly."""
     assert digest() == "a244684646c905bc37dd169d9604711c3895dee28bda983fd4e262eb263efbb8"
     assert all(len(load_policy(path).digest) == 64 for path in shipped_policies().values())
+
+
+def spelled_otherwise(text: str, seed: int) -> str:
+    """Change case, space and number formats outside of quotes, and put the whole in parentheses."""
+    chance = random.Random(seed)
+    parts = re.split(r"('(?:[^']|'')*')", text)
+    for index, part in enumerate(parts[::2]):
+        part = re.sub(r"[a-z]\w*", lambda word: chance.choice([str.upper, str.lower, str.title])(word[0]), part)
+        part = re.sub(r"(?<![\w.])(\d+\.\d+)(?![\w.])", r"\g<1>0", part)
+        parts[2 * index] = re.sub(r" ", lambda _: chance.choice([" ", "  ", "\n", "\t"]), part)
+    return "( " + "".join(parts) + " )"
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 1_000_000))
+def test_no_spelling_changes_a_condition(seed):
+    text = Conditions(seed).boolean(2)
+    one, other = parse_condition(text), parse_condition(spelled_otherwise(text, seed))
+    assert one.meaning == other.meaning
+    assert (one.columns, one.signals) == (other.columns, other.signals)
+
+
+SWAPS = [
+    (" AND ", " OR "),
+    (" < ", " <= "),
+    (" = ", " <> "),
+    (" + ", " - "),
+    (" LIKE ", " ILIKE "),
+    (" NOT NULL", " NULL"),
+    (" NOT IN (", " IN ("),
+    (" IS DISTINCT", " IS NOT DISTINCT"),
+    (" BETWEEN ", " NOT BETWEEN "),
+    ("shown_at", "decided_at"),
+    ("category", "source"),
+    ("survey_score", "edit_similarity"),
+    ("'$.k'", "'$.j'"),
+    ("lower(", "trim("),
+    ("1 DAY", "2 DAY"),
+    ("TRUE", "FALSE"),
+    ("0.6", "0.61"),
+    ("'", "' "),
+    (", ", ", 'new', "),
+    ("ELSE NULL", ""),
+]
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.integers(0, 1_000_000), st.sampled_from(SWAPS), st.floats(0, 1))
+def test_a_change_of_meaning_changes_a_condition(seed, swap, place):
+    old, new = swap
+    text = Conditions(seed).boolean(2)
+    places = [match.start() for match in re.finditer(re.escape(old), text)]
+    if not places:
+        return
+    at = places[int(place * (len(places) - 1))]
+    try:
+        changed = parse_condition(text[:at] + new + text[at + len(old) :])
+    except PolicyError:
+        return
+    same = same_labels(parse_condition(text), changed)
+    assert changed.meaning != parse_condition(text).meaning or same
+
+
+def same_labels(one: Condition, other: Condition) -> bool:
+    """Say whether two conditions are the same query, so that no row can tell them apart."""
+    return in_dialect(one.tree, "duckdb") == in_dialect(other.tree, "duckdb")

@@ -17,7 +17,8 @@ from label_policy import (
 )
 
 TEXT_COLUMNS = ["category", "completion", "final_text", "edit_kind"]
-NUMBER_COLUMNS = ["edit_similarity", "seconds_to_decision"]
+NUMBER_COLUMNS = ["edit_similarity", "seconds_to_decision", "survey_score"]
+SPEED = 12.5
 TIME_COLUMNS = [name for name, kind in INTERACTION_COLUMNS.items() if kind is ValueType.TIME]
 TEXTS = ["", "none", "factual", "Billing", "billing", "it's", "naïve ÉÜ", "漢字😀", "100%", "a_b", " x "]
 NUMBERS = [0.0, 0.1, 0.5, 1.0, 2.25, 100.0]
@@ -99,7 +100,11 @@ def texts(draw, depth=1):
 
 @st.composite
 def numbers(draw, depth=1):
-    kind = draw(st.integers(0, 6 if depth else 1))
+    kind = draw(st.integers(-1, 6 if depth else 1))
+    if kind == -1:
+        return Both(
+            "seconds_to_read", lambda row: None if row["completion"] is None else len(row["completion"]) / SPEED
+        )
     if kind == 0:
         return column(draw(st.sampled_from(NUMBER_COLUMNS)))
     if kind == 1:
@@ -215,12 +220,12 @@ def policies(conditions: list[Both], windows: dict[str, timedelta]) -> Policy:
         label, tier, weight = labels[index % 3]
         given = {} if tier is None else {"tier": tier, "weight": weight}
         rules.append({"id": f"r{index}", "when": condition.sql, "label": label, "why": "x", **given})
-    return Policy(name="p", version=1, description="x", owner="x", maturity=windows, rules=rules)
+    return Policy(name="p", version=1, description="x", owner="x", reading_speed=SPEED, maturity=windows, rules=rules)
 
 
 def expected_maturity(policy: Policy, row: dict, index: int):
     """Say when a row decided by rule `index` is final, from the rules' texts."""
-    derived = {"edited": ["final_text", "edit_similarity", "edit_kind"]}
+    derived = {"edited": ["final_text", "edit_similarity", "edit_kind"], "surveyed": ["survey_score"]}
     decisions = ["decided_at", "seconds_to_decision"]
     for signal in DECISION_SIGNALS:
         derived.setdefault(signal, []).extend(decisions)
