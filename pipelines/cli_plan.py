@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import sys
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from assets.desk import Desk, policy_path
 from feedback.exceptions import FeedbackError
 from feedback.files import write_atomically
 from feedback.ledger import days_behind, kept_policy
-from label_policy import Policy, dump_policy, load_policy, shipped_policies
+from label_policy import Policy, PolicyError, dump_policy, load_policy, shipped_policies
 
 if TYPE_CHECKING:
     from feedback.plan import Plan
@@ -122,8 +123,10 @@ def _find(desk: Desk, name: str) -> tuple[Policy, str]:
     if name in shipped_policies() or Path(name).exists() or not _DIGEST.fullmatch(name):
         return load_policy(policy_path(name)), name if name in shipped_policies() else str(Path(name).resolve())
     policy = kept_policy(desk.lake, name)
-    if desk.policy.digest == policy.digest:
-        return policy, desk.settings.policy
+    for setting in (desk.settings.policy, *shipped_policies()):
+        with suppress(PolicyError):  # a file that is broken by now is not the one
+            if load_policy(policy_path(setting)).digest == policy.digest:
+                return policy, setting
     # Its file may have changed since, or be gone: what was kept becomes a file of the desk's own.
     return policy, str((desk.path / "policies" / f"{policy.id}-{policy.digest[:12]}.yaml").resolve())
 

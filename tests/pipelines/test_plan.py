@@ -203,10 +203,13 @@ def test_applying_is_one_run_over_just_the_days_that_change(
     assert (check.check_name, check.passed, check.description) == ("one_policy", True, "0 of 3 days behind desk v2")
     assert "There is nothing to do." in call("apply").output
 
-    # Back to what was there before, by its digest, though its file says something else by now.
+
+def test_a_policy_that_labelled_is_found_by_its_digest_though_its_file_is_broken(desk: Desk) -> None:
+    digest = desk.policy.digest
     Path(desk.settings.policy).write_text("gone")
-    back = call("plan", desk.policy.digest[:10])
-    assert "16 of 30 labels get another label, on 2 of 3 days." in back.output
+    assert f"No label changes: desk 1 ({digest[:12]})" in call("plan", digest[:10]).output
+    assert f"desk.v1-{digest[:12]}.yaml as the desk's policy" in call("apply", digest[:10]).output
+    assert "a policy is a mapping" in str(call("plan").exception)
 
 
 @pytest.mark.parametrize("written", ["policy: old.yaml", "policy:   'old.yaml'   # why", '"policy": "old.yaml"'])
