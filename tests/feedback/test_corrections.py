@@ -194,14 +194,14 @@ def test_a_final_label_that_is_gone_is_corrected_to_nothing(
 KINDS = ("accepted", "edited", "thumbs_down", "reopened", "escalated", "draft_shown")
 TICKET_KINDS = ("reopened", "escalated")
 START = datetime(2026, 3, 2, tzinfo=UTC)
-FIRST, SECOND = START + timedelta(days=6), START + timedelta(days=12)
+FIRST, SECOND = START + timedelta(days=4), START + timedelta(days=12)
 ALL_DAYS = [START.date() + timedelta(days=number) for number in range(3)]
 
 
 def told(number: int, kind: str, draft: int, hour: int, late: bool) -> dict[str, Any]:
     """An event of the first delivery or, if late, of the second; two drafts make a ticket."""
     delivered = SECOND if late else FIRST
-    hour %= 72 if kind == "draft_shown" else 144
+    hour %= 72 if kind == "draft_shown" else 96
     return {
         "event_id": f"e{number:02}", "kind": kind, "occurred_at": START + timedelta(hours=hour),
         "received_at": delivered - timedelta(hours=1), "arrival_date": delivered.date() - timedelta(days=1),
@@ -229,7 +229,7 @@ def labelled(lake: Lake, as_of: datetime) -> tuple[dict[tuple[date, str], dict[s
 @settings(max_examples=4, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.sampled_from(KINDS), st.integers(0, 11), st.integers(0, 143), st.booleans()),
+        st.tuples(st.sampled_from(KINDS), st.integers(0, 11), st.integers(0, 95), st.booleans()),
         min_size=20,
         max_size=60,
     )
