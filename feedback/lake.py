@@ -44,9 +44,13 @@ class Lake:
         """Whether the table has been written at least once."""
         return bool(DeltaTable.is_deltatable(str(self.path(table))))
 
+    def stored(self, table: Table, *, version: int | None = None) -> DeltaTable:
+        """The Delta table that is read, now or as of a `version`."""
+        return DeltaTable(self.path(table), version=version)
+
     def version(self, table: Table) -> int | None:
         """The table's current Delta version, or None before its first commit."""
-        return DeltaTable(self.path(table)).version() if self.exists(table) else None
+        return self.stored(table).version() if self.exists(table) else None
 
     def replace(self, table: Table, rows: pa.Table, days: Sequence[date] | None = None) -> int:
         """Replace the partitions of `days` (the whole table where it has no partitions) by `rows`, in one commit.
@@ -100,7 +104,7 @@ class Lake:
         try:
             if version is None:
                 self._add_new_columns(table)
-            return DeltaTable(self.path(table), version=version).to_pyarrow_dataset()
+            return self.stored(table, version=version).to_pyarrow_dataset()
         except Exception as error:
             raise FeedbackError(
                 f"{self.path(table)} cannot be read as a Delta table ({error}); restore it or remove it and run again"

@@ -13,7 +13,6 @@ from urllib.parse import unquote
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable
 
 from feedback.lake import Lake, Table
 
@@ -46,7 +45,7 @@ def view_stored(
 
 def _files(lake: Lake, table: Table, days: Collection[date] | None, version: int | None) -> list[str]:
     """The Parquet files that make up the days; Delta's log holds their paths percent-encoded."""
-    actions = pa.table(DeltaTable(lake.path(table), version=version).get_add_actions(flatten=True))
+    actions = pa.table(lake.stored(table, version=version).get_add_actions(flatten=True))
     if days is not None:
         day = actions.column(f"partition.{table.partition_by[0]}")
         actions = actions.filter(pc.is_in(day, pa.array(sorted(days), day.type)))
