@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 
-def lambda_bounds(desirable: int, undesirable: int) -> dict[str, list[float] | None]:
+def lambda_bounds(desirable: int = 0, undesirable: int = 0) -> dict[str, list[float] | None]:
     """The λ_D that keeps λ_D·n_D / (λ_U·n_U) in [1, 3/2] at λ_U = 1, and likewise λ_U at λ_D = 1.
+
+    For so many training rows of each class.
 
     Ethayarajh et al. 2024 (arXiv 2402.01306), on imbalanced data. Null where a class is empty.
     """

@@ -109,23 +109,6 @@ def count_rows(rows: pa.Table) -> dict[str, Any]:
     return counts
 
 
-def lambda_bounds(rows: pa.Table) -> dict[str, list[float] | None]:
-    """The λ_D that keeps λ_D·n_D / (λ_U·n_U) in [1, 3/2] at λ_U = 1, and likewise λ_U at λ_D = 1, over training rows.
-
-    Ethayarajh et al. 2024 (arXiv 2402.01306), on imbalanced data. Null where a class is empty.
-    """
-    labels = rows.filter(pc.equal(rows.column("split"), "train")).column("label").to_pylist()
-    desirable = sum(labels)
-    undesirable = len(labels) - desirable
-    if not desirable or not undesirable:
-        return {"desirable_weight": None, "undesirable_weight": None}
-    ratio = undesirable / desirable
-    return {
-        "desirable_weight": [round(ratio, 4), round(1.5 * ratio, 4)],
-        "undesirable_weight": [round(1 / (1.5 * ratio), 4), round(1 / ratio, 4)],
-    }
-
-
 def count_redactions(rows: pa.Table) -> dict[str, int]:
     """How many values of each kind the texts of the rows have had replaced."""
     texts = pa.chunked_array(

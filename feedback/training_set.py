@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from feedback.balance import lambda_bounds
 from feedback.corrections import count_causes, flip_rate
 from feedback.exceptions import FeedbackError
 from feedback.lake import Lake
@@ -32,7 +33,6 @@ from feedback.training_rows import (
     content_version,
     count_redactions,
     count_rows,
-    lambda_bounds,
     preference_pairs,
     training_rows,
 )
@@ -99,6 +99,7 @@ def build_training_set(
     version = content_version(rows, pairs)
     path = root / version
     if not (path / "manifest.json").exists():
+        counts = count_rows(rows)
         manifest = {
             "version": version,
             "policy": {"name": policy.name, "version": policy.version, "digest": policy.digest},
@@ -108,9 +109,9 @@ def build_training_set(
             "labels": [{"label": label, "state": state, "rows": count} for label, state, count in by_state],
             "left_out": {fate: count for fate, count in fates.items() if fate != "kept"},
             "redactions": count_redactions(rows),
-            "counts": count_rows(rows),
+            "counts": counts,
             "preferences": {split: _counts(pairs, "split").get(split, 0) for split in SPLITS},
-            "lambda_bounds": lambda_bounds(rows),
+            "lambda_bounds": lambda_bounds(**counts["train"]),
             "corrections": count_causes(lake),
             "flip_rate": flip_rate(lake),
             "days": [str(day) for day in _first_and_last_day(rows)],

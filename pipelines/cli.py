@@ -26,6 +26,7 @@ from pipelines.cli_release import release
 from pipelines.cli_source import source
 from pipelines.exceptions import USER_ERRORS, UsageError
 from pipelines.ranges import range_tags
+from pipelines.running import run_job
 
 _DATE = click.DateTime(["%Y-%m-%d"])
 _PATH = click.Path(path_type=Path)
@@ -198,19 +199,9 @@ def _range(desk: Desk, first: date, last: date) -> dict[str, str]:
 
 
 def _run_job(desk: Desk, job: str, tags: dict[str, str]) -> dict[str, float]:
-    """Run a job while showing it; returns seconds by stage. Raises FeedbackError with the run's own reason."""
-    from pipelines.follow import follow
-    from pipelines.view import show_run
-
     # What is wrong with the settings is said before a process is started for it.
     _ = desk.policy, desk.source, desk.settings
-    console = Console(stderr=True)
-    seen = show_run(follow(desk, job, tags), console)
-    for warning in seen.warnings:
-        console.print(f"[yellow]![/] {warning}", highlight=False, soft_wrap=True)
-    if seen.error is not None:
-        raise FeedbackError(seen.error)
-    return {stage.name: stage.seconds for stage in seen.stages.values()}
+    return run_job(desk, job, tags)
 
 
 def _finish(desk: Desk, seconds: dict[str, float], as_json: bool, *, hints: bool = False) -> None:

@@ -15,13 +15,12 @@ import click
 from rich.console import Console
 
 from assets.desk import Desk, policy_path
-from feedback.exceptions import FeedbackError
 from feedback.files import write_atomically
 from feedback.ledger import days_behind, kept_policy
 from label_policy import Policy, PolicyError, dump_policy, load_policy, shipped_policies
 
 if TYPE_CHECKING:
-    from feedback.plan import Plan
+    pass
 
 _DIGEST = re.compile(r"[0-9a-f]{6,64}")
 
@@ -72,9 +71,12 @@ def policy_apply(new: str | None, plan_id: str | None, yes: bool) -> None:
     NEW as in `policy plan`. The other days are recorded as being by the new policy as they are. What changed is then
     compared with what was planned, row for row.
     """
+    from assets.common import AS_OF_TAG
     from feedback.applying import check_plan
     from feedback.plan import plan_change
+    from pipelines.follow import APPLY_STEP
     from pipelines.plan_words import count, headline, sides
+    from pipelines.running import run_job
 
     desk = Desk.active()
     policy, setting = _find(desk, new or desk.settings.policy)
@@ -96,7 +98,8 @@ def policy_apply(new: str | None, plan_id: str | None, yes: bool) -> None:
     if not Path(setting).exists() and setting not in shipped_policies():
         Path(setting).parent.mkdir(exist_ok=True)
         write_atomically(Path(setting), dump_policy(policy))
-    _run(desk, made, setting)
+    config = {"ops": {APPLY_STEP: {"config": {"plan": made.id, "policy": setting}}}}
+    run_job(desk, "apply_policy", {AS_OF_TAG: made.as_of.isoformat()}, config)
     changed = f"{count(made.changed, 'label')} on {count(len(made.days), 'day')} changed as planned, row for row"
     confirmed = len(set(behind) - set(made.days))
     click.echo(
@@ -134,21 +137,6 @@ def _find(desk: Desk, name: str) -> tuple[Policy, str]:
 def _now(desk: Desk) -> datetime:
     """The moment that the plan speaks of, as a run started now would have it."""
     return (desk.settings.as_of or datetime.now(UTC)).astimezone(UTC)
-
-
-def _run(desk: Desk, made: Plan, setting: str) -> None:
-    """Run the job that applies the plan while showing it. Raises FeedbackError with the run's own reason."""
-    from assets.common import AS_OF_TAG
-    from pipelines.follow import APPLY_STEP, follow
-    from pipelines.view import show_run
-
-    config = {"ops": {APPLY_STEP: {"config": {"plan": made.id, "policy": setting}}}}
-    console = Console(stderr=True)
-    seen = show_run(follow(desk, "apply_policy", {AS_OF_TAG: made.as_of.isoformat()}, config), console)
-    for warning in seen.warnings:
-        console.print(f"[yellow]![/] {warning}", highlight=False, soft_wrap=True)
-    if seen.error is not None:
-        raise FeedbackError(seen.error)
 
 
 def _plain(value: object) -> str:

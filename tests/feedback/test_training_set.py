@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from feedback.balance import lambda_bounds
 from feedback.exceptions import FeedbackError
 from feedback.lake import Lake
 from feedback.tables import LABELS, LEDGER
-from feedback.training_rows import lambda_bounds
 from feedback.training_set import build_training_set, read_training_set, tickets_on_both_sides
 from label_policy import Policy, Tier, Training, load_policy, shipped_policies
 
@@ -206,12 +206,11 @@ def test_nothing_to_train_on_says_what_there_is(lake: Lake, policy: Policy, labe
 
 
 def test_lambda_bounds_keep_the_ratio_that_the_paper_asks_for() -> None:
-    rows = pa.table({"label": [True] * 10 + [False] * 40 + [True], "split": ["train"] * 50 + ["heldout"]})
-    bounds = lambda_bounds(rows)
+    bounds = lambda_bounds(desirable=10, undesirable=40)
     for low_or_high, ratio in ((0, 1.0), (1, 1.5)):
         assert bounds["desirable_weight"][low_or_high] * 10 / 40 == pytest.approx(ratio, rel=1e-3)
         assert 10 / (bounds["undesirable_weight"][1 - low_or_high] * 40) == pytest.approx(ratio, rel=1e-3)
-    assert lambda_bounds(rows.slice(0, 10)) == {"desirable_weight": None, "undesirable_weight": None}
+    assert lambda_bounds(desirable=10) == {"desirable_weight": None, "undesirable_weight": None}
 
 
 def test_the_policy_says_which_tiers_train_and_how_much(
