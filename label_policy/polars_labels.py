@@ -135,7 +135,6 @@ _OPERATORS: dict[str, Callable[..., pl.Expr]] = {
     "+": pl.Expr.add,
     "-": pl.Expr.sub,
     "*": pl.Expr.mul,
-    "/": pl.Expr.truediv,
     "neg": pl.Expr.neg,
     "abs": pl.Expr.abs,
     "lower": lambda text: _lower(text),
@@ -165,6 +164,10 @@ def _expression(meaning: Canonical) -> pl.Expr:
         case ["ilike", text, ["text", str(pattern)]]:
             [lowered] = pl.select(_lower(pl.lit(pattern))).to_series()
             return _lower(_expression(text)).str.contains(_like(lowered))
+        case ["/", dividend, ["number", float(divisor)]]:
+            # By a column of the divisor: Polars multiplies by the inverse of a single one, and a third of all numbers
+            # then come out a bit off.
+            return _expression(dividend) / (pl.int_range(pl.len()).cast(pl.Float64) * 0 + divisor)
         case ["coalesce", first, [*others]]:
             return pl.coalesce(_expression(first), *map(_expression, others))
         case ["case", operand, [*branches], default]:

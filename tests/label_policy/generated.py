@@ -217,13 +217,40 @@ class Conditions:
                 return "(" + word.join(self.boolean(depth - 1) for _ in range(self.random.randint(2, 3))) + ")"
 
 
+def any_text(test: str) -> str:
+    names = [name for name, kind in INTERACTION_COLUMNS.items() if kind is ValueType.TEXT and name != "draft_id"]
+    return " OR ".join(test.format(name) for name in names if name != "edit_kind")
+
+
+TROUBLE = [
+    *(any_text(f"lower({{}}) = {quote(text)}") for text in ("i", "ασ", "straße", "ß", "k", "s", "ﬁ", "ǆ", "naïve")),
+    *(any_text(f"{{}} ILIKE {quote(text)}") for text in ("İ", "ας", "%ß", "ss", "K", "ŉ", "Ǆ", "%É%", "_")),
+    *(any_text(f"length({{}}) = {length}") for length in (1, 2, 3, 5)),
+    *(any_text(f"trim({{}}) = {quote(text)}") for text in ("x", "", "\n", "x\n")),
+    *(any_text(f"{{}} {operator} 'z'") for operator in ("<", ">=")),
+    "0.1 + 0.2 <= 0.3 OR length('a') * 0.1 = 0.1",
+    "0.1 + 0.2 > 0.3 AND 0.1 * 3 > 0.3",
+    "length(completion) / 3 = 0.3333333333333333 OR length(final_text) / 3 = 1.6666666666666667",
+    "1e15 * 1e15 * 1e15 > 1e15 AND 0.00000000000001 * 0.00000000000001 > 0",
+    "seconds_to_read = 0.08 OR seconds_to_read > 24",
+    "NOT list_contains(reasons, 'x') AND reasons IS NULL",
+    "survey_score IN (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12) OR edit_similarity NOT IN (0.1, 0)",
+    "survey_score IS NOT DISTINCT FROM - 0.0 OR survey_score > 1e15 OR survey_score < - 1e15",
+    "coalesce(json_extract_string(extra, '$.k'), 'none') IN ('1', '1.0', '100', '0', '-1', '123456789012345')",
+    "json_extract_string(extra, '$.k') IS NULL",
+    "json_extract_string(extra, '$.k') = 'é''' OR json_extract_string(extra, '$.k') LIKE '_'",
+    "shown_at + INTERVAL 3660 DAY - INTERVAL '87840 hours' = shown_at",
+]
+"""What engines read differently where nothing is done about it."""
+
+
 def policy(seed: int, *, conditions: int = 50) -> Policy:
     """Make a policy that shows of each of its conditions where it holds, where it does not, and where it is NULL.
 
-    Every condition has the drafts with one ending of their ids to itself.
+    Every condition has the drafts with one ending of their ids to itself. Policy 0 has the conditions in `TROUBLE`.
     """
     made = Conditions(seed)
-    rules = list(_rules(made, conditions))
+    chosen = TROUBLE if seed == 0 else [made.boolean(2) for _ in range(conditions)]
     windows = {
         signal: timedelta(minutes=made.random.choice([30, 60, 4320, 10080]))
         for signal in made.random.sample(SIGNALS, 6)
@@ -236,14 +263,13 @@ def policy(seed: int, *, conditions: int = 50) -> Policy:
         owner="x",
         reading_speed=12.5,
         maturity=windows,
-        rules=rules,
+        rules=list(_rules(made, chosen)),
         sent_text=sent,
     )
 
 
-def _rules(made: Conditions, count: int) -> Iterator[dict]:
-    for index in range(count):
-        condition = made.boolean(2)
+def _rules(made: Conditions, conditions: list[str]) -> Iterator[dict]:
+    for index, condition in enumerate(conditions):
         ours = f"draft_id LIKE '%{index:02}'"
         weight = made.random.choice([0.0, 0.1, 0.30000000000000004, 1.0, 2.0])
         given = {"label": "desirable", "tier": "strong", "weight": weight}

