@@ -88,11 +88,7 @@ def matured_days(lake: Lake, *, as_of: datetime) -> list[date]:
     """The days with provisional labels whose time has passed, as of `as_of` and of the logs that have arrived."""
     with lake.sql(FILES) as connection:
         [(until,)] = connection.execute(
-            """
-            SELECT least($as_of, CAST(max(arrival_date) + 1 AS TIMESTAMPTZ))
-            FROM files WHERE arrival_date < CAST($as_of AS DATE)
-            """,
-            {"as_of": as_of},
+            "SELECT CAST(max(arrival_date) + 1 AS TIMESTAMPTZ) FROM files WHERE arrival_date < CAST(? AS DATE)", [as_of]
         ).fetchall()
     return due_days(lake, until) if until else []
 

@@ -22,6 +22,7 @@ from feedback.rawfiles import discover
 from feedback.sources import load_source, shipped_sources
 from label_policy import load_policy, shipped_policies
 from pipelines.cli_policy import policy
+from pipelines.cli_rebuild import rebuild
 from pipelines.cli_release import release
 from pipelines.cli_source import source
 from pipelines.exceptions import USER_ERRORS, UsageError
@@ -174,8 +175,8 @@ def retrain(as_json: bool) -> None:
     _finish(desk, _run_job(desk, "retrain", {}), as_json)
 
 
-for group in (source, policy, release):
-    cli.add_command(group)
+for command in (rebuild, source, policy, release):
+    cli.add_command(command)
 
 
 def _tags(desk: Desk, first: date | None, last: date | None) -> dict[str, str]:

@@ -1,0 +1,153 @@
+"""`feedback-kto rebuild`: past days as they were, in a lake of their own."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+from assets.desk import Desk, policy_path
+from feedback.exceptions import FeedbackError
+from feedback.ledger import days_behind, kept_policy
+from feedback.replay import Replay, replay
+from feedback.training_set import TrainingSet, build_training_set
+from label_policy import Policy, load_policy, shipped_policies
+from pipelines.exceptions import UsageError
+from pipelines.ranges import say_days
+
+_DATE = click.DateTime(["%Y-%m-%d"])
+
+
+@click.command()
+@click.option("--as-of", "as_of", metavar="MOMENT", required=True, help="With its time zone: 2026-10-20T02:00:00Z.")
+@click.option("--from", "first", type=_DATE, help="First day.  [default: the first that was labelled then]")
+@click.option("--to", "last", type=_DATE, help="Last day.  [default: the last that was labelled then]")
+@click.option(
+    "--policy", help="For days that nothing was recorded of by then: a shipped policy, a YAML file, or a digest."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object last, on stdout.")
+def rebuild(as_of: str, first: datetime | None, last: datetime | None, policy: str | None, as_json: bool) -> None:
+    """Build past days of the active desk as they were at a moment, and the training set that they made.
+
+    Everything goes to replays/<moment> in the desk's folder; the desk's own tables stay as they are. A run's moment is
+    "as of" in its metadata, and the second `as_of` in a training set's manifest.
+    """
+    moment = _moment(as_of)
+    desk = Desk.active()
+    root = desk.path / "replays" / moment.strftime("%Y-%m-%dT%H-%M-%S" + (".%fZ" if moment.microsecond else "Z"))
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def report(stage: str, done: int, total: int, unit: str, **figures: float) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(f"{stage}, {unit}", total=total)
+            progress.update(tasks[stage], completed=done)
+
+        made = replay(
+            desk.lake,
+            root,
+            moment=moment,
+            policy=_policy(desk, policy) if policy else desk.policy,
+            first=first and first.date(),
+            last=last and last.date(),
+            report=report,
+        )
+    training_set, why_not = _training_set(desk, made, root)
+    summary = _summarise(desk, made, moment, training_set, why_not)
+    _show(summary, Console(stderr=as_json))
+    if as_json:
+        click.echo(json.dumps(summary))
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.UsageError(f"--as-of {text!r} is no moment, such as 2026-10-20T02:00:00Z.") from None
+    if moment.tzinfo is None:
+        raise click.UsageError(f"--as-of {text} needs a time zone, such as {text}Z.")
+    if moment > datetime.now(UTC):
+        raise UsageError(f"{text} has not come yet; name a moment that has passed")
+    return moment.astimezone(UTC)
+
+
+def _policy(desk: Desk, name: str) -> Policy:
+    if name in shipped_policies() or Path(name).exists():
+        return load_policy(policy_path(name))
+    return kept_policy(desk.lake, name)
+
+
+def _training_set(desk: Desk, made: Replay, root: Path) -> tuple[TrainingSet | None, str | None]:
+    """The training set that the labels make, or why there is none."""
+    behind, total = days_behind(made.lake, made.policy)
+    if behind:
+        name = f"{made.policy.name} {made.policy.version}"
+        return None, f"{len(behind)} of {total} days were behind {name} then: {say_days(behind)}"
+    try:
+        sets = root / "training_sets"
+        return build_training_set(made.lake, made.policy, sets, heldout=desk.settings.heldout), None
+    except FeedbackError as error:
+        return None, str(error)
+
+
+def _summarise(
+    desk: Desk, made: Replay, moment: datetime, training_set: TrainingSet | None, why_not: str | None
+) -> dict[str, Any]:
+    def listed(days: list[date]) -> list[str]:
+        return [day.isoformat() for day in days]
+
+    return {
+        "desk": desk.name,
+        "as_of": moment.isoformat(),
+        "lake": str(made.lake.root),
+        "policy": {"name": made.policy.name, "version": made.policy.version, "digest": made.policy.digest},
+        "days": {
+            "recorded": listed(made.recorded),
+            "unrecorded": listed(made.unrecorded),
+            "present_events": listed(made.present_events),
+            "unlike": listed(made.unlike),
+            "unchecked": listed(made.unchecked),
+        },
+        "training_set": None
+        if training_set is None
+        else {
+            "version": training_set.version,
+            "path": str(training_set.path),
+            "existed": (desk.training_sets / training_set.version / "manifest.json").exists(),
+        },
+        "no_training_set": why_not,
+    }
+
+
+_SAID = {
+    "recorded": "built as the ledger says",
+    "unrecorded": "nothing was recorded of by then: built as of the moment itself",
+    "present_events": "built from the events at hand, since those that were read then are gone",
+    "unlike": "NOT what the labels table held then",
+    "unchecked": "not compared with the labels of then, which are gone",
+}
+
+
+def _show(summary: dict[str, Any], console: Console) -> None:
+    def say(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    policy = summary["policy"]
+    say(f"{summary['desk']} as of {summary['as_of']}, when it was labelled by {policy['name']} {policy['version']}")
+    for name, said in _SAID.items():
+        days = [date.fromisoformat(day) for day in summary["days"][name]]
+        if days:
+            say(f"  {len(days):>5,} days {said}: {say_days(days)}")
+    made = summary["training_set"]
+    if made is None:
+        say(f"no training set: {summary['no_training_set']}")
+    else:
+        known = "the very one that the desk has" if made["existed"] else "the desk has no such one"
+        say(f"training set {made['version']}: {known}")
+        say(f"  {made['path']}")
+    say(f"lake {summary['lake']}")
