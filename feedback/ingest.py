@@ -9,13 +9,11 @@ its rows, whichever of its day's files are read again.
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import date
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
@@ -30,11 +28,12 @@ from feedback.lake import Lake, Table
 from feedback.mapping import DayMapper, MappedDay, day_mapper
 from feedback.progress import Report, silent
 from feedback.rawfiles import RawFile
+from feedback.sidebyside import PROCESSORS, in_order
 from feedback.sources import Source
 from feedback.tables import EVENTS, FILES, QUARANTINE
 
+_STRETCHES: Final = 500
 _BATCH_BYTES: Final = 256 * 1024 * 1024  # of events whose second deliveries are looked for together
-_WORKERS: Final = os.cpu_count() or 1
 
 
 def ingest(
@@ -71,7 +70,7 @@ def ingest(
         lake.replacing(FILES, replaced) as entries,
         lake.replacing(QUARANTINE, replaced) as quarantine,
         lake.sql(EVENTS) as connection,
-        ThreadPoolExecutor(_WORKERS) as pool,
+        ThreadPoolExecutor(PROCESSORS) as pool,
     ):
         deliveries = Deliveries(connection, replaced)
         quarantine.write(_of_files_gone(lake, QUARANTINE, wanted, replaced))
@@ -98,7 +97,7 @@ def _mapped(
     """The files' days, in order, mapped a few days ahead of whoever takes them."""
     with ExitStack() as stack:
         idle: SimpleQueue[DayMapper] = SimpleQueue()
-        for _ in range(_WORKERS):
+        for _ in range(PROCESSORS):
             idle.put(stack.enter_context(day_mapper(source)))
 
         def work(of_day: Sequence[RawFile]) -> MappedDay:
@@ -110,22 +109,11 @@ def _mapped(
 
         done = lines = 0
         days = (list(of_day) for _, of_day in groupby(files, key=lambda file: file.arrival_date))
-        for mapped in _ahead(pool.submit(work, of_day) for of_day in days):
+        for mapped in in_order(pool, work, days):
             done += mapped.books.num_rows
             lines += pc.sum(mapped.books.column("lines")).as_py()
             report("feedback_events", done, len(files), "files", lines=lines)
             yield mapped
-
-
-def _ahead(futures: Iterator[Future[MappedDay]]) -> Iterator[MappedDay]:
-    """The results in order, with one more asked for than there are workers: none waits, and few are held."""
-    waiting: deque[Future[MappedDay]] = deque()
-    for future in futures:
-        waiting.append(future)
-        if len(waiting) > _WORKERS:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 def _batches(days: Iterable[MappedDay]) -> Iterator[list[MappedDay]]:
@@ -155,10 +143,18 @@ def _without_duplicates(batch: Sequence[MappedDay], deliveries: Deliveries) -> t
         duplicates = pa.array([by_file.get(name, 0) for name in day.books.column("file").to_pylist()], pa.int64())
         stored = pc.subtract(day.books.column("events"), duplicates)
         books.append(_with(_with(day.books, "duplicates", duplicates), "events", stored))
-        keep = np.ones(day.events.num_rows, dtype=bool)
-        keep[again] = False
-        fresh.append(day.events.filter(pa.array(keep)) if len(again) else day.events)
+        fresh.append(_left_out(day.events, again))
     return fresh, pa.concat_tables(books)
+
+
+def _left_out(rows: pa.Table, positions: np.ndarray) -> pa.Table:
+    """The rows but those at `positions`: as stretches of the same memory where there are few, since texts are long."""
+    if len(positions) > _STRETCHES:
+        keep = np.ones(rows.num_rows, dtype=bool)
+        keep[positions] = False
+        return rows.filter(pa.array(keep))
+    edges = [-1, *positions.tolist(), rows.num_rows]
+    return pa.concat_tables(rows.slice(left + 1, right - left - 1) for left, right in pairwise(edges))
 
 
 def _with(table: pa.Table, name: str, values: pa.Array | pa.ChunkedArray) -> pa.Table:

@@ -5,18 +5,30 @@ A ranking of two texts is two interactions, one for each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
 
+import duckdb
 import pyarrow as pa
 
 from feedback.lake import Lake
 from feedback.ledger import record, refuse_older
+from feedback.scanning import view_stored
+from feedback.sidebyside import in_order
 from feedback.tables import EVENTS, INTERACTIONS
 from label_policy import classify_edits, edit_similarities
 
 _SQL = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+# What bounds the memory of a build: drafts that a query is asked for, what DuckDB holds of them before it spills to
+# disk, and rows with their texts at a time.
+_BATCH_DRAFTS: Final = 400_000
+_MEMORY: Final = "2GB"
+_PART_ROWS: Final = 50_000
+_FIGURES: Final = ("draft_id", "shown_date", "decided_at", "edit_kind")
 
 
 def build_interactions(lake: Lake, days: Sequence[date], *, as_of: datetime) -> pa.Table:
@@ -31,30 +43,74 @@ def build_interactions(lake: Lake, days: Sequence[date], *, as_of: datetime) -> 
         A table in the schema of `INTERACTIONS`, ordered by `shown_at, draft_id`.
 
     """
-    with lake.sql(EVENTS) as connection:
-        rows = connection.sql(_SQL, params={"days": list(days), "as_of": as_of}).to_arrow_table()
-    texts = rows.column("completion"), rows.column("final_text")
-    rows = rows.append_column("edit_kind", classify_edits(*texts))
-    rows = rows.append_column("edit_similarity", edit_similarities(*texts))
-    return rows.select(INTERACTIONS.schema.names).cast(INTERACTIONS.schema)
+    return pa.concat_tables([INTERACTIONS.schema.empty_table(), *map(_compare_texts, _parts(lake, days, as_of))])
 
 
 def write_interactions(lake: Lake, days: Sequence[date], *, as_of: datetime, run_id: str | None = None) -> pa.Table:
     """Build the interactions of `days`, replace those partitions in one commit and enter that in the ledger.
 
+    What is held in memory does not grow with the number of days.
+
     Returns:
-        The rows. Raises FeedbackError where some of the days are stored as of a later moment.
+        `draft_id, shown_date, decided_at, edit_kind` of the rows.
+
+    Raises:
+        FeedbackError: some of the days are stored as of a later moment.
 
     """
     refuse_older(lake, ["interactions"], days, as_of)
     made_from = lake.version(EVENTS)
-    rows = build_interactions(lake, days, as_of=as_of)
-    version = lake.replace(INTERACTIONS, rows, days)
+    with lake.replacing(INTERACTIONS, days) as replacement, ThreadPoolExecutor(1) as pool:
+
+        def write(part: pa.Table) -> pa.Table:
+            rows = _compare_texts(part)
+            replacement.write(rows)
+            return rows.select(_FIGURES)
+
+        # A part's texts are compared and written while DuckDB makes the next one.
+        written = [*in_order(pool, write, _parts(lake, days, as_of), ahead=1)]
     record(
-        lake, stage="interactions", days=days, input_version=made_from, output_version=version,
+        lake, stage="interactions", days=days, input_version=made_from, output_version=lake.version(INTERACTIONS),
         policy=None, as_of=as_of, run_id=run_id,
     )  # fmt: skip
-    return rows
+    return pa.concat_tables([INTERACTIONS.schema.empty_table().select(_FIGURES), *written])
+
+
+def _parts(lake: Lake, days: Sequence[date], as_of: datetime) -> Iterator[pa.Table]:
+    """What the query gives for the days, in order and some rows at a time."""
+    with TemporaryDirectory(prefix="feedback-") as spill, lake.sql() as connection:
+        connection.execute(f"SET memory_limit = '{_MEMORY}'")
+        connection.execute("SET temp_directory = '{}'".format(spill.replace("'", "''")))
+        view_stored(connection, lake, EVENTS)
+        for batch in _batches(connection, days):
+            query = connection.sql(_SQL, params={"days": batch, "as_of": as_of})
+            for part in query.to_arrow_reader(_PART_ROWS):
+                yield pa.Table.from_batches([part])
+
+
+def _batches(connection: duckdb.DuckDBPyConnection, days: Sequence[date]) -> Iterator[list[date]]:
+    """The days in order, as many at a time as have `_BATCH_DRAFTS`, and at least one."""
+    counts = connection.execute(
+        "SELECT CAST(occurred_at AS DATE), count(*) FROM events WHERE kind IN ('draft_shown', 'preference') GROUP BY 1"
+    ).fetchall()
+    drafts = dict(counts)
+    batch: list[date] = []
+    held = 0
+    for day in sorted(days):
+        if batch and held + drafts.get(day, 0) > _BATCH_DRAFTS:
+            yield batch
+            batch, held = [], 0
+        batch.append(day)
+        held += drafts.get(day, 0)
+    if batch:
+        yield batch
+
+
+def _compare_texts(rows: pa.Table) -> pa.Table:
+    texts = rows.column("completion"), rows.column("final_text")
+    rows = rows.append_column("edit_kind", classify_edits(*texts))
+    rows = rows.append_column("edit_similarity", edit_similarities(*texts))
+    return rows.select(INTERACTIONS.schema.names).cast(INTERACTIONS.schema)
 
 
 def count_unplaced(lake: Lake, first_day: date, last_day: date) -> dict[str, int]:

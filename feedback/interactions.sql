@@ -1,6 +1,7 @@
 -- One row a draft, with every signal about it that was known at $as_of; and two a ranking, one for each of its texts.
 -- Relations: events. Parameters: $days (dates the drafts were shown on), $as_of.
 -- edit_similarity and edit_kind are added by feedback.interactions, which compares the texts.
+-- What is wide (texts, prompts) is read last, once it is known of which drafts.
 WITH known AS NOT MATERIALIZED (
     SELECT * FROM events
     -- An arrival day counts once it has ended and is all there: then what is known at a moment is the same whenever it
@@ -8,35 +9,42 @@ WITH known AS NOT MATERIALIZED (
     -- arrival days cannot matter.
     WHERE received_at <= $as_of AND arrival_date < CAST($as_of AS DATE) AND arrival_date >= list_min($days) - 1
 ),
-shown AS (
+shown AS MATERIALIZED (
     -- A draft shown twice is one interaction, from the first time on.
-    SELECT * FROM known
+    SELECT draft_id, ticket_id, event_id, occurred_at, arrival_date FROM known
     WHERE kind = 'draft_shown'
-    QUALIFY row_number() OVER (PARTITION BY draft_id ORDER BY occurred_at, event_id) = 1
-),
-drafts AS (
-    SELECT * FROM shown
-    WHERE CAST(occurred_at AS DATE) IN (SELECT unnest($days))
         AND draft_id NOT IN (
             SELECT draft_id FROM events
             WHERE kind = 'draft_shown' AND occurred_at < list_min($days)
                 AND received_at <= $as_of AND arrival_date < CAST($as_of AS DATE)
         )
+    QUALIFY row_number() OVER (PARTITION BY draft_id ORDER BY occurred_at, event_id) = 1
+),
+drafts AS (
+    SELECT * FROM shown WHERE CAST(occurred_at AS DATE) IN (SELECT unnest($days))
 ),
 -- The last draft shown on each ticket: for every earlier one of it, the customer was back.
 last_shown AS (
     SELECT ticket_id, max(occurred_at) AS occurred_at, arg_max(event_id, (occurred_at, event_id)) AS event_id
     FROM shown GROUP BY ticket_id
 ),
+-- What became of the ticket speaks of every draft that it had been shown by then.
+spoken_of AS (
+    SELECT draft_id, occurred_at, false AS of_ticket, draft_id AS id FROM drafts
+    UNION ALL
+    SELECT draft_id, occurred_at, true AS of_ticket, ticket_id AS id FROM drafts
+),
+said AS (
+    SELECT event_id, kind, occurred_at, agent_id, final_text, reasons, score,
+        kind IN ('resolved', 'unresolved', 'reopened', 'escalated', 'surveyed', 'repeat_contact') AS of_ticket,
+        CASE WHEN of_ticket THEN ticket_id ELSE draft_id END AS id
+    FROM known WHERE kind <> 'preference'
+),
 signals AS (
-    SELECT d.draft_id, e.* EXCLUDE (draft_id)
-    FROM drafts AS d JOIN known AS e ON e.draft_id = d.draft_id
-    WHERE e.kind NOT IN ('preference', 'resolved', 'unresolved', 'reopened', 'escalated', 'surveyed', 'repeat_contact')
-    UNION ALL BY NAME
-    -- What became of the ticket speaks of every draft that it had been shown by then.
-    SELECT d.draft_id, e.* EXCLUDE (draft_id)
-    FROM drafts AS d JOIN known AS e ON e.ticket_id = d.ticket_id AND e.occurred_at >= d.occurred_at
-    WHERE e.kind IN ('resolved', 'unresolved', 'reopened', 'escalated', 'surveyed', 'repeat_contact')
+    SELECT d.draft_id, e.* EXCLUDE (of_ticket, id)
+    FROM said AS e
+    JOIN spoken_of AS d
+        ON d.of_ticket = e.of_ticket AND d.id = e.id AND (NOT e.of_ticket OR e.occurred_at >= d.occurred_at)
     UNION ALL BY NAME
     SELECT d.draft_id, l.event_id, l.occurred_at, 'repeat_contact' AS kind
     FROM drafts AS d JOIN last_shown AS l ON l.ticket_id = d.ticket_id AND l.occurred_at > d.occurred_at
@@ -69,8 +77,13 @@ summary AS (
     FROM signals
     GROUP BY draft_id
 ),
+found AS (
+    SELECT drafts.event_id, drafts.arrival_date, summary.* FROM drafts JOIN summary USING (draft_id)
+),
 rankings AS (
-    SELECT * FROM known WHERE kind = 'preference' AND CAST(occurred_at AS DATE) IN (SELECT unnest($days))
+    SELECT * FROM events
+    WHERE kind = 'preference' AND CAST(occurred_at AS DATE) IN (SELECT unnest($days))
+        AND received_at <= $as_of AND arrival_date < CAST($as_of AS DATE) AND arrival_date >= list_min($days) - 1
 )
 SELECT
     d.draft_id,
@@ -89,7 +102,7 @@ SELECT
         WHEN s.accepted_at IS NOT NULL AND s.edited_at IS NULL THEN d.completion
     END AS final_text,
     NULL AS preferred_over,
-    s.* EXCLUDE (draft_id, agent_id, final_text, reasons, evidence),
+    s.* EXCLUDE (event_id, arrival_date, draft_id, agent_id, final_text, reasons, evidence),
     CAST(NULL AS TIMESTAMPTZ) AS preferred_at,
     CAST(NULL AS TIMESTAMPTZ) AS not_preferred_at,
     coalesce(s.reasons, []) AS reasons,
@@ -97,7 +110,8 @@ SELECT
     d.extra,
     s.evidence,
     $as_of AS as_of
-FROM drafts AS d JOIN summary AS s USING (draft_id)
+FROM (SELECT * FROM events WHERE kind = 'draft_shown' AND arrival_date >= list_min($days) - 1) AS d
+JOIN found AS s USING (event_id, arrival_date)
 UNION ALL BY NAME
 SELECT
     r.event_id || side.suffix AS draft_id,

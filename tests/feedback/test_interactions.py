@@ -1,16 +1,20 @@
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from feedback.interactions import build_interactions, count_unplaced
 from feedback.lake import Lake
-from feedback.tables import INTERACTIONS
+from feedback.tables import EVENTS, INTERACTIONS
 from label_policy import INTERACTION_COLUMNS
 
 DAY = date(2026, 3, 2)
 LATER = datetime(2027, 1, 1, tzinfo=UTC)
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 def one(lake: Lake, as_of: datetime = LATER) -> dict[str, Any]:
@@ -189,3 +193,44 @@ def test_an_arrival_day_counts_once_it_has_ended(
     store(make_event("draft_shown"), make_event("accepted", when=at(hours=1), arrival_date=DAY))
     assert one(lake, as_of=at(hours=11))["accepted_at"] is None
     assert one(lake, as_of=at(hours=12))["accepted_at"] == at(hours=1), "midnight"
+
+
+HAPPENINGS = st.lists(
+    st.tuples(
+        st.sampled_from(["draft_shown", "accepted", "edited", "thumbs_up", "resolved", "repeat_contact", "preference"]),
+        st.sampled_from(["d1", "d2", "d3"]),
+        st.integers(0, 4 * 24),  # hours after noon
+        st.integers(0, 30),  # hours until it was received
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(happenings=HAPPENINGS, split=st.integers(1, 5))
+def test_a_days_interactions_are_the_same_whichever_days_are_built_with_it(
+    tmp_path_factory: pytest.TempPathFactory, happenings: list[tuple[str, str, int, int]], split: int
+) -> None:
+    events = []
+    for n, (kind, draft, hours, delay) in enumerate(happenings):
+        when = NOON + timedelta(hours=hours)
+        received = when + timedelta(hours=delay)
+        of_ticket = kind in ("resolved", "repeat_contact", "preference")
+        events.append(
+            {
+                "event_id": f"e{n:02}", "kind": kind, "occurred_at": when, "received_at": received,
+                "ticket_id": "t1" if draft < "d3" else "t2", "draft_id": None if of_ticket else draft,
+                "agent_id": f"a{n}", "completion": f"reply {n}" if kind in ("draft_shown", "preference") else None,
+                "final_text": f"sent {n}" if kind in ("edited", "preference") else None,
+                "source": "test", "arrival_date": received.date(), "file": "log.jsonl", "line": n,
+            }
+        )  # fmt: skip
+    lake = Lake(tmp_path_factory.mktemp("lake"))
+    rows = [{name: event.get(name) for name in EVENTS.schema.names} for event in events]
+    days = [DAY + timedelta(days=n) for n in range(8)]
+    lake.replace(EVENTS, pa.Table.from_pylist(rows, schema=EVENTS.schema), days)
+    as_of = NOON + timedelta(days=20)
+    at_once = build_interactions(lake, days, as_of=as_of).to_pylist()
+    parts = [build_interactions(lake, part, as_of=as_of).to_pylist() for part in (days[:split], days[split:])]
+    assert parts[0] + parts[1] == at_once
+    assert len({row["draft_id"] for row in at_once}) == len(at_once)
