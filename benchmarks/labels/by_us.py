@@ -1,0 +1,29 @@
+"""Raw logs to labels as the pipeline does it: ingested with its books, interactions, labels, in Delta tables."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from feedback.ingest import ingest
+from feedback.interactions import write_interactions
+from feedback.labelling import write_labels
+from feedback.lake import Lake
+from feedback.rawfiles import discover
+from feedback.sources import load_source
+from feedback.tables import EVENTS
+from label_policy import Policy
+
+
+def run(raw: Path, out: Path, policy: Policy, as_of: datetime) -> None:
+    """Label the logs under `raw` and write the lake under `out`."""
+    source, lake = load_source("canonical"), Lake(out)
+    files = discover(raw, source)
+    ingest(lake, source, files, sorted({file.arrival_date for file in files}), input_root=raw)
+    with lake.sql(EVENTS) as connection:
+        shown = connection.execute(
+            "SELECT DISTINCT CAST(occurred_at AS DATE) FROM events WHERE kind = 'draft_shown' ORDER BY 1"
+        ).fetchall()
+    days = [day for (day,) in shown]
+    write_interactions(lake, days, as_of=as_of)
+    write_labels(lake, policy, days, as_of=as_of)
