@@ -20,6 +20,9 @@ from deltalake import DeltaTable, Schema, write_deltalake
 from feedback.exceptions import FeedbackError
 from feedback.replacement import Replacement
 
+# Delta would forget after 30 days how a table was then, and a replay reads that.
+_CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
@@ -111,7 +114,13 @@ class Lake:
             ) from error
 
     def _create(self, table: Table) -> None:
-        DeltaTable.create(self.path(table), schema=table.schema, partition_by=list(table.partition_by), mode="ignore")
+        DeltaTable.create(
+            self.path(table),
+            schema=table.schema,
+            partition_by=list(table.partition_by),
+            mode="ignore",
+            configuration=_CONFIGURATION,
+        )
         self._add_new_columns(table)
 
     def _add_new_columns(self, table: Table) -> None:

@@ -1,5 +1,6 @@
 """Days as they were at a moment, built again: from random histories, and at the edges of what can be known."""
 
+import os
 from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
@@ -179,3 +180,12 @@ def test_what_cannot_be_read_any_more_is_said(
     build(history, TWO_DAYS, V1, at(days=5))
     history.stored(LABELS).vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
     assert shifted(tmp_path / "d").unchecked == TWO_DAYS
+
+
+def test_no_version_is_forgotten_however_long_ago_it_was(history: Lake, tmp_path: Path, at: Callable) -> None:
+    history.stored(EVENTS).alter.set_table_properties({"delta.checkpointInterval": "1"})
+    for file in (history.path(EVENTS) / "_delta_log").iterdir():
+        os.utime(file, (0, 0))
+    for _ in range(2):
+        history.replace(EVENTS, EVENTS.schema.empty_table(), [date(2026, 3, 1)])
+    assert replay(history, tmp_path / "replay", moment=at(days=3), policy=V1).present_events == []
