@@ -220,7 +220,7 @@ def _json_text(text: str | None, keys: list[str]) -> str | None:
     if text is None:
         return None
     try:
-        value = json.loads(text, parse_int=_whole, parse_float=_no_number, parse_constant=_not_json)
+        value = _JSON.decode(text)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError):
@@ -232,13 +232,9 @@ def _json_text(text: str | None, keys: list[str]) -> str | None:
     return str(value) if isinstance(value, str | int) else None
 
 
-def _whole(digits: str) -> int | None:
-    return int(digits) if len(digits) <= MAX_JSON_NUMBER else None
-
-
-def _no_number(_: str) -> None:
-    return None
-
-
-def _not_json(word: str) -> None:
-    raise ValueError(f"{word} is not JSON")
+_JSON = json.JSONDecoder(
+    parse_int=lambda digits: int(digits) if len(digits) <= MAX_JSON_NUMBER else None,
+    parse_float=lambda _: None,
+    parse_constant=lambda _: None,
+    object_pairs_hook=lambda pairs: dict(reversed(pairs)),  # of two equal keys the first counts, as in DuckDB
+)

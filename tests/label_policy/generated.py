@@ -38,7 +38,7 @@ _VALUES = r"""
 JSON = [f'{{"a": "x", "k": {value}}}' for value in [*_VALUES.split(), '" "']]
 JSON += ["[]", "null", '"k"', "1", "{}", '{"K": "v"}', '{"k.j": "v"}', '{"j": {"k": "v"}}', '{"k": {"j": "v"}}']
 JSON += [' { "k" :\n"v" } ', '{"k": {"j": true}, "j": 1}', '{"slotfree": true}', '{"slotfree": "true"}', '{"k": [1]}']
-NO_JSON = ["", "nope", "{", "{'k': 'v'}", r'{"k": "\ud83d"}', '{"k": "\t"}', '{"k": 01}', '{"k" "v"}', '\ufeff{"k": 1}']
+NO_JSON = ["", "nope", "{", "{'k': 'v'}", '{"k": "\t"}', '{"k": 01}', '{"k" "v"}', '\ufeff{"k": 1}']
 
 START = datetime(2026, 3, 28, 12, 0, tzinfo=UTC)  # a night before clocks change in Europe
 HOURS = (0, 0.5, 1, 12, 13, 24, 36, 72, 168, -1, 1500)

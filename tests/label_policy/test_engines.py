@@ -108,6 +108,47 @@ def test_the_generated_conditions_are_of_every_shape():
     assert columns >= INTERACTION_COLUMNS.keys()
 
 
+JSON_TEXTS = [
+    ('{"k": "v"}', "v"),
+    ('{"k": ""}', ""),
+    ('{"k": true}', "true"),
+    ('{"k": 12}', "12"),
+    ('{"k": -0}', "0"),
+    ('{"k": 123456789012345}', "123456789012345"),
+    ('{"k": 1234567890123456}', None),
+    ('{"k": 1.0}', None),
+    ('{"k": 4.5}', None),
+    ('{"k": 1e2}', None),
+    ('{"k": null}', None),
+    ('{"k": ["v"]}', None),
+    ('{"k": {"k": "v"}}', None),
+    ('{"K": "v"}', None),
+    ('["k"]', None),
+    ('{"k": "v", "k": "w"}', "v"),
+    ('{"k": "v", "n": NaN}', "v"),
+    (r'{"k": "\ud83d\ude00"}', "😀"),
+    (r'{"k": "\ud83d"}', None),
+    (r'{"k": "v", "n": "\ud83d"}', None),
+    ('{"k": "v"} {"k": "w"}', None),
+    ('{"k": "v"', None),
+    ("k", None),
+    ("", None),
+    (None, None),
+]
+
+
+def test_what_is_read_from_json(table):
+    texts, values = zip(*JSON_TEXTS, strict=True)
+    rows = table.slice(0, len(texts)).set_column(table.column_names.index("extra"), "extra", [texts])
+    for index, value in enumerate(values):
+        holds = "IS NULL" if value is None else f"= '{value}'"
+        rules = [{"id": "r", "when": f"json_extract_string(extra, '$.k') {holds}", "label": "abstain", "why": "x"}]
+        asked = Policy(name="p", version=1, description="x", owner="x", rules=rules)
+        found = [by_polars(asked, pl.from_arrow(rows)), by_sql(asked, "duckdb", in_duckdb(rows))]
+        ours = pl.col("draft_id") == f"d{index}"
+        assert [labels[0].filter(ours)["rule"][0] for labels in found] == ["r", "r"], texts[index]
+
+
 def test_lazy_frames_stay_lazy(table):
     frame = pl.from_arrow(table.slice(0, 50))
     shipped = load_policy(shipped_policies()["star.v1"])
