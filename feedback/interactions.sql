@@ -35,16 +35,18 @@ spoken_of AS (
     SELECT draft_id, occurred_at, true AS of_ticket, ticket_id AS id FROM drafts
 ),
 said AS (
-    SELECT event_id, kind, occurred_at, agent_id, final_text, reasons, score,
+    SELECT event_id, kind, occurred_at, arrival_date, agent_id, final_text, reasons, score,
         kind IN ('resolved', 'unresolved', 'reopened', 'escalated', 'surveyed', 'repeat_contact') AS of_ticket,
         CASE WHEN of_ticket THEN ticket_id ELSE draft_id END AS id
     FROM known WHERE kind <> 'preference'
 ),
 signals AS (
-    SELECT d.draft_id, e.* EXCLUDE (of_ticket, id)
+    SELECT d.draft_id, e.* EXCLUDE (arrival_date, of_ticket, id)
     FROM said AS e
     JOIN spoken_of AS d
         ON d.of_ticket = e.of_ticket AND d.id = e.id AND (NOT e.of_ticket OR e.occurred_at >= d.occurred_at)
+        -- What else is asked for must not decide how far back one looks.
+        AND e.arrival_date >= CAST(d.occurred_at AS DATE) - 1
     UNION ALL BY NAME
     SELECT d.draft_id, l.event_id, l.occurred_at, 'repeat_contact' AS kind
     FROM drafts AS d JOIN last_shown AS l ON l.ticket_id = d.ticket_id AND l.occurred_at > d.occurred_at

@@ -102,3 +102,15 @@ def test_labels_mature_when_their_time_has_passed_and_the_logs_reach_that_far(
     arrive(lake, [], until=at(days=7).date())
     assert matured_days(lake, as_of=at(days=7, hours=6)) == [], "the day of the logs has not ended"
     assert matured_days(lake, as_of=at(days=20)) == [at().date()]
+
+
+def test_what_a_day_holds_does_not_depend_on_the_days_that_are_built_with_it(
+    lake: Lake, make_event: Callable, store: Callable, at: Callable
+) -> None:
+    # A reaction that was logged days before its draft was shown: one of the two clocks was wrong.
+    store(make_event("accepted", when=at(days=-3)), make_event("draft_shown"), make_event("thumbs_up"))
+    days = [at(days=number).date() for number in range(-3, 1)]
+    [alone] = build_interactions(lake, days[-1:], as_of=at(days=5)).to_pylist()
+    [among_others] = build_interactions(lake, days, as_of=at(days=5)).to_pylist()
+    assert alone == among_others
+    assert alone["evidence"] == ["e2", "e3"]
