@@ -108,7 +108,7 @@ CORRECTIONS = Table(
             ("draft_id", pa.string()),
             ("ticket_id", pa.string()),
             ("shown_date", pa.date32()),
-            ("cause", pa.string()),  # feedback, policy, or both
+            ("cause", pa.string()),  # feedback, policy, both, or rebuilt: the same events were read otherwise
             *((f"was_{name}", type) for name, type in _VERDICT),
             ("was_policy_digest", pa.string()),
             ("was_as_of", TIME),
