@@ -32,9 +32,13 @@ def connection():
 def decide(connection) -> Callable[[Policy, list[dict]], list[dict]]:
     """Label interactions, given as dicts of some of their columns, and return the rows with the derived columns."""
 
+    queries: dict[str, str] = {}  # a policy is compiled once
+
     def run(policy: Policy, rows: list[dict]) -> list[dict]:
+        if policy.digest not in queries:
+            queries[policy.digest] = compile_policy(policy)
         connection.register("interactions", pa.Table.from_pylist(rows, schema=SCHEMA))
-        table = connection.sql(compile_policy(policy)).to_arrow_table()
+        table = connection.sql(queries[policy.digest]).to_arrow_table()
         assert table.column_names == [*INTERACTION_COLUMNS, "rule", "label", "tier", "weight", "matures_at"]
         assert table.schema.field("weight").type == pa.float64()
         assert table.schema.field("tier").type == pa.string()
