@@ -134,11 +134,10 @@ def test_the_last_decision_in_bigquery_is_not_null_where_one_is_known():
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_generated_policies_parse_back_in_every_dialect(dialect):
-    for seed in range(2):
-        generated = policy(seed, conditions=20)
-        for text in (compile_policy(generated, dialect=dialect), compile_sent_texts(generated, dialect=dialect)):
-            [query] = sqlglot.parse(text, dialect=dialect)
-            assert not [*query.find_all(exp.Command)]
+    generated = policy(1, conditions=25)
+    for text in (compile_policy(generated, dialect=dialect), compile_sent_texts(generated, dialect=dialect)):
+        [query] = sqlglot.parse(text, dialect=dialect)
+        assert not [*query.find_all(exp.Command)]
 
 
 @pytest.mark.parametrize(
