@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 
 from feedback.exceptions import FeedbackError
-from feedback.labels import failing_as, view_labels
+from feedback.labels import view_labels
 from feedback.lake import Lake
 from feedback.scanning import view_stored
 from feedback.standing import Holding, Standing, find_holdings, read_standing
@@ -129,10 +129,9 @@ def explain(
         for table in (EVENTS, INTERACTIONS, LABELS):
             view_stored(connection, lake, table)
         draft = _find_draft(connection, row_id)
-        with failing_as(policy):
-            _label(connection, policy, draft, now)
-            rules = trace_rules(connection, policy, relation="draft")
-            sent_text = trace_sent_text(connection, policy, relation="draft") if policy.sent_text else None
+        _label(connection, policy, draft, now)
+        rules = trace_rules(connection, policy, relation="draft")
+        sent_text = trace_sent_text(connection, policy, relation="draft") if policy.sent_text else None
         stored = _verdict(connection, "labels", row_id, draft)
         computed = _verdict(connection, "verdicts", row_id, draft)
         if not (stored or computed):

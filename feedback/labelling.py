@@ -43,8 +43,7 @@ def write_labels(
         run_id: of the run that asks, for the ledger and the corrections.
 
     Raises:
-        FeedbackError: a condition fails on the data, or the interactions or labels of some of
-            the days are as of a later moment.
+        FeedbackError: the interactions or labels of some of the days are as of a later moment.
 
     """
     refuse_older(lake, ["interactions", "labels"], days, as_of)

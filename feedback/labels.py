@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +10,6 @@ from typing import Any, cast
 import duckdb
 import pyarrow as pa
 
-from feedback.exceptions import FeedbackError
 from feedback.lake import Lake
 from feedback.scanning import view_stored
 from feedback.tables import EVENTS, FILES, INTERACTIONS, LABELS
@@ -29,11 +27,8 @@ def build_labels(lake: Lake, policy: Policy, days: Sequence[date], *, as_of: dat
     Returns:
         A table in the schema of `LABELS`.
 
-    Raises:
-        FeedbackError: a condition fails on the data, which names the policy.
-
     """
-    with lake.sql(FILES) as connection, failing_as(policy):
+    with lake.sql(FILES) as connection:
         view_stored(connection, lake, EVENTS)
         view_stored(connection, lake, INTERACTIONS, days=days)
         view_labels(connection, policy, name="labelled", days=days, as_of=as_of)
@@ -92,18 +87,6 @@ def _edits_of_terms(connection: duckdb.DuckDBPyConnection, policy: Policy, asked
     ).to_arrow_table()
     changed = terms_changed(edits.column("completion"), edits.column("final_text"), policy.terms)
     return edits.select(["draft_id"]).filter(changed)
-
-
-@contextmanager
-def failing_as(policy: Policy) -> Iterator[None]:
-    """Say which policy it was if one of its conditions fails on the data."""
-    try:
-        yield
-    except duckdb.Error as error:
-        raise FeedbackError(
-            f"policy {policy.name} {policy.version} fails on the stored interactions: "
-            f"{str(error).splitlines()[0]}; change the condition that it names"
-        ) from error
 
 
 def summarise_labels(labels: pa.Table, *columns: str) -> list[tuple[Any, ...]]:

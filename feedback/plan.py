@@ -20,7 +20,7 @@ import duckdb
 from feedback.balance import lambda_bounds
 from feedback.examples import SENT, find_rule, read_examples
 from feedback.exceptions import FeedbackError
-from feedback.labels import failing_as, view_labels
+from feedback.labels import view_labels
 from feedback.lake import Lake, Table
 from feedback.ledger import kept_policy
 from feedback.scanning import view_stored
@@ -104,7 +104,7 @@ def plan_change(lake: Lake, after: Policy, *, before: Policy | None = None, as_o
         as_of: aware datetime: the moment that decides which labels are final.
 
     Raises:
-        FeedbackError: there is nothing to compare yet, or a condition fails on the data.
+        FeedbackError: there is nothing to compare yet.
 
     """
     with comparing(lake, after, before=before, as_of=as_of) as (connection, comparison, versions):
@@ -152,9 +152,7 @@ def comparing(
         view_labels(connection, after, name="after", days=days, as_of=as_of)
         if before is not None:
             view_labels(connection, before, name="before", days=days, as_of=as_of)
-        with failing_as(after):
-            comparison = Comparison(connection, before="before" if before else "labels", after="after")
-        yield connection, comparison, pinned
+        yield connection, Comparison(connection, before="before" if before else "labels", after="after"), pinned
 
 
 def _versions(lake: Lake, tables: Sequence[Table]) -> dict[str, int]:
