@@ -203,18 +203,6 @@ def kept_policy(lake: Lake, digest_prefix: str) -> Policy:
     return parse_policy(text, where=f"policy {digest[:12]} in {lake.path(POLICIES)}")
 
 
-def deployed_policy(lake: Lake) -> Policy | None:
-    """The policy of the labels entry that was recorded last, or None where none was: what ran last is what is deployed.
-
-    Days that it has not reached yet are `days_behind` it.
-    """
-    with lake.sql(LEDGER) as connection:
-        newest = connection.execute(
-            "SELECT max_by(policy_digest, recorded_at) FROM ledger WHERE stage = 'labels' HAVING count(*) > 0"
-        ).fetchone()
-    return kept_policy(lake, newest[0]) if newest else None
-
-
 def _kept(lake: Lake) -> dict[str, str]:
     """The texts of all policies that ever labelled, by digest."""
     with lake.sql(POLICIES) as connection:

@@ -12,7 +12,7 @@ from feedback.exceptions import FeedbackError
 from feedback.interactions import write_interactions
 from feedback.labelling import write_labels
 from feedback.lake import Lake
-from feedback.ledger import days_behind, deployed_policy, entries, kept_policy, record
+from feedback.ledger import days_behind, entries, kept_policy, record
 from feedback.tables import INTERACTIONS, LABELS, LEDGER, POLICIES
 from label_policy import Policy, parse_policy
 
@@ -81,7 +81,6 @@ def test_labels_that_no_entry_speaks_of_are_behind(desk: Lake, at: Callable) -> 
     rows = labelling.build_labels(desk, ONE, DAYS, as_of=at(days=3))
     desk.replace(LABELS, rows, DAYS)
     assert days_behind(desk, ONE) == (DAYS, 2), "as an earlier release left them"
-    assert deployed_policy(desk) is None
 
 
 def test_a_run_killed_before_the_ledger_is_mended_by_the_next(
@@ -125,8 +124,6 @@ def test_policies_are_kept_by_digest(desk: Lake, at: Callable) -> None:
         kept_policy(desk, "")
     with pytest.raises(FeedbackError, match=r"no policy .* starts with 'zz'"):
         kept_policy(desk, "zz")
-    deployed = deployed_policy(desk)
-    assert deployed is not None and deployed.digest == ONE.digest, "what ran last"
 
 
 def test_a_journal_of_many_nights_stays_small_and_keeps_every_entry(
