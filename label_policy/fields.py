@@ -74,8 +74,8 @@ def _weight(value: object) -> float:
 
 def _speed(value: object) -> float:
     speed = _number(value, "characters a second, such as 50")
-    if not 0 < speed <= 10_000:
-        raise PolicyError(f"nobody reads {value} characters a second; write a number above 0, such as 50")
+    if not 0.1 <= speed <= 10_000:
+        raise PolicyError(f"nobody reads {value} characters a second; write a number from 0.1 to 10000, such as 50")
     return speed
 
 
