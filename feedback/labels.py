@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -96,13 +96,6 @@ def summarise_labels(labels: pa.Table, *columns: str) -> list[tuple[Any, ...]]:
         (tuple(row.values()) for row in counts.select([*columns, "count_all"]).to_pylist()),
         key=lambda row: tuple((value is None, value) for value in row),
     )
-
-
-def oldest_provisional_day(lake: Lake) -> date | None:
-    """The first day that still has provisional labels, or None: it must be labelled again when they mature."""
-    with lake.sql(LABELS) as connection:
-        [(day,)] = connection.execute("SELECT min(shown_date) FROM labels WHERE state = 'provisional'").fetchall()
-    return cast("date | None", day)
 
 
 def labelled_days(lake: Lake) -> tuple[date, date] | None:

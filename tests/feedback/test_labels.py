@@ -6,7 +6,7 @@ import pytest
 
 from feedback.interactions import build_interactions, write_interactions
 from feedback.labelling import write_labels
-from feedback.labels import build_labels, count_labels, labelled_days, oldest_provisional_day
+from feedback.labels import build_labels, count_labels, labelled_days
 from feedback.lake import Lake
 from feedback.tables import INTERACTIONS
 from label_policy import Policy, load_policy, shipped_policies
@@ -66,7 +66,6 @@ def test_what_the_lake_says_of_its_labels(
     lake: Lake, policy: Policy, make_event: Callable, store: Callable, at: Callable
 ) -> None:
     assert labelled_days(lake) is None
-    assert oldest_provisional_day(lake) is None
     store(
         make_event("draft_shown"),
         make_event("accepted"),
@@ -76,7 +75,6 @@ def test_what_the_lake_says_of_its_labels(
     write_interactions(lake, days, as_of=at(days=3))
     write_labels(lake, policy, days, as_of=at(days=3))
     assert labelled_days(lake) == (days[0], days[1])
-    assert oldest_provisional_day(lake) == DAY
     assert count_labels(lake, *days) == {"abstain": 1, "desirable": 1}
 
 
