@@ -83,6 +83,11 @@ def checked_select(source: Source, columns: Mapping[str, str], arrival_date: dat
     """
 
 
+def fits(arrival_date: date) -> str:
+    """Write SQL for whether event columns, each of its type, make an event that could have arrived on the day."""
+    return f"({_rules(arrival_date)}) IS NULL"
+
+
 def _column(source: Source, name: str, type: str) -> _Column:
     if type == _NULL:
         return _Column(value=f"NULL::{_TYPES.get(name, 'VARCHAR')}")

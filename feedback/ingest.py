@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import date
-from itertools import groupby, pairwise
+from itertools import groupby
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
@@ -28,11 +28,11 @@ from feedback.lake import Lake, Table
 from feedback.mapping import DayMapper, MappedDay, day_mapper
 from feedback.progress import Report, silent
 from feedback.rawfiles import RawFile
+from feedback.rows import without_rows
 from feedback.sidebyside import PROCESSORS, in_order
 from feedback.sources import Source
 from feedback.tables import EVENTS, FILES, QUARANTINE
 
-_STRETCHES: Final = 500
 _BATCH_BYTES: Final = 256 * 1024 * 1024  # of events whose second deliveries are looked for together
 
 
@@ -143,18 +143,8 @@ def _without_duplicates(batch: Sequence[MappedDay], deliveries: Deliveries) -> t
         duplicates = pa.array([by_file.get(name, 0) for name in day.books.column("file").to_pylist()], pa.int64())
         stored = pc.subtract(day.books.column("events"), duplicates)
         books.append(_with(_with(day.books, "duplicates", duplicates), "events", stored))
-        fresh.append(_left_out(day.events, again))
+        fresh.append(without_rows(day.events, again))
     return fresh, pa.concat_tables(books)
-
-
-def _left_out(rows: pa.Table, positions: np.ndarray) -> pa.Table:
-    """The rows but those at `positions`: as stretches of the same memory where there are few, since texts are long."""
-    if len(positions) > _STRETCHES:
-        keep = np.ones(rows.num_rows, dtype=bool)
-        keep[positions] = False
-        return rows.filter(pa.array(keep))
-    edges = [-1, *positions.tolist(), rows.num_rows]
-    return pa.concat_tables(rows.slice(left + 1, right - left - 1) for left, right in pairwise(edges))
 
 
 def _with(table: pa.Table, name: str, values: pa.Array | pa.ChunkedArray) -> pa.Table:

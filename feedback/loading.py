@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -69,23 +69,31 @@ def load_day(
     *,
     line_limit: int = LINE_LIMIT,
     report: Report,
+    take: Callable[[RawFile, pa.Table], pa.Table] = lambda file, lines: lines,
 ) -> list[FileRead]:
-    """Fill `day_lines` from `files`, in place of the day before's, and return what reading each of them showed."""
+    """Fill `day_lines` from `files`, in place of the day before's, and return what reading each of them showed.
+
+    `take` is given some of a file's lines at a time, as `read_texts` gives them, and returns those to be loaded.
+    """
     connection.execute(_EMPTY)
     reads = []
-    ordinal = 0
+    ordinal = lines = 0
     for done, file in enumerate(files):
         read = FileRead(file=file)
         for batch in read_texts(read, limit=line_limit):
-            ordinals = pa.array(np.arange(ordinal, ordinal + batch.num_rows))
-            ordinal += batch.num_rows
-            connection.register("chunk", batch.append_column("ordinal", ordinals))
-            connection.execute(_INSERT, {"file": file.name})
-            connection.unregister("chunk")
-        connection.execute(_DROP_BLANK)
+            rest = take(file, batch)
+            if rest.num_rows:
+                ordinals = pa.array(np.arange(ordinal, ordinal + rest.num_rows))
+                ordinal += rest.num_rows
+                connection.register("chunk", rest.append_column("ordinal", ordinals))
+                connection.execute(_INSERT, {"file": file.name})
+                connection.unregister("chunk")
+        if ordinal:
+            connection.execute(_DROP_BLANK)
         _judge_open_line(connection, read)
         reads.append(read)
-        report("reading", done + 1, len(files), "files", lines=ordinal)
+        lines += read.lines
+        report("reading", done + 1, len(files), "files", lines=lines)
     return reads
 
 

@@ -22,6 +22,7 @@ from feedback.locating import NOT_THE_DATA, quarantine_failing_lines
 from feedback.progress import Report, silent
 from feedback.rawfiles import RawFile
 from feedback.reading import LINE_LIMIT
+from feedback.shortcut import Shortcut
 from feedback.sources import Source
 from feedback.streams import HEAD, FileRead
 
@@ -110,8 +111,9 @@ class DayMapper:
         (day,) = days
         connection, source = self._connection, self._source
         try:
-            reads = load_day(connection, files, line_limit=line_limit, report=report)
-            kept = self._kept(self._mapped(day))
+            shortcut = Shortcut(connection, source, day)
+            reads = load_day(connection, files, line_limit=line_limit, report=report, take=shortcut.take)
+            kept = pa.concat_tables([*shortcut.events, *self._mapped_by_source(day, needed=not shortcut.events)])
             connection.register("kept", kept)
             mapped = MappedDay(
                 events=_events(kept, day),
@@ -125,6 +127,12 @@ class DayMapper:
                 "day's files over several folders, or use a larger machine."
             ) from error
         return mapped
+
+    def _mapped_by_source(self, day: date, *, needed: bool) -> list[pa.Table]:
+        """What the mapping makes of `day_lines`, as `_kept`; nothing, unless it is needed, where no line is left."""
+        connection = self._connection
+        [(left,)] = connection.execute("SELECT count(*) FROM day_lines WHERE fault IS NULL").fetchall()
+        return [self._kept(self._mapped(day))] if left or needed else []
 
     def _mapped(self, day: date) -> pa.Table:
         """The mapping's rows, checked: `file`, `line`, the event columns, `reason` and `fault`."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as pads
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from feedback.lake import Table
 
 _GROUP_ROWS: Final = 100_000  # that a reader decodes at a time
+# Columns whose dictionary would be as long as they are.
+_NO_TWO_ALIKE: Final = frozenset(
+    ("event_id", "draft_id", "ticket_id", "preferred_over", "prompt", "completion", "final_text", "extra", "evidence")
+)
 _ATTEMPTS: Final = 20
 
 
@@ -34,6 +40,7 @@ class Replacement:
         self._path = path
         self._table = table
         self._days = frozenset(days)
+        self._written: list[str] = []
         self._added: list[AddAction | RemoveAction] = []
 
     def write(self, rows: pa.Table) -> None:
@@ -46,22 +53,36 @@ class Replacement:
             ValueError: rows of a day that is not to be replaced.
 
         """
-        schema, names = self._table.schema, self._table.partition_by
-        rows = rows.select(schema.names).cast(schema)
-        strays = set(rows.column(names[0]).unique().to_pylist()) - self._days
+        rows = rows.select(self._table.schema.names).cast(self._table.schema)
+        strays = set(rows.column(self._table.partition_by[0]).unique().to_pylist()) - self._days
         if strays:
             raise ValueError(f"{self._table.name}: rows of {sorted(strays)} are outside the days to replace")
-        pads.write_dataset(
+        for values, part in _parted(rows, self._table.partition_by):
+            self._write_part(values, part)
+
+    def _write_part(self, values: dict[str, object], rows: pa.Table) -> None:
+        """Write the rows of one partition, in a file of their own."""
+        folder = "/".join(f"{name}={quote(str(value))}" for name, value in values.items())
+        path = f"{folder}/part-{uuid.uuid4()}.parquet"
+        (self._path / folder).mkdir(parents=True, exist_ok=True)
+        # Noted before it is written, so that what an error leaves is removed.
+        self._written.append(path)
+        pq.write_table(
             rows,
-            self._path,
-            format="parquet",
-            partitioning=pads.partitioning(pa.schema([schema.field(name) for name in names]), flavor="hive"),
-            basename_template=f"part-{uuid.uuid4()}-{{i}}.parquet",
-            min_rows_per_group=_GROUP_ROWS,
-            max_rows_per_group=_GROUP_ROWS,
-            max_partitions=len(self._days) * 1000,
-            existing_data_behavior="overwrite_or_ignore",
-            file_visitor=self._note,
+            self._path / path,
+            row_group_size=_GROUP_ROWS,
+            use_dictionary=[field.name for field in rows.schema if field.name not in _NO_TWO_ALIKE],
+            write_statistics=[field.name for field in rows.schema if not pa.types.is_nested(field.type)],
+        )
+        self._added.append(
+            AddAction(
+                path=quote(path, safe="/="),
+                size=(self._path / path).stat().st_size,
+                partition_values={name: str(value) for name, value in values.items()},
+                modification_time=int(time.time() * 1000),
+                data_change=True,
+                stats=json.dumps({"numRecords": rows.num_rows}),
+            )
         )
 
     def commit(self) -> None:
@@ -86,19 +107,22 @@ class Replacement:
 
     def discard(self) -> None:
         """Remove what was written."""
-        for action in self._added:
-            (self._path / action.path).unlink(missing_ok=True)
+        for path in self._written:
+            (self._path / path).unlink(missing_ok=True)
 
-    def _note(self, written: pads.WrittenFile) -> None:
-        *folders, name = Path(written.path).parts[-len(self._table.partition_by) - 1 :]
-        values = (folder.partition("=") for folder in folders)
-        self._added.append(
-            AddAction(
-                path="/".join([*folders, name]),
-                size=written.size,
-                partition_values={column: unquote(value) for column, _, value in values},
-                modification_time=int(time.time() * 1000),
-                data_change=True,
-                stats=json.dumps({"numRecords": written.metadata.num_rows}),
-            )
-        )
+
+def _parted(rows: pa.Table, names: Sequence[str]) -> Iterator[tuple[dict[str, Any], pa.Table]]:
+    """The rows by the values of some columns, without those columns; rows that lie together are not copied."""
+    keys = rows.select(names).combine_chunks()
+    ids = np.zeros(len(keys), dtype=np.int64)
+    for column in keys.columns:
+        encoded = column.combine_chunks().dictionary_encode()
+        ids = ids * len(encoded.dictionary) + encoded.indices.to_numpy(zero_copy_only=False)
+    starts = np.flatnonzero(np.diff(ids, prepend=-1))
+    if len(starts) > len(np.unique(ids)):
+        order = np.argsort(ids, kind="stable")
+        rows, keys, ids = rows.take(pa.array(order)), keys.take(pa.array(order)), ids[order]
+        starts = np.flatnonzero(np.diff(ids, prepend=-1))
+    rest = rows.drop_columns(list(names))
+    for start, end in pairwise([*starts.tolist(), len(ids)]):
+        yield keys.slice(start, 1).to_pylist()[0], rest.slice(start, end - start)
