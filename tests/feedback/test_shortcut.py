@@ -22,7 +22,25 @@ GOOD = {
 
 TEXTS = st.one_of(
     st.sampled_from(
-        ["t", "", "5", "007", "-1.5e3", "+1", "1.", ".5", "true", "false", "null", "{}", "{x", "[1]", "[", "f\n", "t\n}"]
+        [
+            "t",
+            "",
+            "5",
+            "007",
+            "-1.5e3",
+            "+1",
+            "1.",
+            ".5",
+            "true",
+            "false",
+            "null",
+            "{}",
+            "{x",
+            "[1]",
+            "[",
+            "f\n",
+            "t\n}",
+        ]
     ),
     st.sampled_from([5, -1, 0, 1.5, 1e300, 12345678901234567890, True, False, None, {"a": 1}, [], ["a"]]),
     st.text(max_size=5),
@@ -30,10 +48,22 @@ TEXTS = st.one_of(
 TIMES = st.one_of(
     st.sampled_from(
         [
-            f"{DAY}T10:00:00Z", f"{DAY}T10:00:00.123456+02:00", f"{DAY} 10:00", f"{DAY}", "2026-01-04", "1999-12-31",
-            "infinity", "soon", "", "1767348000", 1767348000, None, True, [f"{DAY}"],
+            f"{DAY}T10:00:00Z",
+            f"{DAY}T10:00:00.123456+02:00",
+            f"{DAY} 10:00",
+            f"{DAY}",
+            "2026-01-04",
+            "1999-12-31",
+            "infinity",
+            "soon",
+            "",
+            "1767348000",
+            1767348000,
+            None,
+            True,
+            [f"{DAY}"],
         ]
-    ),  # fmt: skip
+    ),
 )
 MESSAGES = st.one_of(
     st.lists(
