@@ -62,7 +62,7 @@ class Replacement:
 
     def _write_part(self, values: dict[str, object], rows: pa.Table) -> None:
         """Write the rows of one partition, in a file of their own."""
-        folder = "/".join(f"{name}={quote(str(value), safe="")}" for name, value in values.items())
+        folder = "/".join(f"{name}={quote(str(value), safe='')}" for name, value in values.items())
         path = f"{folder}/part-{uuid.uuid4()}.parquet"
         (self._path / folder).mkdir(parents=True, exist_ok=True)
         # Noted before it is written, so that what an error leaves is removed.
