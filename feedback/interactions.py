@@ -81,6 +81,8 @@ def _parts(lake: Lake, days: Sequence[date], as_of: datetime) -> Iterator[pa.Tab
     with TemporaryDirectory(prefix="feedback-") as spill, lake.sql() as connection:
         connection.execute(f"SET memory_limit = '{_MEMORY}'")
         connection.execute("SET temp_directory = '{}'".format(spill.replace("'", "''")))
+        # The query reads the events several times, each time a few columns: kept once for all, they would fill memory.
+        connection.execute("SET disabled_optimizers = 'common_subplan'")
         view_stored(connection, lake, EVENTS)
         for batch in _batches(connection, days):
             query = connection.sql(_SQL, params={"days": batch, "as_of": as_of})

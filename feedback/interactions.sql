@@ -26,7 +26,7 @@ drafts AS (
 -- The last draft shown on each ticket: for every earlier one of it, the customer was back.
 last_shown AS (
     SELECT ticket_id, max(occurred_at) AS occurred_at, arg_max(event_id, (occurred_at, event_id)) AS event_id
-    FROM shown GROUP BY ticket_id
+    FROM shown WHERE ticket_id IN (SELECT ticket_id FROM drafts) GROUP BY ticket_id
 ),
 -- What became of the ticket speaks of every draft that it had been shown by then.
 spoken_of AS (

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Final
 
 import pyarrow as pa
 
 from feedback.corrections import find_corrections
 from feedback.journals import append
-from feedback.labels import build_labels
+from feedback.labels import label_parts
 from feedback.lake import Lake
 from feedback.ledger import keep_policy, record, refuse_older
+from feedback.sidebyside import in_order
 from feedback.tables import CORRECTIONS, INTERACTIONS, LABELS
 from label_policy import Policy
+
+# What summaries and corrections have no use for, and memory need not hold for a year of labels.
+_LONG: Final = ["prompt", "completion", "final_text"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenLabels:
-    """The labels that were written, in the schema of `LABELS`, and the final ones they overturn, in `CORRECTIONS`'s."""
+    """The labels that were written, in the schema of `LABELS` but for the texts, and the final ones they overturn.
+
+    These are in the schema of `CORRECTIONS`.
+    """
 
     rows: pa.Table
     corrections: pa.Table
@@ -48,13 +57,20 @@ def write_labels(
     """
     refuse_older(lake, ["interactions", "labels"], days, as_of)
     made_from = lake.version(INTERACTIONS)
-    rows = build_labels(lake, policy, days, as_of=as_of)
-    corrections = find_corrections(lake, rows, policy, days, as_of=as_of, run_id=run_id)
-    keep_policy(lake, policy)
-    append(lake, CORRECTIONS, corrections)
-    version = lake.replace(LABELS, rows, days)
+    with lake.replacing(LABELS, days) as replacement, ThreadPoolExecutor(1) as pool:
+
+        def write(part: pa.Table) -> pa.Table:
+            replacement.write(part)
+            return part.drop_columns(_LONG)
+
+        # A part is written while DuckDB makes the next one.
+        written = in_order(pool, write, label_parts(lake, policy, days, as_of=as_of), ahead=1)
+        rows = pa.concat_tables([LABELS.schema.empty_table().drop_columns(_LONG), *written])
+        corrections = find_corrections(lake, rows, policy, days, as_of=as_of, run_id=run_id)
+        keep_policy(lake, policy)
+        append(lake, CORRECTIONS, corrections)
     record(
-        lake, stage="labels", days=days, input_version=made_from, output_version=version,
+        lake, stage="labels", days=days, input_version=made_from, output_version=lake.version(LABELS),
         policy=policy, as_of=as_of, run_id=run_id,
     )  # fmt: skip
     return WrittenLabels(rows=rows, corrections=corrections)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
@@ -15,6 +16,7 @@ from feedback.scanning import view_stored
 from feedback.tables import EVENTS, FILES, INTERACTIONS, LABELS
 from label_policy import Policy, compile_policy, compile_sent_texts, terms_changed
 
+_PART_ROWS: Final = 100_000
 _VIEW = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
 
 
@@ -28,12 +30,25 @@ def build_labels(lake: Lake, policy: Policy, days: Sequence[date], *, as_of: dat
         A table in the schema of `LABELS`.
 
     """
+    with _labelling(lake, policy, days, as_of) as labelled:
+        return labelled.to_arrow_table().cast(LABELS.schema)
+
+
+def label_parts(lake: Lake, policy: Policy, days: Sequence[date], *, as_of: datetime) -> Iterator[pa.Table]:
+    """What `build_labels` builds, some rows at a time, so that memory need not hold them all."""
+    with _labelling(lake, policy, days, as_of) as labelled:
+        for part in labelled.to_arrow_reader(_PART_ROWS):
+            yield pa.Table.from_batches([part]).cast(LABELS.schema)
+
+
+@contextmanager
+def _labelling(lake: Lake, policy: Policy, days: Sequence[date], as_of: datetime) -> Iterator[duckdb.DuckDBPyRelation]:
+    """The labels, in the columns of `LABELS`: long columns that labels have no use for are never read."""
     with lake.sql(FILES) as connection:
         view_stored(connection, lake, EVENTS)
         view_stored(connection, lake, INTERACTIONS, days=days)
         view_labels(connection, policy, name="labelled", days=days, as_of=as_of)
-        rows = connection.sql("SELECT * FROM labelled").to_arrow_table()
-    return rows.select(LABELS.schema.names).cast(LABELS.schema)
+        yield connection.sql(f"SELECT {', '.join(LABELS.schema.names)} FROM labelled")
 
 
 def view_labels(
