@@ -61,6 +61,15 @@ NEEDED_COLUMNS: Final = {
 }
 """Columns without which an event of the kind says nothing."""
 
+SENT_SUFFIX: Final = "#sent"
+"""Ends the row id of what an agent sent in place of a draft: `<draft_id>#sent`."""
+PREFERRED_SUFFIX: Final = "#preferred"
+"""Ends the row id of the better text of a ranking: `<event_id>#preferred`."""
+OTHER_SUFFIX: Final = "#other"
+"""Ends the row id of the other text of a ranking: `<event_id>#other`."""
+ROW_SUFFIXES: Final = (SENT_SUFFIX, PREFERRED_SUFFIX, OTHER_SUFFIX)
+"""No draft's id ends in one of these; so no two rows have one id, whatever the events' ids end in."""
+
 IGNORED: Final = "ignored"
 """The kind a mapping gives to a part of a line that is no event; it is counted under its `reason`."""
 
