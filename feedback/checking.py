@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
-from feedback.events import ALL_KINDS, DRAFT_KINDS, IGNORED, MAPPED_COLUMNS, NEEDED_COLUMNS
+from feedback.events import ALL_KINDS, DRAFT_KINDS, IGNORED, MAPPED_COLUMNS, NEEDED_COLUMNS, ROW_SUFFIXES
 from feedback.exceptions import SourceError
 from feedback.sources import Source
 
@@ -24,6 +24,8 @@ _TIMES: Final = ("occurred_at", "received_at")
 _PROSE: Final = ("kind", "completion", "final_text")  # in other text columns a number is an id like any other
 _MESSAGES: Final = 'STRUCT("role" VARCHAR, "content" VARCHAR)[]'
 _NULL: Final = '"NULL"'
+# Outside its strings, JSON has no letters but those of true, false and null, and the e of a number.
+_BARE_NAN: Final = r'^(?:[^"]|"(?:[^"\\]|\\.)*")*?(?i:nan|inf)'
 _COLUMNS: Final = (*MAPPED_COLUMNS, "reason")
 
 
@@ -86,6 +88,24 @@ def checked_select(source: Source, columns: Mapping[str, str], arrival_date: dat
 def fits(arrival_date: date) -> str:
     """Write SQL for whether event columns, each of its type, make an event that could have arrived on the day."""
     return f"({_rules(arrival_date)}) IS NULL"
+
+
+def odd_extra(extra: str) -> str:
+    """Write SQL for what is wrong with an `extra` that DuckDB takes for JSON and others would not, or null.
+
+    A key given twice in a nested object is not seen: to tell one, every value would have to be walked through.
+
+    Args:
+        extra: SQL for the minified text.
+
+    """
+    keys = f"json_keys({extra})"
+    return f"""CASE
+        WHEN (contains(lower({extra}), 'nan') OR contains(lower({extra}), 'inf'))
+            AND regexp_matches({extra}, '{_BARE_NAN}')
+        THEN 'extra: holds NaN or Infinity, which JSON does not have'
+        WHEN len({keys}) <> list_unique({keys}) THEN 'extra: holds a key twice'
+        END"""
 
 
 def _column(source: Source, name: str, type: str) -> _Column:
@@ -157,9 +177,9 @@ def _score(name: str, type: str) -> _Column | None:
 
 def _extra(name: str, type: str) -> _Column:
     if type not in ("VARCHAR", "JSON"):
-        return _Column(value=f"to_json({name})::VARCHAR")
+        return _Column(value=f"to_json({name})::VARCHAR", wrong=odd_extra(name))
     value = f"json({_parsed(name, type)})::VARCHAR"  # minified: the same whichever way it was written
-    return _Column(value=value, wrong=_misfit(name, "is not JSON"))
+    return _Column(value=value, wrong=f"coalesce({_misfit(name, 'is not JSON')}, {odd_extra(name)})")
 
 
 def _reasons(name: str, type: str) -> _Column | None:
@@ -202,6 +222,11 @@ def _rules(arrival_date: date) -> str:
         f"WHEN kind NOT IN ({_texts(ALL_KINDS)}) THEN 'kind: ''' || left(kind, 40) || ''' is no kind of event'",
         f"WHEN kind IN ({_texts(DRAFT_KINDS)}) AND (draft_id IS NULL OR draft_id = '') "
         "THEN 'draft_id: missing, and ' || kind || ' needs it'",
+        *(
+            f"WHEN ends_with(draft_id, '{suffix}') "
+            f"THEN 'draft_id: ''' || left(draft_id, 40) || ''' ends in {suffix}, which is kept for rows derived from drafts'"
+            for suffix in ROW_SUFFIXES
+        ),
     ]
     branches += [
         f"WHEN kind = '{kind}' AND {name} IS NULL THEN '{name}: missing, and {kind} needs it'"

@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feedback.checking import fits
+from feedback.checking import fits, odd_extra
 from feedback.events import MAPPED_COLUMNS
 from feedback.nesting import DEPTH_LIMIT
 from feedback.rawfiles import RawFile
@@ -111,7 +111,8 @@ def _select(source: Source, arrival_date: date) -> str:
         f"keys = {values}",
         *(f"({name} IS NULL OR is_string({name}))" for name in _TEXTS),
         "(score IS NULL OR contains('01', left(score::VARCHAR, 1)) AND TRY_CAST(score AS DOUBLE) BETWEEN 0 AND 1)",
-        f"(extra IS NULL OR starts_with(extra::VARCHAR, '{{') AND strlen(extra::VARCHAR) <= {_SHORT})",
+        f"(extra IS NULL OR starts_with(extra::VARCHAR, '{{') AND strlen(extra::VARCHAR) <= {_SHORT} "
+        f"AND ({odd_extra('extra::VARCHAR')}) IS NULL)",
         "(reasons IS NULL OR len(list_filter(reasons, lambda r: NOT is_string(r))) = 0)",
         "(prompt IS NULL OR len(list_filter(prompt, lambda m: NOT (is_string(m.role) AND is_string(m.content)))) = 0)",
         fits(arrival_date),

@@ -40,6 +40,9 @@ TEXTS = st.one_of(
             "[",
             "f\n",
             "t\n}",
+            "d1#sent",
+            "e1#preferred",
+            "#other",
         ]
     ),
     st.sampled_from([5, -1, 0, 1.5, 1e300, 12345678901234567890, True, False, None, {"a": 1}, [], ["a"]]),
@@ -100,6 +103,32 @@ COLUMNS = {
 CHANGES = st.dictionaries(st.sampled_from(list(COLUMNS)), st.none(), max_size=3).flatmap(
     lambda names: st.fixed_dictionaries({name: COLUMNS[name] for name in names})
 )
+# As text: Python's dictionaries hold no key twice, and its NaN has one spelling.
+EXTRAS = st.recursive(
+    st.sampled_from(
+        [
+            "NaN",
+            "nan",
+            "-inf",
+            "Infinity",
+            "-iNfInItY",
+            "1",
+            "null",
+            '"NaN"',
+            '"x,nan"',
+            r'"\",inf"',
+            r'"\\"',
+            '"[-nan"',
+        ]
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(lambda parts: "[" + ", ".join(parts) + "]"),
+        st.lists(st.tuples(st.sampled_from(["a", "b", "nan", "A", r"\u0061"]), inner), max_size=3).map(
+            lambda pairs: "{" + ", ".join(f'"{key}" : {value}' for key, value in pairs) + "}"
+        ),
+    ),
+    max_leaves=4,
+)
 LINES = st.one_of(
     st.builds(
         lambda changes, plain, spaced: json.dumps(
@@ -107,8 +136,13 @@ LINES = st.one_of(
         ),
         CHANGES, st.booleans(), st.booleans(),
     ),
+    EXTRAS.map(lambda extra: with_extra(extra)),
     st.sampled_from(["", "  ", "{", "[]", "null", '"x"', "{}", ' {"event_id": "e1"}', '{"kind": "a", "kind": "b"}']),
 )  # fmt: skip
+
+
+def with_extra(extra: str) -> str:
+    return json.dumps({**GOOD, "extra": 0})[: -len("0}")] + extra + "}"
 
 
 def mapped(root: Path) -> MappedDay:
@@ -131,6 +165,27 @@ def test_it_makes_no_difference(
     assert short.events.to_pylist() == long.events.to_pylist()
     assert short.quarantine.to_pylist() == long.quarantine.to_pylist()
     assert short.books.to_pylist() == long.books.to_pylist()
+    for extra in short.events.column("extra").drop_null().to_pylist():
+        json.loads(extra, parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize("past", [True, False], ids=["past the mapping", "through the mapping"])
+def test_what_is_no_json_to_others_is_refused(past: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = ["NaN", '{"a": nan}', '{"a": {"b": [1, -Infinity]}}', '[{"a": inf}]', '{"a": -NAN, "b": ""}']
+    twice = ['{"a": 1, "b": 2, "a": 1}', r'{"a": 1, "\u0061": 2}']
+    fine = [
+        '{"nan": "NaN", "inf": ":-inf"}', r'{"a": "\",nan", "b": "\\"}', '{"a": 1, "A": 2}', "[null, true, 1e9]",
+        '{"a": {"b": 1, "b": 2}}',  # known: docs/deployment.md
+    ]  # fmt: skip
+    extras = [*bare, *twice, *fine]
+    (tmp_path / f"{DAY}.jsonl").write_text("\n".join(map(with_extra, extras)) + "\n")
+    monkeypatch.setattr(shortcut, "leads_past", lambda source: past)
+    day = mapped(tmp_path)
+    assert day.quarantine.column("reason").to_pylist() == [
+        *["extra: holds NaN or Infinity, which JSON does not have"] * len(bare),
+        *["extra: holds a key twice"] * len(twice),
+    ]
+    assert [event["line"] for event in day.events.to_pylist()] == [len(bare + twice) + n for n in range(1, 6)]
 
 
 def test_it_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
