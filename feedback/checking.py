@@ -223,8 +223,8 @@ def _rules(arrival_date: date) -> str:
         f"WHEN kind IN ({_texts(DRAFT_KINDS)}) AND (draft_id IS NULL OR draft_id = '') "
         "THEN 'draft_id: missing, and ' || kind || ' needs it'",
         *(
-            f"WHEN ends_with(draft_id, '{suffix}') "
-            f"THEN 'draft_id: ''' || left(draft_id, 40) || ''' ends in {suffix}, which is kept for rows derived from drafts'"
+            f"WHEN ends_with(draft_id, '{suffix}') THEN 'draft_id: ''' || left(draft_id, 40) "
+            f"|| ''' ends in {suffix}, which is kept for rows derived from drafts'"
             for suffix in ROW_SUFFIXES
         ),
     ]
