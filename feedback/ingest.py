@@ -4,7 +4,7 @@ Days are mapped side by side, a processor each, and written as they come: what i
 number of days. Each table is replaced in one commit.
 
 Raw logs are rotated away, and the lake outlives them: a file that the books know and that is no longer at hand keeps
-its rows, whichever of its day's files are read again.
+its rows, whichever of its day's files are read again. One that only lies under another name now is read as that.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from feedback.lake import Lake, Table
 from feedback.mapping import DayMapper, MappedDay, day_mapper
 from feedback.progress import Report, silent
 from feedback.rawfiles import RawFile
+from feedback.renamed import renamed_files
 from feedback.rows import without_rows
 from feedback.sidebyside import PROCESSORS, in_order
 from feedback.sources import Source
@@ -73,11 +74,13 @@ def ingest(
         ThreadPoolExecutor(PROCESSORS) as pool,
     ):
         deliveries = Deliveries(connection, replaced)
-        quarantine.write(_of_files_gone(lake, QUARANTINE, wanted, replaced))
-        gone = _of_files_gone(lake, FILES, wanted, replaced)
+        read_again = [(file.arrival_date, file.name) for file in wanted]
+        read_again += renamed_files(_of_other_files(lake, FILES, read_again, replaced), wanted)
+        quarantine.write(_of_other_files(lake, QUARANTINE, read_again, replaced))
+        gone = _of_other_files(lake, FILES, read_again, replaced)
         entries.write(gone)
         for day in gone.column("arrival_date").unique().to_pylist():
-            rows = _of_files_gone(lake, EVENTS, wanted, [day])
+            rows = _of_other_files(lake, EVENTS, read_again, [day])
             deliveries.repeated(rows.column("event_id"))
             events.write(rows)
         for batch in _batches(_mapped(pool, source, wanted, input_root, report)):
@@ -193,20 +196,20 @@ def unbalanced_files(lake: Lake) -> list[str]:
     return [name for (name,) in rows]
 
 
-def _of_files_gone(lake: Lake, table: Table, at_hand: Sequence[RawFile], days: Sequence[date]) -> pa.Table:
-    """The rows that `table` has on `days` of files that are not at hand."""
+def _of_other_files(lake: Lake, table: Table, read_again: Sequence[tuple[date, str]], days: Sequence[date]) -> pa.Table:
+    """The rows that `table` has on `days` of other files than those (arrival day and name) that are read again."""
     with lake.sql(table) as connection:
         return (
             connection.sql(
                 f"""
             SELECT * FROM {table.name}
             WHERE arrival_date IN (SELECT unnest($days))
-                AND (arrival_date, file) NOT IN (SELECT unnest($days_at_hand), unnest($files_at_hand))
+                AND (arrival_date, file) NOT IN (SELECT unnest($days_read), unnest($files_read))
             """,
                 params={
                     "days": list(days),
-                    "days_at_hand": [file.arrival_date for file in at_hand],
-                    "files_at_hand": [file.name for file in at_hand],
+                    "days_read": [day for day, _ in read_again],
+                    "files_read": [name for _, name in read_again],
                 },
             )
             .to_arrow_table()

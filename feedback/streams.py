@@ -96,7 +96,7 @@ def read_chunks(read: FileRead, *, limit: int) -> Iterator[tuple[int, bytes]]:
     parts: list[bytes] = []  # of the line that the last block left unfinished
     held = 0
     long: LongLine | None = None
-    for block in _blocks(read):
+    for block in read_blocks(read):
         whole, ends, rest = block.rpartition(b"\n")
         if ends and long is not None:
             last_part, more, whole = whole.partition(b"\n")
@@ -164,7 +164,7 @@ _INFLATERS: Final[dict[Compression, Callable[[], _Inflater]]] = {
 }
 
 
-def _blocks(read: FileRead) -> Iterator[bytes]:
+def read_blocks(read: FileRead) -> Iterator[bytes]:
     """Yield the file's decompressed bytes in blocks of about `BLOCK`, hashing the file as it lies on the way."""
     compression = read.file.compression
     raw = _raw_blocks(read)

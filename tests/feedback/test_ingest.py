@@ -1,3 +1,4 @@
+import gzip
 import json
 from collections.abc import Callable
 from datetime import date
@@ -6,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import zstandard
 
 from feedback.exceptions import FeedbackError
 from feedback.ingest import ingest, unbalanced_files
@@ -117,6 +119,47 @@ def test_logs_rotated_away_leave_what_they_gave(lake: Lake, write_log: Callable)
     assert stored(lake) == sorted([*before, (DAYS[1], "d")])
     assert lake.dataset(FILES).to_table().num_rows == 4
     assert lake.dataset(QUARANTINE).to_table().num_rows == 1
+
+
+def compress(log: Path) -> None:
+    log.with_suffix(".jsonl.gz").write_bytes(gzip.compress(log.read_bytes()))
+    log.unlink()
+
+
+def move(log: Path) -> None:
+    (log.parent / "old").mkdir()
+    log.rename(log.parent / "old" / log.name)
+
+
+def copy_first(log: Path) -> None:
+    """For a while both are there, and the lake learns of both."""
+    log.with_suffix(".jsonl.zst").write_bytes(zstandard.compress(log.read_bytes()))
+    run(Lake(log.parents[1] / "lake"), log.parent)
+    log.unlink()
+
+
+@pytest.mark.parametrize("rotate", [compress, move, copy_first])
+def test_a_log_that_was_renamed_is_read_again_and_not_kept_twice(
+    lake: Lake, write_log: Callable, rotate: Callable[[Path], None]
+) -> None:
+    write_log(DAYS[0], accept("gone", DAYS[0]), name="gone")
+    folder = write_log(DAYS[0], accept("a", DAYS[0]), accept("b", DAYS[0]), "not json")
+    run(lake, folder)
+    (folder / f"gone-{DAYS[0]}.jsonl").unlink()
+    rotate(folder / f"log-{DAYS[0]}.jsonl")
+    # The mapping has been mended since; so it must be the log at hand that says what its events are.
+    mended = folder.parent / "mended.sql"
+    mended.write_text(f"SELECT * REPLACE ('mended' AS agent_id) FROM ({load_source('canonical').sql})")
+    source = load_source(mended)
+    [book] = ingest(lake, source, discover(folder, source), DAYS, input_root=folder).to_pylist()
+    assert (book["lines"], book["events"], book["duplicates"], book["quarantined"]) == (3, 2, 0, 1)
+    events = lake.dataset(EVENTS).to_table().to_pylist()
+    assert sorted((event["event_id"], event["agent_id"], event["file"]) for event in events) == [
+        ("a", "mended", book["file"]), ("b", "mended", book["file"]), ("gone", None, f"gone-{DAYS[0]}.jsonl"),
+    ]  # fmt: skip
+    assert lake.dataset(FILES).to_table().num_rows == 2
+    assert lake.dataset(QUARANTINE).to_table().num_rows == 1
+    assert unbalanced_files(lake) == []
 
 
 def test_progress_counts_files(lake: Lake, write_log: Callable) -> None:
