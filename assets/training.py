@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import dagster as dg
-from dagster import PipesEnvContextInjector, PipesFileMessageReader
 
 from assets.common import markdown_table, picture
 from assets.desk import Desk
+from assets.messages import MessageFile
 
 # Runs of models share this pool; dagster.yaml says how many go at once.
 POOL = "training"
@@ -34,10 +34,8 @@ def run_worker(context: dg.AssetExecutionContext, desk: Desk, task: Mapping[str,
 
     """
     messages = desk.path / "runs" / context.run.run_id / f"{context.op_execution_context.op.name}.messages"
-    messages.parent.mkdir(parents=True, exist_ok=True)
-    messages.unlink(missing_ok=True)  # of an earlier try of this step
     client = dg.PipesSubprocessClient(
-        context_injector=PipesEnvContextInjector(), message_reader=PipesFileMessageReader(str(messages))
+        context_injector=dg.PipesEnvContextInjector(), message_reader=MessageFile(messages)
     )
     invocation = client.run(
         context=context.op_execution_context,
