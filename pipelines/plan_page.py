@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from rapidfuzz.distance import Indel
 
 from feedback.plan import Plan
 from label_policy.plan import KINDS
 from pipelines.plan_view import LABELS, TIERS, matrix
 from pipelines.plan_words import bounds, count, flow_words, headline, kind_words, old_side
-from pipelines.texts import span, visible
+from pipelines.texts import span, stretches, visible
 
 _TEMPLATE = "plan_page.html.j2"
 _TRAINS = ("desirable", "undesirable", "does not train")
@@ -107,15 +106,7 @@ def _parts(row: Mapping[str, Any]) -> list[tuple[str, str]] | None:
     if draft is None or sent is None or draft == sent:
         return None
     old, new = (re.findall(r"\S+\s*", text) for text in (draft, sent))
-    return list(_stretches(old, new))
-
-
-def _stretches(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for change in Indel.opcodes([word.rstrip() for word in old], [word.rstrip() for word in new]):
-        if change.tag == "delete":
-            yield "removed", "".join(old[change.src_start : change.src_end])
-        else:
-            yield "kept" if change.tag == "equal" else "added", "".join(new[change.dest_start : change.dest_end])
+    return [(what, "".join(words)) for what, words in stretches(old, new)]
 
 
 def _text(value: str | None) -> str:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from typing import Literal
 
 from rapidfuzz.distance import Indel
 from rich.text import Text
 
 _CONTEXT = 12
 """Words that are kept on either side of a change where the words between are left out."""
+
+MOST_ALIGNED = 4_000
+"""The most words a side that are aligned: the time grows with the product of both sides, and nobody reads so many."""
 
 # Drawn as nothing, or as less than they are, though Unicode does not file them under control or format characters.
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0") | {chr(code) for code in range(0xE0100, 0xE01F0)}
@@ -40,6 +44,24 @@ def shorten(text: str, most: int | None) -> str:
     return f"{text[:most].rstrip()} … ({len(text) - most:,} more characters; --full shows them)"
 
 
+def stretches(
+    before: Sequence[str], after: Sequence[str]
+) -> Iterator[tuple[Literal["kept", "removed", "added"], Sequence[str]]]:
+    """What became of some words: those kept, as they are in `after`, removed and added, a stretch at a time.
+
+    The blanks at a word's end are not compared. Texts of more than `MOST_ALIGNED` words are removed and added whole.
+    """
+    if max(len(before), len(after)) > MOST_ALIGNED:
+        yield "removed", before
+        yield "added", after
+        return
+    for change in Indel.opcodes([word.rstrip() for word in before], [word.rstrip() for word in after]):
+        if change.tag == "delete":
+            yield "removed", before[change.src_start : change.src_end]
+        else:
+            yield "kept" if change.tag == "equal" else "added", after[change.dest_start : change.dest_end]
+
+
 def word_diff(old: str, new: str, *, full: bool) -> Text:
     """What became of `old`: words taken out as ``[-word-]``, words put in as ``{+word+}``, marked by colour too.
 
@@ -47,23 +69,22 @@ def word_diff(old: str, new: str, *, full: bool) -> Text:
     """
     # Each word with the blanks after it, the last one with a blank too, so that no two run into one.
     before, after = (re.findall(r"\S+\s+", text + " ") for text in (old, new))
-    taken: list[str] = []
-    put: list[str] = []
+    changed: dict[str, list[str]] = {"removed": [], "added": []}
     result = Text()
-    for change in Indel.opcodes([word.rstrip() for word in before], [word.rstrip() for word in after]):
-        if change.tag == "equal":
-            _append_change(result, taken, put)
-            taken, put = [], []
-            result.append("".join(_elided(after[change.dest_start : change.dest_end], full)))
-        taken += before[change.src_start : change.src_end] if change.tag == "delete" else []
-        put += after[change.dest_start : change.dest_end] if change.tag == "insert" else []
-    _append_change(result, taken, put)
+    for what, words in stretches(before, after):
+        if what == "kept":
+            _append_change(result, **changed)
+            changed = {"removed": [], "added": []}
+            result.append("".join(_elided(words, full)))
+        else:
+            changed[what] += words
+    _append_change(result, **changed)
     result.rstrip()
     return result
 
 
-def _append_change(result: Text, taken: list[str], put: list[str]) -> None:
-    for opening, words, closing, style in (("[-", taken, "-]", "red strike"), ("{+", put, "+}", "green")):
+def _append_change(result: Text, removed: list[str], added: list[str]) -> None:
+    for opening, words, closing, style in (("[-", removed, "-]", "red strike"), ("{+", added, "+}", "green")):
         text = visible("".join(words), lines=True)
         body = text.rstrip()
         if body:
@@ -71,7 +92,7 @@ def _append_change(result: Text, taken: list[str], put: list[str]) -> None:
             result.append(text[len(body) :])
 
 
-def _elided(words: list[str], full: bool) -> Iterator[str]:
+def _elided(words: Sequence[str], full: bool) -> Iterator[str]:
     if full or len(words) <= 3 * _CONTEXT:
         yield from (visible(word, lines=True) for word in words)
         return
