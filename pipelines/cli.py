@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -26,6 +25,7 @@ from pipelines.cli_rebuild import rebuild
 from pipelines.cli_release import release
 from pipelines.cli_source import source
 from pipelines.exceptions import USER_ERRORS, UsageError
+from pipelines.printing import print_json
 from pipelines.ranges import range_tags
 from pipelines.running import run_job
 
@@ -212,7 +212,7 @@ def _finish(desk: Desk, seconds: dict[str, float], as_json: bool, *, hints: bool
     summary = summarise(desk, seconds)
     show_summary(summary, desk, Console(stderr=as_json), hints=hints)
     if as_json:
-        click.echo(json.dumps(summary, ensure_ascii=False))
+        print_json(summary)
 
 
 def main(arguments: list[str] | None = None) -> None:

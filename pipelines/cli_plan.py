@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import sys
 from contextlib import suppress
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -18,9 +16,7 @@ from assets.desk import Desk, policy_path
 from feedback.files import write_atomically
 from feedback.ledger import days_behind, kept_policy
 from label_policy import Policy, PolicyError, dump_policy, load_policy, shipped_policies
-
-if TYPE_CHECKING:
-    pass
+from pipelines.printing import print_json
 
 _DIGEST = re.compile(r"[0-9a-f]{6,64}")
 
@@ -50,8 +46,7 @@ def policy_plan(policies: tuple[str, ...], html: Path | None, as_json: bool) -> 
     if html is not None:
         write_atomically(html, render_plan(made, desk=desk.name, apply=apply))
     if as_json:
-        object_ = {**made.as_dict(), "desk": desk.name, "headline": headline(made)}
-        click.echo(json.dumps(object_, default=_plain, ensure_ascii=False))
+        print_json({**made.as_dict(), "desk": desk.name, "headline": headline(made)})
         return
     console = Console()
     show_plan(made, console)
@@ -137,10 +132,3 @@ def _find(desk: Desk, name: str) -> tuple[Policy, str]:
 def _now(desk: Desk) -> datetime:
     """The moment that the plan speaks of, as a run started now would have it."""
     return (desk.settings.as_of or datetime.now(UTC)).astimezone(UTC)
-
-
-def _plain(value: object) -> str:
-    """A time or a date as JSON has it."""
-    if isinstance(value, date):
-        return value.isoformat()
-    raise TypeError(f"{type(value).__name__} has no form in JSON")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -15,6 +15,7 @@ from assets.desk import Desk, feedback_home, policy_path
 from feedback.exceptions import FeedbackError
 from label_policy import DIALECTS, PolicyError, compile_policy, compile_sent_texts, load_policy, shipped_policies
 from pipelines.cli_plan import policy_apply, policy_plan
+from pipelines.printing import print_json
 
 
 @click.group()
@@ -57,7 +58,7 @@ def policy_check(file: str, desk_name: str | None, no_data: bool, strict: bool, 
     findings = review_policy(loaded) + (review_coverage(loaded, coverage) if coverage else [])
     name = desk.name if desk else None
     if as_json:
-        click.echo(json.dumps(check_json(loaded, name, coverage, findings), default=_plain))
+        print_json(check_json(loaded, name, coverage, findings))
     else:
         show_check(loaded, name, coverage, findings, Console())
     warnings = sum(finding.level == "warning" for finding in findings)
@@ -119,7 +120,7 @@ def policy_explain(draft_id: str, file: str | None, full: bool, as_json: bool) -
     )
     releases = _releases(desk, {holding.version for holding in explanation.holdings})
     if as_json:
-        click.echo(json.dumps({**asdict(explanation), "releases": releases}, default=_plain))
+        print_json({**asdict(explanation), "releases": releases})
     else:
         show_explanation(explanation, loaded, releases, Console(), full=full)
 
@@ -134,10 +135,3 @@ def _releases(desk: Desk, versions: set[str]) -> list[dict[str, Any]]:
         if version in versions:
             found.append({"id": path.parent.name, "training_set": version, "champion": path.parent == champion})
     return found
-
-
-def _plain(value: object) -> str:
-    """A time or a date as JSON has it."""
-    if isinstance(value, date):
-        return value.isoformat()
-    raise TypeError(f"{type(value).__name__} has no form in JSON")

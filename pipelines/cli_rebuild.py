@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from feedback.replay import Replay, replay
 from feedback.training_set import TrainingSet, build_training_set
 from label_policy import Policy, load_policy, shipped_policies
 from pipelines.exceptions import UsageError
+from pipelines.printing import print_json
 from pipelines.ranges import say_days
 
 _DATE = click.DateTime(["%Y-%m-%d"])
@@ -61,7 +61,7 @@ def rebuild(as_of: str, first: datetime | None, last: datetime | None, policy: s
     summary = _summarise(desk, made, moment, training_set, why_not)
     _show(summary, Console(stderr=as_json))
     if as_json:
-        click.echo(json.dumps(summary))
+        print_json(summary)
 
 
 def _moment(text: str) -> datetime:
