@@ -23,6 +23,7 @@ from label_policy import Policy, load_policy, shipped_policies
 
 _DEFAULT_HOME = "data"
 _POINTER = "active.desk"  # a name that no desk can have
+_MOVED = {"audit": "its per_class is in the policy's audit section now, and its seed is audit_seed here"}
 
 
 class _Section(BaseModel):
@@ -180,6 +181,8 @@ def _first_fault(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or "the file"
     if first["type"] == "extra_forbidden":
+        if where in _MOVED:
+            return f"{where} is no setting any more; {_MOVED[where]}"
         section: type[BaseModel] = DeskSettings
         for part in first["loc"][:-1]:
             section = cast("type[BaseModel]", section.model_fields[str(part)].annotation)
