@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from assets.common import DAYS, DESK_TAG
+from pipelines.apply_policy import apply_policy
 from pipelines.jobs import STAGES_OF_DAYS
 from pipelines.ranges import range_tags, runs_of_days, say_days, tagged_range
 
@@ -25,7 +26,8 @@ def ask_for(
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Ask for runs of `job` over exactly those of `days` that no run has in hand, a run a range without gaps.
 
-    The requests have no run key, which would keep Dagster from ever running the same days again.
+    While a policy is being applied nothing is asked for: it proves that nothing else changed the labels meanwhile. The
+    requests have no run key, which would keep Dagster from ever running the same days again.
 
     Args:
         context: of the sensor's tick.
@@ -35,6 +37,9 @@ def ask_for(
         nothing: what to say where there is no such day.
 
     """
+    if _applies_policy(context.instance, desk):
+        yield dg.SkipReason("a policy is being applied; what there is to do is asked for once that has ended")
+        return
     partitions = {date.fromisoformat(key) for key in DAYS.get_partition_keys()}
     outside = set(days) - partitions
     in_hand, failed = _known_to_dagster(context.instance, desk=desk, stages=STAGES_OF_DAYS[job])
@@ -64,8 +69,7 @@ def _known_to_dagster(
     def days_by_run(filters: dg.RunsFilter) -> Iterator[tuple[dg.DagsterRun, Sequence[date]]]:
         for run in instance.get_runs(filters):  # the newest first
             asked = tagged_range(run.tags)
-            # A run that the UI started says no desk: it is of the one that the definitions were loaded for.
-            if asked and stages <= _makes(run) and run.tags.get(DESK_TAG, desk) == desk:
+            if asked and stages <= _makes(run) and _is_of(run, desk):
                 first, last = asked
                 yield run, [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
@@ -76,6 +80,16 @@ def _known_to_dagster(
         for day in days:
             succeeded.setdefault(day, run.status is dg.DagsterRunStatus.SUCCESS)
     return in_hand, {day for day, success in succeeded.items() if not success} - in_hand
+
+
+def _applies_policy(instance: dg.DagsterInstance, desk: str) -> bool:
+    filters = dg.RunsFilter(job_name=apply_policy.name, statuses=_UNDER_WAY)
+    return any(_is_of(run, desk) for run in instance.get_runs(filters))
+
+
+def _is_of(run: dg.DagsterRun, desk: str) -> bool:
+    # A run that the UI started says no desk: it is of the one that the definitions were loaded for.
+    return run.tags.get(DESK_TAG, desk) == desk
 
 
 def _makes(run: dg.DagsterRun) -> frozenset[str]:

@@ -189,6 +189,27 @@ def test_a_day_is_asked_for_once_however_often_one_looks(desk: Desk, instance: d
     assert "in the hands of a run already: 2026-03-03" in why
 
 
+def test_nothing_is_asked_for_while_a_policy_is_being_applied(desk: Desk, instance: dg.DagsterInstance) -> None:
+    build(desk, 2, 5)
+    arrive(desk.settings.input, 4, event(4, "reopened", 2))
+    build(desk, 4, 4)
+
+    def start(name: str) -> dg.DagsterRun:
+        tags = {DESK_TAG: name}
+        return instance.add_run(dg.DagsterRun(job_name="apply_policy", tags=tags, status=dg.DagsterRunStatus.STARTED))
+
+    start("another desk")
+    assert look(late_feedback, desk, instance)[0]
+    applying = start(desk.name)
+    for sensor in (late_feedback, new_log_files):
+        requests, why, _ = look(sensor, desk, instance)
+        assert requests == []
+        assert why.startswith("a policy is being applied")
+    instance.report_run_failed(applying)
+    for sensor in (late_feedback, new_log_files):
+        assert look(sensor, desk, instance)[0]
+
+
 def test_what_failed_is_asked_for_again(
     desk: Desk, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
