@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from feedback.explain import SENT_SUFFIX, Explanation, Verdict
+from feedback.events import SENT_SUFFIX
+from feedback.explain import Explanation, Verdict
 from label_policy import SENT_TEXT, Policy
 from label_policy.trace import Part, RuleTrace
 from pipelines.texts import shorten, visible, word_diff
@@ -226,8 +227,14 @@ def _verdict_text(verdict: Verdict) -> Text:
 
 
 def _correction_text(row: dict[str, Any]) -> Text:
-    after = f"{row['label']} by '{row['rule']}'" if row["label"] else "no such row"
-    said = f"{row['recorded_at']:%Y-%m-%d %H:%M}: final {row['was_label']} by '{row['was_rule']}' became {after}"
+    was, now = (f"{row[f'{side}label']} by '{row[f'{side}rule']}'" for side in ("was_", ""))
+    if not row["label"]:
+        became = "became no such row"
+    elif row["state"] == "provisional":
+        became = f"waits again, as {now}"
+    else:
+        became = f"became {now}" if now != was else "became the label of another text"
+    said = f"{row['recorded_at']:%Y-%m-%d %H:%M}: final {was} {became}"
     return Text(visible(f"{said}, because of {row['cause']}"), overflow="fold")
 
 
