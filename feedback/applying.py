@@ -9,10 +9,11 @@ from datetime import date
 
 from feedback.exceptions import FeedbackError
 from feedback.labelling import WrittenLabels, write_labels
+from feedback.labels import PART_SCHEMA
 from feedback.lake import Lake
-from feedback.ledger import days_behind, record
-from feedback.plan import Plan, comparing, plan_id, spilling
-from feedback.scanning import view_stored
+from feedback.ledger import days_behind, record, unrecorded_days
+from feedback.plan import Plan, comparing, plan_id
+from feedback.scanning import spilling, view_stored
 from feedback.tables import CORRECTIONS, INTERACTIONS, LABELS
 from label_policy import Policy
 from label_policy.plan import Comparison
@@ -20,7 +21,7 @@ from label_policy.plan import Comparison
 _ID = re.compile(r"i(?P<interactions>\d+)(-l(?P<labels>\d+))?-[0-9a-f]{16}")
 _AGAIN = "run `feedback-kto policy plan` again"
 _KEY = "shown_date, draft_id"
-_NOTHING = WrittenLabels(rows=LABELS.schema.empty_table(), corrections=CORRECTIONS.schema.empty_table())
+_NOTHING = WrittenLabels(rows=PART_SCHEMA.empty_table(), corrections=CORRECTIONS.schema.empty_table())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +31,11 @@ class Applied:
     Attributes:
         days: that were labelled again: those that change, and those of which nothing records what made them.
         written: all labels of those days, and the corrections.
-        confirmed: days that keep all their labels, recorded as the new policy's.
 
     """
 
     days: list[date]
     written: WrittenLabels
-    confirmed: list[date]
 
 
 def check_plan(plan: Plan, asked: str) -> None:
@@ -71,9 +70,9 @@ def check_plan(plan: Plan, asked: str) -> None:
 
 
 def apply_plan(lake: Lake, policy: Policy, plan: Plan, *, run_id: str | None = None) -> Applied:
-    """Label the days that change again, and record the others as being by the policy as they are.
+    """Label the days that change again.
 
-    `verify_applied` then proves that what changed is what was planned.
+    `confirm_applied` then proves that what changed is what was planned, and records the other days as they are.
 
     Args:
         lake: the desk's.
@@ -82,7 +81,32 @@ def apply_plan(lake: Lake, policy: Policy, plan: Plan, *, run_id: str | None = N
         run_id: of the run that does this, if one does.
 
     """
-    confirmed = sorted(set(days_behind(lake, policy)[0]) - set(plan.days))
+    # Of labels that nothing records, no entry can say that they are as they were: these are made again.
+    days = sorted({*plan.days, *unrecorded_days(lake)})
+    written = write_labels(lake, policy, days, as_of=plan.as_of, run_id=run_id) if days else _NOTHING
+    return Applied(days=days, written=written)
+
+
+def confirm_applied(lake: Lake, policy: Policy, plan: Plan, *, run_id: str | None = None) -> list[date]:
+    """Compare the labels as they were with the labels as they are, in all their days, and that with the plan.
+
+    Only then are the days that kept all their labels recorded as being by the policy.
+
+    Args:
+        lake: the desk's, to which `apply_plan` applied the plan.
+        policy: the one that the plan was made for.
+        plan: that was applied.
+        run_id: of the run that does this, if one does.
+
+    Returns:
+        The days that kept their labels and were not known to be by the policy.
+
+    Raises:
+        FeedbackError: they changed otherwise than planned; it says how, and what was written meanwhile.
+
+    """
+    _verify(lake, policy, plan)
+    confirmed, _ = days_behind(lake, policy)
     record(
         lake,
         stage="labels",
@@ -94,19 +118,10 @@ def apply_plan(lake: Lake, policy: Policy, plan: Plan, *, run_id: str | None = N
         as_of=plan.as_of,
         run_id=run_id,
     )
-    # A day that is behind still has labels of which nothing says what made them: to confirm those is not enough.
-    days = sorted({*plan.days, *days_behind(lake, policy)[0]})
-    written = write_labels(lake, policy, days, as_of=plan.as_of, run_id=run_id) if days else _NOTHING
-    return Applied(days=days, written=written, confirmed=[day for day in confirmed if day not in days])
+    return confirmed
 
 
-def verify_applied(lake: Lake, policy: Policy, plan: Plan) -> None:
-    """Compare the labels as they were with the labels as they are, in all their days, and that with the plan.
-
-    Raises:
-        FeedbackError: they changed otherwise than planned; it says how, and what was written meanwhile.
-
-    """
+def _verify(lake: Lake, policy: Policy, plan: Plan) -> None:
     now = {table.name: lake.version(table) for table in (INTERACTIONS, LABELS)}
     with spilling(lake) as connection:
         view_stored(connection, lake, LABELS, name="were", version=plan.versions[LABELS.name])

@@ -1,7 +1,7 @@
 """Corrections: every final label that a later build gives otherwise, and how often feedback was the reason.
 
-A final label is what training takes. One that changes after that is written down with what it was, what it is and why,
-before the new one replaces it.
+A final label is what training takes. One that changes after that, or whose text does, or that feedback makes wait
+again, is written down with what it was, what it is and why, before the new one replaces it.
 """
 
 from __future__ import annotations
@@ -14,23 +14,44 @@ from typing import TypedDict
 import pyarrow as pa
 
 from feedback.lake import Lake
+from feedback.ledger import view_standing
 from feedback.scanning import view_stored
 from feedback.tables import CORRECTIONS, LABELS, LEDGER
 from label_policy import Policy
 
 _EXPLAINED = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
-# Nothing but short columns is read of all the days.
+# What may have to be recorded. Of all the days, no long columns are read but the completion.
 _CHANGED = """
 CREATE TEMP TABLE changed AS
-SELECT
-    was.shown_date, was.draft_id,
-    was.label AS was_label, was.tier AS was_tier, was.weight AS was_weight, was.rule AS was_rule,
-    was.policy_digest AS was_policy_digest, was.as_of AS was_as_of,
-    now.label, now.tier, now.weight, now.rule
-FROM was LEFT JOIN now USING (shown_date, draft_id)
-WHERE was.state = 'final' AND was.as_of <= $as_of
-    AND (was.label IS DISTINCT FROM now.label OR was.tier IS DISTINCT FROM now.tier
-        OR was.weight IS DISTINCT FROM now.weight OR was.rule IS DISTINCT FROM now.rule)
+WITH last_recorded AS (
+    SELECT * FROM corrections
+    QUALIFY row_number() OVER (PARTITION BY shown_date, draft_id ORDER BY recorded_at DESC) = 1
+),
+final AS (
+    SELECT was.shown_date, was.draft_id,
+        was.label AS was_label, was.tier AS was_tier, was.weight AS was_weight, was.rule AS was_rule,
+        standing.policy_digest AS was_policy_digest, was.as_of AS was_as_of, CAST([] AS TEXT[]) AS told,
+        now.label, now.tier, now.weight, now.rule, now.state,
+        was.label IS DISTINCT FROM now.label OR was.tier IS DISTINCT FROM now.tier
+            OR was.weight IS DISTINCT FROM now.weight OR was.rule IS DISTINCT FROM now.rule
+            OR hash(was.completion) IS DISTINCT FROM now.completion_hash AS differs
+    FROM was JOIN standing USING (shown_date) LEFT JOIN now USING (shown_date, draft_id)
+    WHERE was.state = 'final' AND was.as_of <= $as_of
+),
+-- What was final once and waits again, as a correction says: its last final verdict is the one that counts.
+waiting AS (
+    SELECT was.shown_date, was.draft_id, r.was_label, r.was_tier, r.was_weight, r.was_rule, r.was_policy_digest,
+        r.was_as_of, r.new_evidence AS told, now.label, now.tier, now.weight, now.rule, now.state,
+        now.state IS DISTINCT FROM 'provisional' AND (
+            r.label IS DISTINCT FROM now.label OR r.tier IS DISTINCT FROM now.tier
+            OR r.weight IS DISTINCT FROM now.weight OR r.rule IS DISTINCT FROM now.rule
+        ) AS differs
+    FROM was JOIN last_recorded AS r USING (shown_date, draft_id) LEFT JOIN now USING (shown_date, draft_id)
+    WHERE was.state = 'provisional' AND r.state = 'provisional' AND was.as_of <= $as_of
+)
+FROM final WHERE differs OR state = 'provisional'
+UNION ALL
+FROM waiting WHERE differs
 """
 
 
@@ -60,10 +81,11 @@ def find_corrections(
 ) -> pa.Table:
     """The corrections that replacing the stored labels of `days` by `rows` would make.
 
-    Only a stored label that is final is corrected: where its label, tier, weight or rule differs, or where it is gone.
-    A provisional one may change as it likes. A final one whose verdict stays may become provisional again, because a
-    policy waits longer or another decision came: it leaves the training set until it is final, and is no correction.
-    What an interrupted build has recorded already, and not applied, is left out.
+    Only a stored label that is final is corrected: where its label, tier, weight or rule differs, where it is another
+    text's, where it is gone, or where new evidence makes it wait again. That one trains no longer; if it ends with
+    another verdict, this is held against the one that had been final, and recorded in its turn. Any other provisional
+    label may change as it likes, and a final one that waits because a policy now waits longer is no correction. What an
+    interrupted build has recorded already, and not applied, is left out.
 
     The cause is `feedback` where the policy stayed and the evidence did not, `policy` where it is the other way round,
     `both` where both changed, and `rebuilt` where neither did: the same events were read otherwise, by another mapping
@@ -71,7 +93,7 @@ def find_corrections(
 
     Args:
         lake: holds the stored labels, the ledger and the corrections.
-        rows: the new labels of those days, in the schema of `LABELS`.
+        rows: the new labels of those days, as `feedback.labels.label_parts` gives them; without texts will do.
         policy: which gave them.
         days: UTC dates on which the drafts were shown.
         as_of: aware datetime that the new labels are as of; labels as of a later moment are not corrected by them.
@@ -83,6 +105,7 @@ def find_corrections(
     """
     with lake.sql(CORRECTIONS, LEDGER, now=rows) as connection:
         view_stored(connection, lake, LABELS, name="was", days=days)
+        view_standing(connection, labels="was")
         connection.execute(_CHANGED, {"as_of": as_of})
         changed = [day for (day,) in connection.execute("SELECT DISTINCT shown_date FROM changed").fetchall()]
         if not changed:

@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from feedback.events import SENT_SUFFIX
 from feedback.redaction import install_redaction
 from label_policy import (
     CONDITION_COLUMNS,
@@ -20,9 +21,6 @@ from label_policy import (
     terms_changed,
 )
 from label_policy.columns import SECONDS_TO_READ
-
-SENT = "#sent"
-"""What the id of an agent's own text ends with, after the id of the draft."""
 
 _TEXTS = ("completion", "final_text")
 # Known of every draft, and no evidence of what it was worth.
@@ -79,7 +77,7 @@ def read_examples(
 
     """
     install_redaction(connection)
-    bases = [row["draft_id"].removesuffix(SENT) if _is_sent_text(row) else row["draft_id"] for row in drawn]
+    bases = [row["draft_id"].removesuffix(SENT_SUFFIX) if _is_sent_text(row) else row["draft_id"] for row in drawn]
     keys = {
         "row": pa.array(range(len(drawn)), pa.int64()),
         "shown_date": pa.array([row["shown_date"] for row in drawn], pa.date32()),

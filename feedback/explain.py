@@ -13,19 +13,17 @@ from typing import Any
 
 import duckdb
 
+from feedback.events import SENT_SUFFIX
 from feedback.exceptions import FeedbackError
 from feedback.labels import view_labels
 from feedback.lake import Lake
 from feedback.scanning import view_stored
 from feedback.standing import Holding, Standing, find_holdings, read_standing
-from feedback.tables import CORRECTIONS, EVENTS, FILES, INTERACTIONS, LABELS
+from feedback.tables import CORRECTIONS, EVENTS, INTERACTIONS, LABELS
 from feedback.timeline import Moment, Window, read_moments, read_windows
 from label_policy import Policy
 from label_policy.columns import SECONDS_TO_READ
 from label_policy.trace import RuleTrace, awaited_windows, trace_rules, trace_sent_text
-
-SENT_SUFFIX = "#sent"
-"""What a draft's id ends in on the row of what was sent in its place."""
 
 _MOST_NAMED = 3
 _VERDICT = "rule, label, tier, weight, state, matures_at, policy, policy_version, policy_digest, as_of"
@@ -125,7 +123,7 @@ def explain(
         FeedbackError: there is no such row; the message names near ones.
 
     """
-    with lake.sql(FILES, CORRECTIONS) as connection:
+    with lake.sql(CORRECTIONS) as connection:
         for table in (EVENTS, INTERACTIONS, LABELS):
             view_stored(connection, lake, table)
         draft = _find_draft(connection, row_id)

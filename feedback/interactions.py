@@ -5,28 +5,24 @@ A ranking of two texts is two interactions, one for each.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
-import duckdb
 import pyarrow as pa
 
 from feedback.lake import Lake
 from feedback.ledger import record, refuse_older
-from feedback.scanning import view_stored
+from feedback.scanning import day_batches, spilling, view_stored
 from feedback.sidebyside import in_order
-from feedback.tables import EVENTS, INTERACTIONS
+from feedback.tables import EVENTS, FILES, INTERACTIONS
 from label_policy import classify_edits, edit_similarities
 
 _SQL = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
-# What bounds the memory of a build: drafts that a query is asked for, what DuckDB holds of them before it spills to
-# disk, and rows with their texts at a time.
+# What bounds the memory of a build: drafts that a query is asked for, and rows with their texts at a time.
 _BATCH_DRAFTS: Final = 400_000
-_MEMORY: Final = "2GB"
 _PART_ROWS: Final = 50_000
 _FIGURES: Final = ("draft_id", "shown_date", "decided_at", "edit_kind")
 
@@ -43,7 +39,8 @@ def build_interactions(lake: Lake, days: Sequence[date], *, as_of: datetime) -> 
         A table in the schema of `INTERACTIONS`, ordered by `shown_at, draft_id`.
 
     """
-    return pa.concat_tables([INTERACTIONS.schema.empty_table(), *map(_compare_texts, _parts(lake, days, as_of))])
+    parts = _parts(lake, days, as_of, _versions(lake))
+    return pa.concat_tables([INTERACTIONS.schema.empty_table(), *map(_compare_texts, parts)])
 
 
 def write_interactions(lake: Lake, days: Sequence[date], *, as_of: datetime, run_id: str | None = None) -> pa.Table:
@@ -59,7 +56,7 @@ def write_interactions(lake: Lake, days: Sequence[date], *, as_of: datetime, run
 
     """
     refuse_older(lake, ["interactions"], days, as_of)
-    made_from = lake.version(EVENTS)
+    made_from = _versions(lake)
     with lake.replacing(INTERACTIONS, days) as replacement, ThreadPoolExecutor(1) as pool:
 
         def write(part: pa.Table) -> pa.Table:
@@ -68,44 +65,48 @@ def write_interactions(lake: Lake, days: Sequence[date], *, as_of: datetime, run
             return rows.select(_FIGURES)
 
         # A part's texts are compared and written while DuckDB makes the next one.
-        written = [*in_order(pool, write, _parts(lake, days, as_of), ahead=1)]
+        written = [*in_order(pool, write, _parts(lake, days, as_of, made_from), ahead=1)]
     record(
-        lake, stage="interactions", days=days, input_version=made_from, output_version=lake.version(INTERACTIONS),
-        policy=None, as_of=as_of, run_id=run_id,
+        lake, stage="interactions", days=days, input_version=made_from[EVENTS.name],
+        output_version=replacement.version, policy=None, as_of=as_of, run_id=run_id,
     )  # fmt: skip
     return pa.concat_tables([INTERACTIONS.schema.empty_table().select(_FIGURES), *written])
 
 
-def _parts(lake: Lake, days: Sequence[date], as_of: datetime) -> Iterator[pa.Table]:
+def _versions(lake: Lake) -> dict[str, int | None]:
+    """The versions of the books and of the events that a build reads.
+
+    The books first: what they know to have arrived, the events then hold.
+    """
+    return {table.name: lake.version(table) for table in (FILES, EVENTS)}
+
+
+def _parts(lake: Lake, days: Sequence[date], as_of: datetime, versions: Mapping[str, int | None]) -> Iterator[pa.Table]:
     """What the query gives for the days, in order and some rows at a time."""
-    with TemporaryDirectory(prefix="feedback-") as spill, lake.sql() as connection:
-        connection.execute(f"SET memory_limit = '{_MEMORY}'")
-        connection.execute("SET temp_directory = '{}'".format(spill.replace("'", "''")))
+    with spilling(lake) as connection:
         # The query reads the events several times, each time a few columns: kept once for all, they would fill memory.
         connection.execute("SET disabled_optimizers = 'common_subplan'")
-        view_stored(connection, lake, EVENTS)
-        for batch in _batches(connection, days):
+        for table in (FILES, EVENTS):
+            view_stored(connection, lake, table, version=versions[table.name])
+        [(known_until,)] = connection.execute(_KNOWN_UNTIL, {"as_of": as_of}).fetchall()
+        reach = pa.scalar(known_until, INTERACTIONS.schema.field("known_until").type)
+        drafts = dict(connection.execute(_DRAFTS).fetchall())
+        for batch in day_batches(((day, drafts.get(day, 0)) for day in sorted(days)), _BATCH_DRAFTS):
             query = connection.sql(_SQL, params={"days": batch, "as_of": as_of})
             for part in query.to_arrow_reader(_PART_ROWS):
-                yield pa.Table.from_batches([part])
+                rows = pa.Table.from_batches([part])
+                yield rows.append_column("known_until", pa.repeat(reach, rows.num_rows))
 
 
-def _batches(connection: duckdb.DuckDBPyConnection, days: Sequence[date]) -> Iterator[list[date]]:
-    """The days in order, as many at a time as have `_BATCH_DRAFTS`, and at least one."""
-    counts = connection.execute(
-        "SELECT CAST(occurred_at AS DATE), count(*) FROM events WHERE kind IN ('draft_shown', 'preference') GROUP BY 1"
-    ).fetchall()
-    drafts = dict(counts)
-    batch: list[date] = []
-    held = 0
-    for day in sorted(days):
-        if batch and held + drafts.get(day, 0) > _BATCH_DRAFTS:
-            yield batch
-            batch, held = [], 0
-        batch.append(day)
-        held += drafts.get(day, 0)
-    if batch:
-        yield batch
+# The logs reach to the end of the last whole arrival day, or to the last receipt where a clock ran ahead of it.
+_KNOWN_UNTIL = """
+SELECT least($as_of, greatest(
+    (SELECT CAST(max(arrival_date) + 1 AS TIMESTAMPTZ) FROM files WHERE arrival_date < CAST($as_of AS DATE)),
+    (SELECT max(received_at) FROM events WHERE received_at <= $as_of AND arrival_date < CAST($as_of AS DATE))))
+"""
+_DRAFTS = """
+SELECT CAST(occurred_at AS DATE), count(*) FROM events WHERE kind IN ('draft_shown', 'preference') GROUP BY 1
+"""
 
 
 def _compare_texts(rows: pa.Table) -> pa.Table:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from feedback.corrections import find_corrections
 from feedback.journals import append
-from feedback.labels import label_parts
+from feedback.labels import PART_SCHEMA, label_parts
 from feedback.lake import Lake
 from feedback.ledger import keep_policy, record, refuse_older
 from feedback.sidebyside import in_order
@@ -21,13 +21,14 @@ from label_policy import Policy
 
 # What summaries and corrections have no use for, and memory need not hold for a year of labels.
 _LONG: Final = ["prompt", "completion", "final_text"]
+_NO_ROWS: Final = PART_SCHEMA.empty_table().drop_columns(_LONG)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenLabels:
-    """The labels that were written, in the schema of `LABELS` but for the texts, and the final ones they overturn.
+    """The labels that were written, as `label_parts` gives them but for the texts, and what they correct.
 
-    These are in the schema of `CORRECTIONS`.
+    That is in the schema of `CORRECTIONS`.
     """
 
     rows: pa.Table
@@ -39,10 +40,10 @@ def write_labels(
 ) -> WrittenLabels:
     """Label the interactions of `days` and replace those partitions in one commit.
 
-    First the final labels that come out otherwise are recorded as corrections, then the labels are replaced, then the
-    ledger says from what they were made. A run that is killed in between leaves corrections of labels still to come,
-    which are not recorded again, or labels that the ledger does not know, which count as behind; the next build of
-    those days completes both.
+    First the final labels that come out otherwise, or are final no longer, are recorded as corrections, then the labels
+    are replaced, then the ledger says from what they were made. A run that is killed in between leaves corrections of
+    labels still to come, which are not recorded again, or labels that the ledger does not know, which count as behind;
+    the next build of those days completes both.
 
     Args:
         lake: holds the interactions.
@@ -64,13 +65,13 @@ def write_labels(
             return part.drop_columns(_LONG)
 
         # A part is written while DuckDB makes the next one.
-        written = in_order(pool, write, label_parts(lake, policy, days, as_of=as_of), ahead=1)
-        rows = pa.concat_tables([LABELS.schema.empty_table().drop_columns(_LONG), *written])
+        parts = label_parts(lake, policy, days, as_of=as_of, version=made_from)
+        rows = pa.concat_tables([_NO_ROWS, *in_order(pool, write, parts, ahead=1)])
         corrections = find_corrections(lake, rows, policy, days, as_of=as_of, run_id=run_id)
         keep_policy(lake, policy)
         append(lake, CORRECTIONS, corrections)
     record(
-        lake, stage="labels", days=days, input_version=made_from, output_version=lake.version(LABELS),
+        lake, stage="labels", days=days, input_version=made_from, output_version=replacement.version,
         policy=policy, as_of=as_of, run_id=run_id,
     )  # fmt: skip
     return WrittenLabels(rows=rows, corrections=corrections)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -11,12 +10,14 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
+from feedback.events import SENT_SUFFIX
 from feedback.lake import Lake
 from feedback.scanning import view_stored
-from feedback.tables import EVENTS, FILES, INTERACTIONS, LABELS
+from feedback.tables import INTERACTIONS, LABELS
 from label_policy import Policy, compile_policy, compile_sent_texts, terms_changed
 
 _PART_ROWS: Final = 100_000
+PART_SCHEMA: Final = pa.schema([*LABELS.schema, ("completion_hash", pa.uint64())])
 _VIEW = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
 
 
@@ -24,31 +25,32 @@ def build_labels(lake: Lake, policy: Policy, days: Sequence[date], *, as_of: dat
     """Label the stored interactions shown on `days` by `policy`.
 
     A label is `final` once `matures_at` has passed as of this build *and* as of what its interaction was made from (its
-    own `as_of`, and the logs that had arrived by then): what nobody looked at overturns nothing.
+    `known_until`): what nobody has looked at overturns nothing.
 
     Returns:
         A table in the schema of `LABELS`.
 
     """
-    with _labelling(lake, policy, days, as_of) as labelled:
-        return labelled.to_arrow_table().cast(LABELS.schema)
+    parts = (part.select(LABELS.schema.names) for part in label_parts(lake, policy, days, as_of=as_of))
+    return pa.concat_tables([LABELS.schema.empty_table(), *parts])
 
 
-def label_parts(lake: Lake, policy: Policy, days: Sequence[date], *, as_of: datetime) -> Iterator[pa.Table]:
-    """What `build_labels` builds, some rows at a time, so that memory need not hold them all."""
-    with _labelling(lake, policy, days, as_of) as labelled:
-        for part in labelled.to_arrow_reader(_PART_ROWS):
-            yield pa.Table.from_batches([part]).cast(LABELS.schema)
+def label_parts(
+    lake: Lake, policy: Policy, days: Sequence[date], *, as_of: datetime, version: int | None = None
+) -> Iterator[pa.Table]:
+    """What `build_labels` builds, some rows at a time, so that memory need not hold them all.
 
-
-@contextmanager
-def _labelling(lake: Lake, policy: Policy, days: Sequence[date], as_of: datetime) -> Iterator[duckdb.DuckDBPyRelation]:
-    """The labels, in the columns of `LABELS`: long columns that labels have no use for are never read."""
-    with lake.sql(FILES) as connection:
-        view_stored(connection, lake, EVENTS)
-        view_stored(connection, lake, INTERACTIONS, days=days)
+    Takes the interactions as of a Delta `version`; by default as they are. The last column, `completion_hash`, tells
+    whether two texts differ without keeping them: it is DuckDB's `hash`, which another release may change.
+    """
+    with lake.sql() as connection:
+        view_stored(connection, lake, INTERACTIONS, days=days, version=version)
         view_labels(connection, policy, name="labelled", days=days, as_of=as_of)
-        yield connection.sql(f"SELECT {', '.join(LABELS.schema.names)} FROM labelled")
+        # By name: long columns that labels have no use for are never read.
+        columns = ", ".join(LABELS.schema.names)
+        labelled = connection.sql(f"SELECT {columns}, hash(completion) AS completion_hash FROM labelled")
+        for part in labelled.to_arrow_reader(_PART_ROWS):
+            yield pa.Table.from_batches([part]).cast(PART_SCHEMA)
 
 
 def view_labels(
@@ -59,7 +61,7 @@ def view_labels(
     Nothing is labelled before the view is read, and only the columns that are read are made.
 
     Args:
-        connection: sees `EVENTS`, `FILES` and `INTERACTIONS`, as `Lake.sql` gives it.
+        connection: sees `INTERACTIONS`, as `Lake.sql` gives it.
         policy: the policy.
         name: of the view, which is temporary.
         days: UTC dates on which the drafts were shown.
@@ -75,18 +77,13 @@ def view_labels(
         asked = f"SELECT * REPLACE (CASE WHEN {changed} THEN 'factual' ELSE edit_kind END AS edit_kind) FROM ({asked})"
     sent = compile_sent_texts(policy, relation="asked") if policy.sent_text else "SELECT * FROM drafts WHERE false"
     labelled = compile_policy(policy, relation="asked")
-    view = _VIEW.format(asked=asked, labelled=labelled, sent=sent, settings=f"{name}_settings")
+    view = _VIEW.format(asked=asked, labelled=labelled, sent=sent, sent_suffix=SENT_SUFFIX, settings=f"{name}_settings")
     connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {view}")
 
 
-# What a view has no parameters for. The logs reach to the end of the last whole arrival day, or to the last receipt
-# where a clock ran ahead of it.
+# What a view has no parameters for.
 _SETTINGS = """
-SELECT $name AS policy, $version AS policy_version, $digest AS policy_digest, CAST($as_of AS TIMESTAMPTZ) AS as_of,
-    least($as_of, greatest(
-        (SELECT CAST(max(arrival_date) + 1 AS TIMESTAMPTZ) FROM files WHERE arrival_date < CAST($as_of AS DATE)),
-        (SELECT max(received_at) FROM events
-            WHERE received_at <= $as_of AND arrival_date < CAST($as_of AS DATE)))) AS known_until
+SELECT $name AS policy, $version AS policy_version, $digest AS policy_digest, CAST($as_of AS TIMESTAMPTZ) AS as_of
 """
 
 

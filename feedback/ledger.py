@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Literal, cast
 
+import duckdb
 import pyarrow as pa
 
 from feedback.exceptions import FeedbackError
@@ -112,36 +113,63 @@ def entries(lake: Lake, stage: Stage, *, until: datetime | None = None) -> list[
     return [Entry(**row) for row in rows.to_pylist()]
 
 
+def view_standing(connection: duckdb.DuckDBPyConnection, *, labels: str = "labels") -> None:
+    """Make the view `standing`: by which policy the labels of each day stand.
+
+    That need not be the policy on the rows: a newer one may have been recorded since that gives the very labels that
+    are there. Its columns are ``shown_date, policy, policy_version, policy_digest`` and ``recorded``: whether the rows
+    are those that the ledger speaks of, by the policy, and as of the moment, of the newest entry that built them.
+
+    Args:
+        connection: sees `LEDGER`, as `Lake.sql` gives it, and the labels.
+        labels: the name of these.
+
+    """
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP VIEW standing AS
+        WITH stored AS (
+            SELECT shown_date, any_value(policy) AS policy, any_value(policy_version) AS policy_version,
+                any_value(policy_digest) AS policy_digest, any_value(as_of) AS as_of
+            FROM {labels} GROUP BY shown_date
+        ),
+        entered AS (
+            SELECT shown_date,
+                max_by(struct_pack(policy, policy_version, policy_digest), recorded_at) AS newest,
+                max_by(struct_pack(policy_digest, as_of), recorded_at) FILTER (how = 'built') AS built
+            FROM ledger WHERE stage = 'labels' GROUP BY shown_date
+        )
+        SELECT shown_date,
+            coalesce(stored.policy_digest = built.policy_digest AND stored.as_of = built.as_of, false) AS recorded,
+            unnest(CASE
+                WHEN recorded THEN newest
+                ELSE struct_pack(stored.policy, stored.policy_version, stored.policy_digest)
+            END)
+        FROM stored LEFT JOIN entered USING (shown_date)
+        """
+    )
+
+
 def days_behind(lake: Lake, policy: Policy) -> tuple[list[date], int]:
     """The days whose labels are not known to be those that `policy` gives, and how many days have labels at all.
 
-    A day is up to date when its newest entry has the policy's digest and its rows are those that were recorded: by the
-    policy, and as of the moment, of the newest entry that built them. Names and versions do not count, nor does what a
-    policy merely says.
+    A day is up to date when its labels stand by the policy and are those that were recorded (see `view_standing`).
+    Names and versions do not count, nor does what a policy merely says.
     """
+    days = _standing(lake)
+    return [day for day, digest, recorded in days if not recorded or digest != policy.digest], len(days)
+
+
+def unrecorded_days(lake: Lake) -> list[date]:
+    """The days that have labels of which nothing says what made them."""
+    return [day for day, _, recorded in _standing(lake) if not recorded]
+
+
+def _standing(lake: Lake) -> list[tuple[date, str, bool]]:
     with lake.sql(LEDGER) as connection:
         view_stored(connection, lake, LABELS)
-        days = connection.execute(
-            """
-            WITH stored AS (
-                SELECT shown_date, any_value(policy_digest) AS policy_digest, any_value(as_of) AS as_of
-                FROM labels GROUP BY shown_date
-            ),
-            recorded AS (
-                SELECT shown_date,
-                    max_by(policy_digest, recorded_at) AS asked,
-                    max_by(policy_digest, recorded_at) FILTER (how = 'built') AS policy_digest,
-                    max_by(as_of, recorded_at) FILTER (how = 'built') AS as_of
-                FROM ledger WHERE stage = 'labels' GROUP BY shown_date
-            )
-            SELECT s.shown_date,
-                r.asked IS DISTINCT FROM $digest
-                    OR (s.policy_digest, s.as_of) IS DISTINCT FROM (r.policy_digest, r.as_of) AS behind
-            FROM stored AS s LEFT JOIN recorded AS r USING (shown_date) ORDER BY s.shown_date
-            """,
-            {"digest": policy.digest},
-        ).fetchall()
-    return [day for day, behind in days if behind], len(days)
+        view_standing(connection)
+        return connection.execute("SELECT shown_date, policy_digest, recorded FROM standing ORDER BY 1").fetchall()
 
 
 def newest_moment(lake: Lake, stages: Sequence[Stage], days: Sequence[date]) -> datetime | None:

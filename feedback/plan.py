@@ -11,26 +11,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
 
 from feedback.balance import lambda_bounds
-from feedback.examples import SENT, find_rule, read_examples
+from feedback.events import SENT_SUFFIX
+from feedback.examples import find_rule, read_examples
 from feedback.exceptions import FeedbackError
 from feedback.labels import view_labels
 from feedback.lake import Lake, Table
-from feedback.ledger import kept_policy
-from feedback.scanning import view_stored
-from feedback.tables import EVENTS, FILES, INTERACTIONS, LABELS
+from feedback.ledger import kept_policy, view_standing
+from feedback.scanning import spilling, view_stored
+from feedback.tables import INTERACTIONS, LABELS, LEDGER
 from label_policy import SENT_TEXT, Policy, PolicyError
 from label_policy.plan import Comparison
 
 EXAMPLES = 20
-# Of DuckDB, which spills to disk beyond it.
-_MEMORY = "2GB"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,13 +143,27 @@ def comparing(
     pinned = dict(versions) if versions else _versions(lake, read)
     with spilling(lake) as connection:
         # The very versions that the plan names, whatever is written meanwhile.
-        for table in (EVENTS, FILES, INTERACTIONS, LABELS):
+        for table in (INTERACTIONS, LABELS):
             view_stored(connection, lake, table, version=pinned.get(table.name))
+        view_stored(connection, lake, LEDGER)
+        view_standing(connection)
+        connection.execute(_STANDING_LABELS)
         days = [day for (day,) in connection.execute("SELECT DISTINCT shown_date FROM interactions").fetchall()]
         view_labels(connection, after, name="after", days=days, as_of=as_of)
         if before is not None:
             view_labels(connection, before, name="before", days=days, as_of=as_of)
-        yield connection, Comparison(connection, before="before" if before else "labels", after="after"), pinned
+        comparison = Comparison(connection, before="before" if before else "standing_labels", after="after")
+        yield connection, comparison, pinned
+
+
+# Under the policy that they stand by, which trains them, and not the one that happened to write them.
+_STANDING_LABELS = """
+CREATE OR REPLACE TEMP VIEW standing_labels AS
+SELECT labels.* REPLACE (
+    standing.policy AS policy, standing.policy_version AS policy_version, standing.policy_digest AS policy_digest
+)
+FROM labels JOIN standing USING (shown_date)
+"""
 
 
 def _versions(lake: Lake, tables: Sequence[Table]) -> dict[str, int]:
@@ -161,15 +172,6 @@ def _versions(lake: Lake, tables: Sequence[Table]) -> dict[str, int]:
     if missing:
         raise FeedbackError(f"{lake.root} holds no {' and no '.join(missing)} yet; `feedback-kto run` makes them")
     return {name: version for name, version in versions.items() if version is not None}
-
-
-@contextmanager
-def spilling(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection whose memory does not grow with the history."""
-    with TemporaryDirectory(prefix="feedback-") as folder, lake.sql() as connection:
-        connection.execute(f"SET memory_limit = '{_MEMORY}'")
-        connection.execute("SET temp_directory = '{}'".format(str(Path(folder)).replace("'", "''")))
-        yield connection
 
 
 def policy_name(policy: Policy) -> PolicyName:
@@ -185,7 +187,7 @@ def plan_id(versions: Mapping[str, int], after: Policy, comparison: Comparison) 
 
 def _deployed(connection: duckdb.DuckDBPyConnection) -> list[PolicyName]:
     rows = connection.execute(
-        "SELECT policy, policy_version, policy_digest FROM labels"
+        "SELECT policy, policy_version, policy_digest FROM standing_labels"
         " GROUP BY ALL ORDER BY max(shown_date) DESC, count(*) DESC, policy_digest"
     ).fetchall()
     return [PolicyName(name=name, version=version, digest=digest) for name, version, digest in rows]
@@ -234,7 +236,7 @@ def _count_late(connection: duckdb.DuckDBPyConnection) -> int:
         LEFT JOIN old USING (shown_date, draft_id)
         WHERE new.evidence IS DISTINCT FROM old.evidence
         """,
-        {"sent_text": SENT_TEXT, "suffix": SENT},
+        {"sent_text": SENT_TEXT, "suffix": SENT_SUFFIX},
     ).fetchall()
     return int(count)
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
+from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
@@ -42,6 +42,8 @@ class Replacement:
         self._days = frozenset(days)
         self._written: list[str] = []
         self._added: list[AddAction | RemoveAction] = []
+        self.version: int | None = None
+        """The Delta version that holds what was written, once it is committed."""
 
     def write(self, rows: pa.Table) -> None:
         """Write more of the rows; several threads may, at once.
@@ -97,12 +99,15 @@ class Replacement:
                     stored.schema(),
                     partition_by=list(self._table.partition_by),
                     partition_filters=[(self._table.partition_by[0], "in", listed)],
+                    # It is the next version or none: then one knows which.
+                    commit_properties=CommitProperties(max_commit_retries=0),
                 )
             except CommitFailedError:
                 # Another run committed other days since the table was opened a line above: theirs stay as they are.
                 if attempt == _ATTEMPTS - 1:
                     raise
             else:
+                self.version = stored.version() + 1
                 return
 
     def discard(self) -> None:

@@ -59,7 +59,6 @@ class _Day:
     shown_date: date
     heard_as_of: datetime  # of the interactions
     heard_version: int | None  # of the events that the interactions were made from
-    known_version: int | None  # of the events that said how far the logs reach
     as_of: datetime
     policy: Policy
     # The policy that the labels stand by since some moment: another, where it gave the very labels that were there.
@@ -131,7 +130,7 @@ def _recorded_days(lake: Lake, moment: datetime) -> list[_Day]:
         rows = connection.sql(_SQL, params={"moment": moment}).to_arrow_table().to_pylist()
     return [
         _Day(
-            **{name: row[name] for name in ("shown_date", "heard_as_of", "heard_version", "known_version", "as_of")},
+            **{name: row[name] for name in ("shown_date", "heard_as_of", "heard_version", "as_of")},
             policy=policy(row["policy_digest"], row["policy"], row["policy_version"]),
             stands_since=row["stands_since"],
             stands_by=policy(row["standing_digest"], row["standing_policy"], row["standing_policy_version"]),
@@ -143,7 +142,7 @@ def _recorded_days(lake: Lake, moment: datetime) -> list[_Day]:
 
 def _unrecorded_day(day: date, moment: datetime, policy: Policy) -> _Day:
     return _Day(
-        shown_date=day, heard_as_of=moment, heard_version=None, known_version=None, as_of=moment, policy=policy,
+        shown_date=day, heard_as_of=moment, heard_version=None, as_of=moment, policy=policy,
         stands_since=moment, stands_by=policy, labels_version=None,
     )  # fmt: skip
 
@@ -166,27 +165,21 @@ def _build(lake: Lake, root: Path, days: list[_Day], report: Report) -> list[dat
     """Build the days, those that were made alike at once; returns those whose version of the events is gone."""
     past = Record(lake)
 
-    def reading(events: int | None) -> Lake:
-        return LakeOfThen(root, origin=lake, versions=None if events is None else past.at(events))
-
     for done, one, batch in _alike(days, lambda day: (day.heard_as_of, day.heard_version)):
-        write_interactions(reading(one.heard_version), batch, as_of=one.heard_as_of)
+        versions = None if one.heard_version is None else past.at(one.heard_version)
+        write_interactions(LakeOfThen(root, origin=lake, versions=versions), batch, as_of=one.heard_as_of)
         report("interactions", done, len(days), "days")
-    for done, one, batch in _alike(days, lambda day: (day.as_of, day.known_version, day.policy.digest, day.policy.id)):
-        write_labels(reading(one.known_version), one.policy, batch, as_of=one.as_of)
+    made = LakeOfThen(root, origin=lake)
+    for done, one, batch in _alike(days, lambda day: (day.as_of, day.policy.digest, day.policy.id)):
+        write_labels(made, one.policy, batch, as_of=one.as_of)
         report("labels", done, len(days), "days")
-    made = reading(None)
     confirmed = [day for day in days if (day.stands_since, day.stands_by) != (day.as_of, day.policy)]
     for _, one, batch in _alike(confirmed, lambda day: (day.stands_since, day.stands_by.digest, day.stands_by.id)):
         record(
             made, stage="labels", days=batch, how="confirmed", input_version=made.version(INTERACTIONS),
             output_version=made.version(LABELS), policy=one.stands_by, as_of=one.stands_since, run_id=None,
         )  # fmt: skip
-    return sorted(
-        day.shown_date
-        for day in days
-        if any(version is not None and not past.at(version) for version in (day.heard_version, day.known_version))
-    )
+    return sorted(day.shown_date for day in days if day.heard_version is not None and not past.at(day.heard_version))
 
 
 def _alike(days: list[_Day], key: Callable[[_Day], tuple[Any, ...]]) -> Iterator[tuple[int, _Day, list[date]]]:

@@ -20,8 +20,6 @@ SELECT
     arg_max(h.as_of, h.output_version) AS heard_as_of,
     arg_max(h.input_version, h.output_version) AS heard_version,
     b.as_of, b.policy, b.policy_version, b.policy_digest, b.output_version,
-    -- The newest events that anything had been made from by then, whichever days that was.
-    (SELECT max(input_version) FROM heard WHERE output_version <= b.input_version) AS known_version,
     n.as_of AS stands_since, n.policy AS standing_policy, n.policy_version AS standing_policy_version,
     n.policy_digest AS standing_digest, n.recorded_at
 FROM built AS b

@@ -6,8 +6,11 @@ four narrow columns of them, and 0.7 s where it reads the files itself (1.1 mill
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import date
+from tempfile import TemporaryDirectory
+from typing import Final
 from urllib.parse import unquote
 
 import duckdb
@@ -15,6 +18,32 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feedback.lake import Lake, Table
+
+# Of DuckDB, beyond which it spills to disk.
+_MEMORY: Final = "2GB"
+
+
+@contextmanager
+def spilling(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection whose memory does not grow with the history."""
+    with TemporaryDirectory(prefix="feedback-") as folder, lake.sql() as connection:
+        connection.execute(f"SET memory_limit = '{_MEMORY}'")
+        connection.execute("SET temp_directory = '{}'".format(folder.replace("'", "''")))
+        yield connection
+
+
+def day_batches(rows_by_day: Iterable[tuple[date, int]], most: int) -> Iterator[list[date]]:
+    """The days, as they come, as many at a time as have `most` rows, and at least one."""
+    batch: list[date] = []
+    held = 0
+    for day, rows in rows_by_day:
+        if batch and held + rows > most:
+            yield batch
+            batch, held = [], 0
+        batch.append(day)
+        held += rows
+    if batch:
+        yield batch
 
 
 def view_stored(

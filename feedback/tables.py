@@ -45,6 +45,7 @@ INTERACTIONS = Table(
             ("extra", pa.string()),
             ("evidence", pa.list_(pa.string())),
             ("as_of", TIME),
+            ("known_until", TIME),  # how far the logs reached that it was made from, and no later than as_of
         ]
     ),
 )
@@ -113,6 +114,7 @@ CORRECTIONS = Table(
             ("was_policy_digest", pa.string()),
             ("was_as_of", TIME),
             *_VERDICT,  # null where there is no such row any more
+            ("state", pa.string()),  # final, or provisional: the verdict may stay, it trains no longer
             ("policy_digest", pa.string()),
             ("as_of", TIME),
             ("new_evidence", pa.list_(pa.string())),
@@ -121,7 +123,7 @@ CORRECTIONS = Table(
         ]
     ),
 )
-"""Every final label that later came out otherwise: appended to, never replaced."""
+"""Every final label that later came out otherwise, or is final no longer: appended to, never replaced."""
 
 AUDIT_SAMPLE = Table(
     name="audit_sample",

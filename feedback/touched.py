@@ -7,23 +7,20 @@ made from the events at hand, whoever brought them and whatever became of the ru
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Final
 
 import duckdb
 
 from feedback.lake import Lake
-from feedback.scanning import view_stored
+from feedback.scanning import day_batches, spilling, view_stored
 from feedback.tables import EVENTS, FILES, INTERACTIONS, LABELS
 from label_policy import SENT_TEXT
 
 # The one definition of what is evidence of what; of its columns, only those that are read are made.
 _BUILT = Path(__file__).with_name("interactions.sql").read_text(encoding="utf-8")
-# What bounds the memory of a comparison: drafts at a time, and DuckDB's own limit, beyond which it spills to disk.
-_BATCH_DRAFTS = 1_000_000
-_MEMORY = "2GB"
+_BATCH_DRAFTS: Final = 1_000_000
 
 
 def touched_days(lake: Lake, *, as_of: datetime) -> list[date]:
@@ -42,7 +39,9 @@ def touched_days(lake: Lake, *, as_of: datetime) -> list[date]:
         UTC dates on which the drafts were shown, in order; also those that are no partition.
 
     """
-    with _comparing(lake) as connection:
+    with spilling(lake) as connection:
+        for table in (EVENTS, INTERACTIONS, LABELS):
+            view_stored(connection, lake, table)
         connection.execute("CREATE TEMP TABLE checksums (stage VARCHAR, shown_date DATE, checksum HUGEINT)")
         for days in _batches(connection, as_of):
             connection.execute(_CHECKSUMS.format(stage="built", rows=_BUILT), {"days": days, "as_of": as_of})
@@ -64,24 +63,15 @@ INSERT INTO checksums SELECT '{stage}', shown_date, sum(hash(draft_id, evidence)
 
 
 def _batches(connection: duckdb.DuckDBPyConnection, as_of: datetime) -> Iterator[list[date]]:
-    """The days with drafts, in order, as many at a time as have `_BATCH_DRAFTS`."""
-    days: list[date] = []
-    held = 0
-    for day, drafts in connection.execute(
+    drafts = connection.execute(
         """
         SELECT CAST(occurred_at AS DATE) AS day, count(*) FROM events
         WHERE kind IN ('draft_shown', 'preference') AND received_at <= $as_of AND arrival_date < CAST($as_of AS DATE)
         GROUP BY day ORDER BY day
         """,
         {"as_of": as_of},
-    ).fetchall():
-        if days and held + drafts > _BATCH_DRAFTS:
-            yield days
-            days, held = [], 0
-        days.append(day)
-        held += drafts
-    if days:
-        yield days
+    ).fetchall()
+    return day_batches(drafts, _BATCH_DRAFTS)
 
 
 def matured_days(lake: Lake, *, as_of: datetime) -> list[date]:
@@ -101,14 +91,3 @@ def due_days(lake: Lake, moment: datetime) -> list[date]:
             [moment],
         ).fetchall()
     return [day for (day,) in rows]
-
-
-@contextmanager
-def _comparing(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that sees the three tables and whose memory does not grow with the history."""
-    with TemporaryDirectory(prefix="feedback-") as spill, lake.sql() as connection:
-        connection.execute(f"SET memory_limit = '{_MEMORY}'")
-        connection.execute("SET temp_directory = '{}'".format(spill.replace("'", "''")))
-        for table in (EVENTS, INTERACTIONS, LABELS):
-            view_stored(connection, lake, table)
-        yield connection

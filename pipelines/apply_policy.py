@@ -12,7 +12,7 @@ from pydantic import Field
 from assets.common import LAKE_POOL, DeskResource, moment_of
 from assets.desk import policy_path
 from assets.labels import day_metadata, one_policy
-from feedback.applying import apply_plan, check_plan, verify_applied
+from feedback.applying import apply_plan, check_plan, confirm_applied
 from feedback.plan import plan_change
 from label_policy import load_policy
 from pipelines.follow import APPLY_STEP
@@ -41,7 +41,7 @@ def relabel_changed_days(context: dg.OpExecutionContext, config: ApplyPolicy, de
     applied = apply_plan(active.lake, policy, plan, run_id=context.run_id)
     for day, metadata in day_metadata(active.lake, policy, applied.days, applied.written, plan.as_of).items():
         context.log_event(dg.AssetMaterialization("labels", partition=day, metadata=metadata))
-    verify_applied(active.lake, policy, plan)
+    confirmed = confirm_applied(active.lake, policy, plan, run_id=context.run_id)
     result = cast("dg.AssetCheckResult", one_policy(desk))
     context.log_event(
         dg.AssetCheckEvaluation(  # type: ignore[arg-type]  # an op may report it; the signature forgets it
@@ -54,7 +54,7 @@ def relabel_changed_days(context: dg.OpExecutionContext, config: ApplyPolicy, de
         )
     )
     context.log.info(
-        f"{plan.changed:,} labels on {len(plan.days):,} days changed as planned; {len(applied.confirmed):,} days "
+        f"{plan.changed:,} labels on {len(plan.days):,} days changed as planned; {len(confirmed):,} days "
         f"confirmed and {len(applied.days) - len(plan.days):,} labelled again without a change"
     )
 

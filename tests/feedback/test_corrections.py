@@ -11,10 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feedback import labelling
+from feedback.applying import apply_plan, confirm_applied
 from feedback.corrections import flip_rate
 from feedback.interactions import write_interactions
+from feedback.journals import append
 from feedback.labelling import write_labels
-from feedback.lake import Lake, Table
+from feedback.lake import Lake
+from feedback.plan import plan_change
+from feedback.replacement import Replacement
 from feedback.tables import CORRECTIONS, EVENTS, LABELS
 from feedback.training_set import build_training_set
 from label_policy import Policy, parse_policy
@@ -123,15 +128,15 @@ def test_an_interrupted_build_that_is_repeated_records_once(
     lake: Lake, build: Callable, reopened_late: dict, at: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build(SHORT, at(days=4, hours=12))
-    replace = Lake.replace
 
-    def killed(self: Lake, table: Table, rows: pa.Table, days: list[date] | None = None) -> int:
-        if table is LABELS:
-            raise KeyboardInterrupt
-        return replace(self, table, rows, days)
+    def killed(self: Replacement) -> None:
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Lake, "replace", killed)
+        # The journal is appended to; only the labels' replacement is left to commit by then.
+        patch.setattr(
+            labelling, "append", lambda *given: (append(*given), patch.setattr(Replacement, "commit", killed))
+        )
         with pytest.raises(KeyboardInterrupt):
             build(SHORT, at(days=6))
     assert verdicts(lake)["d1"] == ("accepted", "final"), "not applied"
@@ -171,6 +176,67 @@ def test_a_policy_that_waits_longer_makes_labels_provisional_again_and_the_flip_
     assert build(PATIENT, at(days=6)) == [], "no verdict has changed"
     assert verdicts(lake)["d2"] == ("accepted", "provisional")
     assert flip_rate(lake)["flipped"] == 0
+
+
+def test_feedback_under_a_policy_that_only_confirmed_the_labels_is_the_cause(
+    lake: Lake, build: Callable, reopened_late: dict, at: Callable
+) -> None:
+    audited = parse_policy(TEXT + "audit: {per_class: 10}\n")
+    build(SHORT, at(days=4, hours=12))
+    plan = plan_change(lake, audited, as_of=at(days=4, hours=13))
+    assert apply_plan(lake, audited, plan).days == []
+    assert confirm_applied(lake, audited, plan) == [DAY]
+    [correction] = build(audited, at(days=6))
+    assert (correction["cause"], correction["was_policy_digest"]) == ("feedback", audited.digest)
+    assert flip_rate(lake)["flipped"] == 1
+
+
+def test_another_text_under_the_same_verdict_is_a_correction(
+    lake: Lake, build: Callable, make_event: Callable, store: Callable, at: Callable
+) -> None:
+    learning = parse_policy(TEXT + "sent_text: {when: edited_at IS NOT NULL, tier: strong, weight: 0.8, why: Sent.}\n")
+    reach = [make_event("copied", draft="another", ticket="t9", when=at(days=day)) for day in range(1, 20)]
+    events = [make_event("draft_shown"), make_event("edited", final_text="as sent", when=at(minutes=5)), *reach]
+    store(*events)
+    assert build(learning, at(days=10)) == []
+    late = make_event("edited", final_text="as sent later", when=at(minutes=6), received_at=at(days=11))
+    store(*events, late)
+    [correction] = build(learning, at(days=14))
+    assert (correction["draft_id"], correction["was_rule"], correction["rule"]) == ("d1#sent", "sent_text", "sent_text")
+    assert (correction["cause"], correction["state"], correction["new_evidence"]) == (
+        "feedback", "final", [late["event_id"]],
+    )  # fmt: skip
+    assert flip_rate(lake)["flipped"] == 0, "the verdict stayed"
+
+
+@pytest.mark.parametrize("returns", [True, False])
+def test_a_final_label_that_waits_again_is_held_against_what_it_becomes(
+    lake: Lake, build: Callable, make_event: Callable, store: Callable, at: Callable, returns: bool
+) -> None:
+    reach = [make_event("copied", draft="another", ticket="t9", when=at(days=day)) for day in range(1, 20)]
+    events = [make_event("draft_shown"), make_event("accepted", when=at(minutes=5)), *reach]
+    store(*events)
+    build(SHORT, at(days=5))
+    assert verdicts(lake)["d1"] == ("accepted", "final")
+    events.append(make_event("accepted", when=at(days=5)))
+    store(*events)
+    [waits] = build(SHORT, at(days=7))
+    assert verdicts(lake)["d1"] == ("accepted", "provisional")
+    assert (waits["was_label"], waits["label"], waits["state"], waits["cause"]) == (
+        "desirable", "desirable", "provisional", "feedback",
+    )  # fmt: skip
+    assert build(SHORT, at(days=7, hours=1)) == [], "once"
+    if returns:
+        events.append(make_event("reopened", draft=None, when=at(days=7)))
+        store(*events)
+        [overturned] = build(SHORT, at(days=12))
+        assert (overturned["was_rule"], overturned["rule"], overturned["state"]) == ("accepted", "reopened", "final")
+        assert overturned["was_as_of"] == at(days=5), "when it was final last"
+        assert overturned["new_evidence"] == [event["event_id"] for event in events[-2:]]
+    else:
+        assert build(SHORT, at(days=12)) == []
+    assert verdicts(lake)["d1"] == ("reopened" if returns else "accepted", "final")
+    assert flip_rate(lake)["flipped"] == int(returns)
 
 
 def test_a_final_label_that_is_gone_is_corrected_to_nothing(

@@ -53,6 +53,21 @@ def test_a_reopening_that_nobody_has_looked_at_yet_keeps_the_accept_from_being_f
     }  # fmt: skip
 
 
+def test_logs_that_come_after_the_interactions_make_nothing_final(
+    lake: Lake, policy: Policy, make_event: Callable, store: Callable, at: Callable
+) -> None:
+    events = [make_event("draft_shown"), make_event("accepted", when=at(minutes=5))]
+    store(*events)
+    write_interactions(lake, [DAY], as_of=at(days=18))
+    reopened = make_event("reopened", draft=None, when=at(days=1))
+    store(*events, reopened, make_event("copied", draft="another", ticket="t2", when=at(days=17)))
+    [row] = build_labels(lake, policy, [DAY], as_of=at(days=18)).to_pylist()
+    assert (row["rule"], row["state"]) == ("accepted", "provisional"), "the reopening has not been looked at"
+    write_interactions(lake, [DAY], as_of=at(days=18))
+    [row] = build_labels(lake, policy, [DAY], as_of=at(days=18)).to_pylist()
+    assert (row["rule"], row["state"]) == ("reopened_after_send", "final")
+
+
 def test_a_thumbs_down_is_final_at_once(
     lake: Lake, policy: Policy, make_event: Callable, store: Callable, at: Callable
 ) -> None:

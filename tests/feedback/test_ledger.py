@@ -11,6 +11,7 @@ from feedback import journals, labelling
 from feedback.exceptions import FeedbackError
 from feedback.interactions import write_interactions
 from feedback.labelling import write_labels
+from feedback.labels import build_labels
 from feedback.lake import Lake
 from feedback.ledger import days_behind, entries, kept_policy, record
 from feedback.tables import INTERACTIONS, LABELS, LEDGER, POLICIES
@@ -78,7 +79,7 @@ def test_a_day_is_behind_until_it_is_labelled_or_confirmed_by_the_policy(desk: L
 
 
 def test_labels_that_no_entry_speaks_of_are_behind(desk: Lake, at: Callable) -> None:
-    rows = labelling.build_labels(desk, ONE, DAYS, as_of=at(days=3))
+    rows = build_labels(desk, ONE, DAYS, as_of=at(days=3))
     desk.replace(LABELS, rows, DAYS)
     assert days_behind(desk, ONE) == (DAYS, 2), "as an earlier release left them"
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feedback import applying
-from feedback.applying import apply_plan, check_plan, verify_applied
+from feedback.applying import apply_plan, check_plan, confirm_applied
 from feedback.exceptions import FeedbackError
 from feedback.interactions import write_interactions
 from feedback.labelling import write_labels
@@ -193,11 +193,11 @@ def test_what_is_applied_is_what_was_planned(shared: Lake, old: Policy, new: Pol
     before = verdicts(shared.dataset(LABELS).to_table())
     plan = plan_change(shared, new, as_of=NOW)
     applied = apply_plan(shared, new, plan)
-    verify_applied(shared, new, plan)
+    confirmed = confirm_applied(shared, new, plan)
     after = verdicts(shared.dataset(LABELS).to_table())
     assert len(differences(before, after)) == plan.changed
     assert applied.days == plan.days
-    assert sorted([*applied.days, *applied.confirmed]) == (DAYS if old.digest != new.digest else [])
+    assert sorted([*applied.days, *confirmed]) == (DAYS if old.digest != new.digest else [])
     assert {row["policy_digest"] for row in after.values() if row["shown_date"] not in plan.days} <= {old.digest}
     assert days_behind(shared, new) == ([], len({day for day, _ in after}))
     assert balance(plan, "after") == trained(after, new), "the plan says what would train then"
@@ -222,7 +222,7 @@ def test_only_the_days_that_change_are_labelled_again(desk: Lake) -> None:
     assert plan.days == DAYS[2:]
     version = desk.version(LABELS) or 0
     apply_plan(desk, new, plan, run_id="apply")
-    verify_applied(desk, new, plan)
+    confirm_applied(desk, new, plan)
     assert desk.version(LABELS) == version + 1, "one commit"
     assert [entry.how for entry in entries(desk, "labels")] == ["confirmed", "confirmed", "built", "built"]
     assert {entry.policy_digest for entry in entries(desk, "labels")} == {new.digest}
@@ -237,11 +237,32 @@ def test_a_policy_that_only_trains_less_changes_no_label_and_writes_none(desk: L
     moves = {(move["before"], move["after"]): move["rows"] for move in plan.figures["training"]}
     assert moves["undesirable", None] > 0, "what thumbs say trained, and does not any more"
     version = desk.version(LABELS)
-    assert apply_plan(desk, new, plan).confirmed == DAYS
-    verify_applied(desk, new, plan)
+    assert apply_plan(desk, new, plan).days == []
+    assert confirm_applied(desk, new, plan) == DAYS
     assert desk.version(LABELS) == version
     assert days_behind(desk, new) == ([], len(DAYS))
     assert balance(plan, "after") == trained(verdicts(desk.dataset(LABELS).to_table()), new)
+    # The rows still bear the digest that they were written under; the policy that they stand by is the new one.
+    again = plan_change(desk, new, as_of=NOW)
+    assert [policy.digest for policy in again.before] == [new.digest]
+    assert balance(again, "before") == balance(again, "after") == balance(plan, "after")
+
+
+def test_nothing_is_confirmed_where_the_plan_does_not_come_true(desk: Lake) -> None:
+    old, later = policy(), NOW + timedelta(hours=1)
+    new = policy(
+        ONE, ("rules:\n", f'rules:\n  - {{id: late, when: "{CONDITIONS["late_days"]}", label: abstain, why: .}}\n')
+    )
+    plan = plan_change(desk, new, as_of=NOW)
+    # Another run hears of feedback and labels the first day by the old policy.
+    told = event(777, "thumbs_down", START + timedelta(hours=1), draft_id="d0", ticket_id="t0")
+    fill(desk, [*busy_days(), told], as_of=later)
+    write_labels(desk, old, DAYS[:1], as_of=later)
+    with pytest.raises(FeedbackError, match="later than the moment"):
+        apply_plan(desk, new, plan)
+    with pytest.raises(FeedbackError, match="not as planned"):
+        confirm_applied(desk, new, plan)
+    assert days_behind(desk, new) == (DAYS, len(DAYS))
 
 
 def test_the_bounds_follow_from_the_classes(desk: Lake) -> None:
@@ -332,9 +353,8 @@ def test_labels_that_nothing_speaks_of_are_labelled_again(desk: Lake) -> None:
     desk.replace(LABELS, rows, DAYS[:1])
     plan = plan_change(desk, policy(), as_of=NOW)
     assert (plan.days, days_behind(desk, policy())[0]) == ([], DAYS[:1])
-    applied = apply_plan(desk, policy(), plan)
-    verify_applied(desk, policy(), plan)
-    assert (applied.days, applied.confirmed) == (DAYS[:1], [])
+    assert apply_plan(desk, policy(), plan).days == DAYS[:1]
+    assert confirm_applied(desk, policy(), plan) == []
     assert days_behind(desk, policy()) == ([], len(DAYS))
 
 
@@ -381,7 +401,7 @@ def test_feedback_that_arrives_in_between_is_found_out(desk: Lake, monkeypatch: 
     with pytest.raises(
         FeedbackError, match=r"not as planned: 0 of .* and 1 others are \(the first: d3 of .*feedback arrived"
     ):
-        verify_applied(desk, new, plan)
+        confirm_applied(desk, new, plan)
     assert plan_change(desk, new, as_of=later).changed == 0, "and what is there is right for what is known now"
 
 
@@ -391,7 +411,7 @@ def test_labels_of_another_run_are_found_out(desk: Lake) -> None:
     apply_plan(desk, new, plan)
     write_labels(desk, policy(), DAYS[:1], as_of=NOW)
     with pytest.raises(FeedbackError, match=r"planned changes are not there .*another run wrote labels"):
-        verify_applied(desk, new, plan)
+        confirm_applied(desk, new, plan)
 
 
 def test_without_labels_or_interactions_it_says_what_to_do(lake: Lake) -> None:
