@@ -162,6 +162,17 @@ def test_a_log_that_was_renamed_is_read_again_and_not_kept_twice(
     assert unbalanced_files(lake) == []
 
 
+def test_an_empty_file_under_a_name_of_old_takes_the_place_of_what_that_gave(lake: Lake, write_log: Callable) -> None:
+    folder = write_log(DAYS[0], accept("a", DAYS[0]), "not json", name="morning")
+    run(lake, folder)
+    (folder / f"morning-{DAYS[0]}.jsonl").unlink()
+    write_log(DAYS[0], accept("a", DAYS[0]), accept("b", DAYS[0]), "not json", name="merged")
+    assert run(lake, folder)[f"merged-{DAYS[0]}.jsonl"]["duplicates"] == 1
+    write_log(DAYS[0], name="morning")
+    assert run(lake, folder)[f"merged-{DAYS[0]}.jsonl"] == {"lines": 3, "mapped": 2, "events": 2, "quarantined": 1}
+    assert unbalanced_files(lake) == []
+
+
 def test_progress_counts_files(lake: Lake, write_log: Callable) -> None:
     write_log(DAYS[0], accept("a", DAYS[0]))
     folder = write_log(DAYS[1], accept("b", DAYS[1]), accept("c", DAYS[1]))

@@ -175,7 +175,7 @@ def test_what_is_no_json_to_others_is_refused(past: bool, tmp_path: Path, monkey
     twice = ['{"a": 1, "b": 2, "a": 1}', r'{"a": 1, "\u0061": 2}']
     fine = [
         '{"nan": "NaN", "inf": ":-inf"}', r'{"a": "\",nan", "b": "\\"}', '{"a": 1, "A": 2}', "[null, true, 1e9]",
-        '{"a": {"b": 1, "b": 2}}',  # known: docs/deployment.md
+        '{"a": {"b": 1, "b": 2}}',  # known: docs/design.md
     ]  # fmt: skip
     extras = [*bare, *twice, *fine]
     (tmp_path / f"{DAY}.jsonl").write_text("\n".join(map(with_extra, extras)) + "\n")
