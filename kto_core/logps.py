@@ -1,20 +1,22 @@
-"""Summed log-probabilities of completions, with the head on completion positions only and the prompt computed once.
+"""Summed log-probabilities of completions, with the head on completion positions only and every prompt computed once.
 
 Every row is laid out so that the columns where completions start line up:
 
-    [ padding | prefix (prompt) ] [ tail (completion) | padding ]
+    [ shared ] [ padding | prefix (rest of the prompt) ] [ tail (completion) | padding ]
 
-The model's own `logits_to_keep` then cuts the head to the tail's columns for all rows at once, whatever the head is
-(tied, scaled, soft-capped, wrapped by peft), and a second completion of the same prompts continues from the first
-pass's keys and values, cropped at the last prefix token. Padding is masked by position: its id may be any.
+What all rows of a batch begin with (a system prompt, as a rule) is computed once for the batch, and the rows continue
+from its keys and values, through which their gradients flow back into it. The model's own `logits_to_keep` cuts the
+head to the tail's columns for all rows at once, whatever the head is (tied, scaled, soft-capped, wrapped by peft), and
+a second completion of the same prompts continues from the first pass's keys and values, cropped at the last prefix
+token. Padding is masked by position: its id may be any.
 
 Log-probabilities are summed in float32, or in float64 if the model computes in it.
 """
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
@@ -23,12 +25,15 @@ from transformers import DynamicCache
 
 from kto_core.tokenization import Encoded
 
+LEAST_SHARED: Final = 16  # tokens; a pass of its own over fewer costs more than it saves
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Rows in the layout above; B rows, P prefix columns, C tail columns.
+    """Rows in the layout above; S shared columns, B rows, P prefix columns, C tail columns.
 
     Attributes:
+        shared: int64 [S], what every row begins with; S may be 0.
         prefix: int64 [B, P], padded on the left; column P - 1 is real in every row.
         prefix_mask: int64 [B, P], 1 where a token is real.
         tail: int64 [B, C], padded on the right.
@@ -36,6 +41,7 @@ class Batch:
 
     """
 
+    shared: Tensor
     prefix: Tensor
     prefix_mask: Tensor
     tail: Tensor
@@ -43,20 +49,24 @@ class Batch:
 
     @classmethod
     def collate(cls, rows: Sequence[Encoded], *, pad_id: int, cuts: Sequence[int] | None = None) -> Self:
-        """Lay rows out; the prefix of row i is its first `cuts[i]` tokens, at most `start` (the default) of them."""
-        cuts = [row.start for row in rows] if cuts is None else cuts
+        """Lay rows out; the tail of row i starts after its first `cuts[i]` tokens, at most `start` (the default)."""
+        starts = [row.start for row in rows] if cuts is None else cuts
+        shared = _common_start(rows, starts)
+        cuts = [start - shared for start in starts]
+        ids = [row.ids[shared:] for row in rows]
         prefix_columns = max(cuts)
-        tail_columns = max(len(row.ids) - cut for row, cut in zip(rows, cuts, strict=True))
+        tail_columns = max(len(own) - cut for own, cut in zip(ids, cuts, strict=True))
         prefix = np.full((len(rows), prefix_columns), pad_id, dtype=np.int64)
         prefix_mask = np.zeros((len(rows), prefix_columns), dtype=np.int64)
         tail = np.full((len(rows), tail_columns), pad_id, dtype=np.int64)
         taught = np.zeros((len(rows), tail_columns), dtype=bool)
-        for i, (row, cut) in enumerate(zip(rows, cuts, strict=True)):
-            prefix[i, prefix_columns - cut :] = row.ids[:cut]
+        for i, (row, own, cut) in enumerate(zip(rows, ids, cuts, strict=True)):
+            prefix[i, prefix_columns - cut :] = own[:cut]
             prefix_mask[i, prefix_columns - cut :] = 1
-            tail[i, : len(row.ids) - cut] = row.ids[cut:]
-            taught[i, row.start - cut : len(row.ids) - cut] = True
+            tail[i, : len(own) - cut] = own[cut:]
+            taught[i, row.start - starts[i] : len(own) - cut] = True
         return cls(
+            shared=torch.from_numpy(rows[0].ids[:shared].astype(np.int64)),
             prefix=torch.from_numpy(prefix),
             prefix_mask=torch.from_numpy(prefix_mask),
             tail=torch.from_numpy(tail),
@@ -67,10 +77,29 @@ class Batch:
         """The same batch on `device`."""
         return Batch(**{name: tensor.to(device, non_blocking=True) for name, tensor in vars(self).items()})
 
+    def apart(self) -> "Batch":
+        """The same rows with nothing shared: for a model that cannot continue from keys and values."""
+        ids = torch.cat([self.shared.expand(len(self.prefix), -1), self.prefix], dim=1)
+        mask = torch.cat([torch.ones_like(ids[:, : len(self.shared)]), self.prefix_mask], dim=1)
+        # The padding goes to the front, and all else keeps its order.
+        order = mask.sort(dim=1, stable=True).indices
+        return replace(self, shared=self.shared[:0], prefix=ids.gather(1, order), prefix_mask=mask.gather(1, order))
+
     @property
     def padded_tokens(self) -> int:
-        """Tokens of a forward pass over the whole batch, padding included."""
-        return self.tail.shape[0] * (self.prefix.shape[1] + self.tail.shape[1] - 1)
+        """Tokens of a forward pass over the whole batch, padding included and what is shared once."""
+        return len(self.shared) + self.tail.shape[0] * (self.prefix.shape[1] + self.tail.shape[1] - 1)
+
+
+def _common_start(rows: Sequence[Encoded], starts: Sequence[int]) -> int:
+    """How many tokens all rows begin with, so that at least one of each prompt is left; 0 where it does not pay."""
+    most = min(starts) - 1
+    if len(rows) < 2 or most < LEAST_SHARED:
+        return 0
+    for row in rows[1:]:
+        differs = np.flatnonzero(row.ids[:most] != rows[0].ids[:most])
+        most = int(differs[0]) if len(differs) else most
+    return most if most >= LEAST_SHARED else 0
 
 
 def length_batches(rows: Sequence[Encoded], *, tokens: int) -> list[list[Encoded]]:
@@ -87,8 +116,8 @@ def length_batches(rows: Sequence[Encoded], *, tokens: int) -> list[list[Encoded
 class GroupBatch:
     """A group's rows (x, y) and their mismatched pairs (x, y').
 
-    `shares_prefix`: both batches have the same prefix columns, so that the second can continue from the first's keys
-    and values.
+    `shares_prefix`: both batches have the same shared and prefix columns, so that the second can continue from the
+    first's keys and values.
     """
 
     rows: Batch
@@ -179,26 +208,45 @@ class GroupLogps(nn.Module):
 
 
 def _forward(model: nn.Module, batch: Batch, *, keep_cache: bool) -> tuple[Tensor, DynamicCache | None]:
+    if len(batch.shared) and not caches_every_position(model):
+        batch = batch.apart()
+    shared = len(batch.shared)
     ids = torch.cat([batch.prefix, batch.tail[:, :-1]], dim=1)
-    mask = torch.cat([batch.prefix_mask, torch.ones_like(batch.tail[:, :-1])], dim=1)
-    options = {"use_cache": True, "past_key_values": DynamicCache()} if keep_cache else {"use_cache": False}
+    mask = _mask(batch)
+    past = _shared_cache(model, batch) if shared else DynamicCache()
+    options = {"use_cache": True, "past_key_values": past} if keep_cache or shared else {"use_cache": False}
     output = model(
         input_ids=ids,
         attention_mask=mask,
-        **_accepted(model, position_ids=_positions(mask), logits_to_keep=batch.tail.shape[1]),
+        **_accepted(model, position_ids=_positions(mask)[:, shared:], logits_to_keep=batch.tail.shape[1]),
         **options,
     )
     cache = output.past_key_values if keep_cache else None
     return _summed(output.logits, batch), cache if isinstance(cache, DynamicCache) else None
 
 
+def _shared_cache(model: nn.Module, batch: Batch) -> DynamicCache:
+    """Keys and values of what the rows share, computed once and seen by every row, with gradient."""
+    output = model(
+        input_ids=batch.shared[None],
+        past_key_values=DynamicCache(),
+        use_cache=True,
+        **_accepted(model, logits_to_keep=1),
+    )
+    rows = len(batch.tail)
+    layers: Any = output.past_key_values.layers
+    return DynamicCache(
+        [(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1)) for layer in layers]
+    )
+
+
 def _continue(model: nn.Module, batch: Batch, cache: DynamicCache) -> Tensor:
     """Log-probabilities of `batch` from the keys and values of its prefix, all but the last column, in `cache`."""
-    kept = batch.prefix.shape[1] - 1
+    kept = len(batch.shared) + batch.prefix.shape[1] - 1
     layers: Any = cache.layers
     past = DynamicCache([(layer.keys[:, :, :kept].detach(), layer.values[:, :, :kept].detach()) for layer in layers])
     ids = torch.cat([batch.prefix[:, -1:], batch.tail[:, :-1]], dim=1)
-    mask = torch.cat([batch.prefix_mask, torch.ones_like(batch.tail[:, :-1])], dim=1)
+    mask = _mask(batch)
     output = model(
         input_ids=ids,
         attention_mask=mask,
@@ -215,6 +263,12 @@ def _summed(logits: Tensor, batch: Batch) -> Tensor:
     chosen = logits.gather(-1, batch.tail.unsqueeze(-1)).squeeze(-1)
     token_logps = chosen - logits.logsumexp(-1)
     return torch.where(batch.taught, token_logps, 0.0).sum(-1)
+
+
+def _mask(batch: Batch) -> Tensor:
+    """Which of the columns are real, but for the padding behind a tail, which nothing real looks back to."""
+    shared = batch.prefix_mask.new_ones(len(batch.tail), len(batch.shared))
+    return torch.cat([shared, batch.prefix_mask, torch.ones_like(batch.tail[:, :-1])], dim=1)
 
 
 def _positions(mask: Tensor) -> Tensor:

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
+from transformers.models.mistral.modeling_mistral import MistralRMSNorm
 
-from kto_core.logps import Batch, GroupBatch, GroupLogps, completion_logps
+from kto_core.logps import LEAST_SHARED, Batch, GroupBatch, GroupLogps, completion_logps
 from kto_core.models import with_lora
 from kto_core.tokenization import Encoded
 
@@ -41,16 +43,29 @@ RAGGED = [(7, 3, 5), (1, 6, 1), (12, 1, 6), (4, 5, 3), (9, 2, 2)]
 ONE_TOKEN_PROMPTS = [(1, 3, 2), (1, 2, 4)]
 
 
+@pytest.fixture(autouse=True)
+def norms_in_float64(monkeypatch):
+    """Transformers' RMSNorm rounds to float32 on the way, where 1e-10 cannot be seen."""
+
+    def forward(self, x):
+        return torch.nn.functional.rms_norm(x, self.weight.shape, self.weight, self.variance_epsilon)
+
+    for norm in (LlamaRMSNorm, MistralRMSNorm):
+        monkeypatch.setattr(norm, "forward", forward)
+
+
 def make(name: str):
     torch.manual_seed(0)
     return MODELS[name]().double().train()
 
 
-def rows_of(lengths, *, merged: bool = False):
+def rows_of(lengths, *, merged: bool = False, shared: int = 0):
     rng = np.random.default_rng(0)
     rows, others = [], []
-    for prompt, own, other in lengths:
-        ids = rng.integers(0, VOCABULARY, prompt).astype(np.int32)
+    system = rng.integers(0, VOCABULARY, shared).astype(np.int32)
+    for rest, own, other in lengths:
+        ids = np.concatenate([system, rng.integers(0, VOCABULARY, rest).astype(np.int32)])
+        prompt = len(ids)
         tail = [rng.integers(0, VOCABULARY, n).astype(np.int32) for n in (own, other)]
         rows.append(Encoded(ids=np.concatenate([ids, tail[0]]), start=prompt))
         others.append(Encoded(ids=np.concatenate([ids, tail[1]]), start=prompt))
@@ -77,10 +92,11 @@ def gradients(model, loss):
 
 @pytest.mark.parametrize("lengths", [RAGGED, ONE_TOKEN_PROMPTS], ids=["ragged", "one-token prompts"])
 @pytest.mark.parametrize("merged", [False, True], ids=["clean border", "merged border"])
+@pytest.mark.parametrize("shared", [0, LEAST_SHARED + 3], ids=["nothing shared", "system prompt"])
 @pytest.mark.parametrize("name", MODELS)
-def test_a_group_equals_the_naive_forward(name, merged, lengths):
+def test_a_group_equals_the_naive_forward(name, shared, merged, lengths):
     model = make(name)
-    rows, others = rows_of(lengths, merged=merged)
+    rows, others = rows_of(lengths, merged=merged, shared=shared)
     # The pad id is a real token: padding is masked by position, not by id.
     logps, kl_logps = GroupLogps(model)(GroupBatch.collate(rows, others, pad_id=int(rows[0].ids[-1])))
     signs = torch.linspace(-1, 2, len(rows), dtype=torch.float64)
@@ -108,9 +124,24 @@ def test_the_prefix_is_computed_once_and_the_head_on_completions_only():
     assert batch.padded_tokens == 5 * (12 + 6 - 1) + 5 * 6
 
 
-def test_padding_columns_change_nothing():
+def test_what_all_rows_begin_with_is_computed_once():
+    model = make("untied")
+    rows, others = rows_of(RAGGED, shared=LEAST_SHARED)
+    batch = GroupBatch.collate(rows, others, pad_id=0)
+    shapes = []
+    model.model.embed_tokens.register_forward_hook(lambda _m, args, _o: shapes.append(tuple(args[0].shape)))
+    GroupLogps(model)(batch)
+    assert shapes == [(1, LEAST_SHARED), (5, 12 + 6 - 1), (5, 6)]
+    assert batch.padded_tokens == LEAST_SHARED + 5 * (12 + 6 - 1) + 5 * 6
+    # One prompt asked twice is shared but for its last token, from which the completions are predicted.
+    twice = [rows[2], Encoded(ids=others[2].ids, start=others[2].start)]
+    assert Batch.collate(twice, pad_id=0).prefix.shape == (2, 1)
+
+
+@pytest.mark.parametrize("shared", [0, LEAST_SHARED])
+def test_padding_columns_change_nothing(shared):
     model = make("tied")
-    rows, _ = rows_of(RAGGED)
+    rows, _ = rows_of(RAGGED, shared=shared)
     together = completion_logps(model, Batch.collate(rows, pad_id=0))
     alone = torch.cat([completion_logps(model, Batch.collate([row], pad_id=0)) for row in rows])
     torch.testing.assert_close(together, alone, atol=1e-10, rtol=0)
