@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feedback.redaction import PATTERNS, install_redaction
-from label_policy import Policy, Tier
+from label_policy import WHITE_SPACE, Policy, Tier
 
 COLUMNS = (
     "prompt", "completion", "label", "weight", "tier", "rule", "category", "ticket_id", "shown_date", "row_id",
@@ -68,6 +68,7 @@ def _made(connection: duckdb.DuckDBPyConnection, sql: str, policy: Policy, heldo
         "heldout": heldout,
         "tiers": [str(tier) for tier in Tier],  # strongest first: what decides between two labels of the same text
         "factors": [factors.get(tier) for tier in Tier],
+        "white_space": WHITE_SPACE,
     }
     return connection.sql(sql, params=parameters).to_arrow_table()
 

@@ -1,10 +1,11 @@
 -- The rows of a training set, from the labels that train. Relations: labels. Parameters: $salt, $heldout, $tiers (the
--- strongest first), $factors (by tier, what weights are multiplied by; null where the tier does not train).
+-- strongest first), $factors (by tier, what weights are multiplied by; null where the tier does not train),
+-- $white_space (what is cut off a text's ends).
 WITH final_rows AS (
     SELECT
         draft_id AS row_id, ticket_id, shown_date, shown_at, category, label = 'desirable' AS label, tier, rule,
         weight * list_extract($factors, list_position($tiers, tier)) AS weight,  -- null: the tier does not train
-        redact_prompt(prompt) AS prompt, redact(trim(coalesce(completion, ''))) AS completion,
+        redact_prompt(prompt) AS prompt, redact(trim(coalesce(completion, ''), $white_space)) AS completion,
         list_position($tiers, tier) AS strength  -- 1 is the strongest
     FROM labels
     WHERE state = 'final' AND label IN ('desirable', 'undesirable')

@@ -11,11 +11,16 @@ that says how far it can be trusted, a weight, and a sentence of why. The first 
 >>> query = compile_policy(policy, relation="interactions", dialect="duckdb")
 
 `load_policy` validates (and says file, line and field where it cannot), `compile_policy` makes one query of the whole
-for any of five SQL dialects, `Policy.digest` identifies its meaning, `classify_edit` says what an agent's edit changed,
-and `draw_sample` picks the labels that people should check. Everything that a user can get wrong raises `PolicyError`.
+for any of five SQL dialects, `label_with_polars` labels a frame without any (Polars is loaded on its first use),
+`Policy.digest` identifies its meaning, `classify_edit` says what an agent's edit changed, and `draw_sample` picks the
+labels that people should check. Everything that a user can get wrong raises `PolicyError`.
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
 from label_policy.audit import draw_sample
+from label_policy.blank import WHITE_SPACE, is_blank
 from label_policy.columns import (
     CONDITION_COLUMNS,
     DECISION_SIGNALS,
@@ -41,6 +46,9 @@ from label_policy.policy import NO_RULE, Policy, Rule
 from label_policy.sections import SENT_TEXT, Audit, SentText, Training
 from label_policy.shipped import shipped_policies
 
+if TYPE_CHECKING:
+    from label_policy.polars_labels import label_with_polars, sent_texts_with_polars
+
 __all__ = [
     "CONDITION_COLUMNS",
     "DECISION_SIGNALS",
@@ -50,6 +58,7 @@ __all__ = [
     "NO_RULE",
     "SENT_TEXT",
     "SIGNALS",
+    "WHITE_SPACE",
     "Audit",
     "Condition",
     "EditKind",
@@ -69,9 +78,22 @@ __all__ = [
     "dump_policy",
     "edit_similarities",
     "edit_similarity",
+    "is_blank",
+    "label_with_polars",
     "load_policy",
     "parse_condition",
     "parse_policy",
+    "sent_texts_with_polars",
     "shipped_policies",
     "terms_changed",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name in ("label_with_polars", "sent_texts_with_polars"):
+        return getattr(importlib.import_module("label_policy.polars_labels"), name)
+    raise AttributeError(f"module 'label_policy' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -83,11 +83,13 @@ COLUMN_SIGNALS: dict[str, tuple[str, ...]] = {
     **{f"{signal}_at": (signal,) for signal in SIGNALS},
     "decided_at": DECISION_SIGNALS,
     "seconds_to_decision": DECISION_SIGNALS,
-    "final_text": ("edited",),
-    "edit_similarity": ("edited",),
-    "edit_kind": ("edited",),
+    # What was sent comes with the edit or with the accept.
+    "final_text": ("accepted", "edited"),
+    "edit_similarity": ("accepted", "edited"),
+    "edit_kind": ("accepted", "edited"),
     "survey_score": ("surveyed",),
-    # A reason can come with any event about the draft or its ticket.
+    # A reason or an agent can come with any event about the draft or its ticket.
     "reasons": SIGNALS,
+    "agent_id": SIGNALS,
 }
 """The signals whose arrival can change a column's value: what reading the column makes a rule depend on."""

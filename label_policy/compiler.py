@@ -9,7 +9,7 @@ The rule is chosen once, by a CASE in a subquery; label, tier, weight and maturi
 The query is built as a tree, never by joining text, and written in any dialect that the tree's nodes have a form in.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 
 import sqlglot
@@ -17,7 +17,7 @@ from sqlglot import exp
 
 from label_policy.columns import DECISION_SIGNALS, SECONDS_TO_READ
 from label_policy.conditions import Condition
-from label_policy.dialects import DIALECTS, check_dialect, double, in_dialect, latest, trimmed
+from label_policy.dialects import DIALECTS, check_dialect, double, in_dialect, latest
 from label_policy.exceptions import PolicyError
 from label_policy.fields import Label
 from label_policy.grammar import span_literal
@@ -68,9 +68,9 @@ def compile_sent_texts(policy: Policy, *, relation: str = "interactions", dialec
         dialect: one of `DIALECTS`.
 
     Returns:
-        ``SELECT *, rule, label, tier, weight, matures_at`` over the drafts where something else was sent than they said
-        and the section's condition holds; the columns are the draft's, and it is for the caller to put ``final_text``
-        in the place of ``completion``.
+        ``SELECT *, rule, label, tier, weight, matures_at`` over the drafts where another text was sent than they said,
+        not a blank one, and the section's condition holds; the columns are the draft's, and it is for the caller to put
+        ``final_text`` in the place of ``completion``.
 
     Raises:
         PolicyError: the policy has no such section, the dialect is unknown, or the relation is not a table's name.
@@ -80,7 +80,6 @@ def compile_sent_texts(policy: Policy, *, relation: str = "interactions", dialec
     section = policy.sent_text
     if section is None:
         raise PolicyError(f"policy {policy.id} has no sent_text section; add one to train on what agents sent")
-    final = exp.column("final_text")
     query = (
         exp.select(
             "*",
@@ -88,15 +87,10 @@ def compile_sent_texts(policy: Policy, *, relation: str = "interactions", dialec
             exp.alias_(exp.Literal.string(Label.DESIRABLE), "label"),
             exp.alias_(exp.Literal.string(section.tier), "tier"),
             exp.alias_(double(section.weight), "weight"),
-            exp.alias_(_after_windows(policy.maturity, set(section.condition.signals), dialect), "matures_at"),
+            exp.alias_(_after_windows(policy.maturity, section.signals, dialect), "matures_at"),
         )
         .from_(_table(relation))
-        .where(
-            exp.column("edited_at").is_(exp.null()).not_(),
-            exp.NEQ(this=final, expression=exp.column("completion")),
-            exp.NEQ(this=trimmed(final.copy()), expression=exp.Literal.string("")),
-            condition_tree(policy, section.condition, dialect),
-        )
+        .where(*(condition_tree(policy, condition, dialect) for condition in section.conditions))
     )
     return query.sql(dialect=dialect, pretty=True)
 
@@ -186,7 +180,7 @@ def _matures_at(policy: Policy, dialect: str) -> exp.Expr:
     return _by_rule(_grouped((wait, rule) for wait, rule in waits if wait != last), last)
 
 
-def _after_windows(windows: dict[str, timedelta], read: set[str], dialect: str) -> exp.Expr:
+def _after_windows(windows: dict[str, timedelta], read: Collection[str], dialect: str) -> exp.Expr:
     """Return the last decision (or the showing) plus the longest window of the signals in `read` yet to come after it.
 
     A signal from before that decision is still waited for: the columns hold the last time of each, and a ticket that

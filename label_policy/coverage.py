@@ -17,7 +17,9 @@ import duckdb
 
 from label_policy.columns import SIGNALS
 from label_policy.compiler import compile_sent_texts, condition_tree
+from label_policy.conditions import Condition, parse_condition
 from label_policy.policy import NO_RULE, Policy
+from label_policy.sections import SENT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,12 +123,15 @@ def _rule_coverage(
 
 
 def _coverage_query(policy: Policy, relation: str) -> str:
-    conditions = [condition_tree(policy, rule.condition).sql(dialect="duckdb") for rule in policy.rules]
+    def written(condition: Condition) -> str:
+        return condition_tree(policy, condition).sql(dialect="duckdb")
+
+    conditions = [written(rule.condition) for rule in policy.rules]
     facts = [
         "shown_at",
         *(f"{signal}_at" for signal in SIGNALS),
-        # What `compile_sent_texts` asks of every text; as a flag, so that no text is held.
-        "edited_at IS NOT NULL AND final_text <> completion AND trim(final_text) <> '' AS is_edited",
+        # As a flag, so that no text is held.
+        f"{' AND '.join(written(parse_condition(text)) for text in SENT)} AS is_edited",
         "preferred_at IS NOT NULL OR not_preferred_at IS NOT NULL AS is_ranking",
         *(f"({condition}) AS holds_{index}" for index, condition in enumerate(conditions)),
     ]

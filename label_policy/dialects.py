@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from sqlglot import exp
 
+from label_policy.blank import WHITE_SPACE
 from label_policy.columns import ValueType
 from label_policy.exceptions import PolicyError
 from label_policy.grammar import json_path, moment_value, number_value, span_literal, span_value
@@ -32,7 +33,7 @@ def in_dialect(tree: exp.Expr, dialect: str) -> exp.Expr:
     - Numbers are doubles: integers overflow and decimals round, each dialect in its own way.
     - Spans become seconds and times UTC: a DAY is 23 to 25 hours long under a session's time zone.
     - A missing list contains nothing (NULL in DuckDB, FALSE in BigQuery).
-    - ``trim`` removes spaces alone: DuckDB's own removes 17 kinds of them, BigQuery's also line breaks.
+    - ``trim`` removes `WHITE_SPACE`: DuckDB's own leaves line breaks, those of others all but spaces.
     - ``lower`` turns each letter into one, and ILIKE compares what it gives.
     - Texts are in the order of their code points, also where a Postgres database sorts by a language.
     - ``json_extract_string`` gives text, true, false and whole numbers (`_json_text`).
@@ -46,7 +47,7 @@ def in_dialect(tree: exp.Expr, dialect: str) -> exp.Expr:
         exp.Literal: _literal,
         exp.Length: lambda length: exp.cast(length, exp.DType.DOUBLE),
         exp.ArrayContains: lambda search: exp.Coalesce(this=search, expressions=[exp.false()]),
-        exp.Trim: lambda text: trimmed(text.this),
+        exp.Trim: lambda text: exp.Trim(this=text.this, expression=_white_space(dialect)),
         exp.Lower: lambda text: _lower(text.this, dialect),
         exp.ILike: lambda like: _ilike(like, dialect),
         exp.JSONExtractScalar: lambda read: _json_text(read, dialect),
@@ -67,11 +68,6 @@ def double(value: float) -> exp.Cast:
     return exp.cast(exp.Literal.number(repr(value)), exp.DType.DOUBLE)
 
 
-def trimmed(text: exp.Expr) -> exp.Trim:
-    """Return `text` without the spaces at its ends."""
-    return exp.Trim(this=text, expression=exp.Literal.string(" "))
-
-
 def latest(moments: Sequence[exp.Expr], dialect: str) -> exp.Expr:
     """Return the last of `moments`, of which some may be NULL."""
     if dialect == "bigquery":  # its GREATEST is NULL as soon as one argument is
@@ -79,6 +75,13 @@ def latest(moments: Sequence[exp.Expr], dialect: str) -> exp.Expr:
         unnested = exp.Unnest(expressions=[exp.Array(expressions=moments)], alias=exp.TableAlias(columns=[moment]))
         return exp.select(exp.Max(this=exp.column("moment"))).from_(unnested).subquery()
     return exp.func("GREATEST", *moments)
+
+
+def _white_space(dialect: str) -> exp.Var:
+    """Return `WHITE_SPACE` as a literal whose characters can be seen, and copied."""
+    if dialect in ("duckdb", "postgres"):
+        return exp.var("E'" + "".join(f"\\x{byte:02x}" for byte in WHITE_SPACE.encode()) + "'")
+    return exp.var("'" + "".join(f"\\u{ord(character):04x}" for character in WHITE_SPACE) + "'")
 
 
 def _literal(node: exp.Literal) -> exp.Expr:

@@ -9,7 +9,7 @@ rule's id is in: it is written on every label.
 import hashlib
 import json
 
-FORM = 2
+FORM = 3
 """Raised when the canonical form or the compiler changes what an unchanged policy means."""
 
 

@@ -17,6 +17,8 @@ from label_policy.vocabulary import (
 _COMMA_GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _POINT_GROUPED = re.compile(r"\d{1,3}(?:\.\d{3})+,\d+|\d{1,3}(?:\.\d{3}){2,}")
 _DECIMAL_COMMA = re.compile(r"\d+,\d{1,2}")
+_THOUSAND_OR_ONE = re.compile(r"[1-9]\d{0,2}\.\d{3}")
+"""1.000: a thousand in most of Europe, one in English."""
 
 _MOST_DIGITS = 15  # beyond, words such as "hundred hundred hundred …" are no number
 
@@ -81,9 +83,14 @@ def unit_at(words: Sequence[str], at: int) -> tuple[str, int]:
 
 
 def in_unit(value: str, unit: str) -> str:
-    """Return the value without zeros that say nothing: $20.00, 9:00 am."""
+    """Return the value without zeros that say nothing: $20.00, 9:00 am.
+
+    What may be either of two values keeps a mark, so that it is equal to nothing but itself.
+    """
     if unit in ("am", "pm"):
         return value.removesuffix(":00")
+    if _THOUSAND_OR_ONE.fullmatch(value):
+        return f"{value}?"
     return value.rstrip("0").rstrip(".") if "." in value and unit != "number" else value
 
 

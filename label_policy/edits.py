@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cpdist
 
+from label_policy.blank import is_blank
 from label_policy.edit_claims import same_but_moved, same_denials, same_facts
 from label_policy.edit_tokens import Remembered, chunks_around, enumerators, plain, without_enumeration, words_of
 from label_policy.edit_words import changes, content_of, is_heavy, is_light, respelled, without_courtesies
@@ -124,10 +125,11 @@ def _column(texts: Texts) -> pa.Array:
 
 
 def terms_changed(drafts: Texts, finals: Texts, terms: Iterable[str]) -> pa.BooleanArray:
-    """Return whether the occurrences of `terms` differ between each draft and final; null where either side is null.
+    """Return whether an edit changed `terms`: whether their occurrences differ between each draft and final.
 
-    `classify_edit` with terms is its answer without them, but ``factual`` where this is true, the texts differ and the
-    final is not blank. So a changed list can be applied to stored kinds without classifying again.
+    Null where either side is null, and false where the final is blank: with all of the draft, its terms are gone.
+    `classify_edit` with terms is its answer without them, but ``factual`` where this is true. So a changed list can be
+    applied to stored kinds without classifying again.
 
     Raises:
         pyarrow.ArrowInvalid: the two columns differ in length.
@@ -137,7 +139,7 @@ def terms_changed(drafts: Texts, finals: Texts, terms: Iterable[str]) -> pa.Bool
     unequal = pc.fill_null(pc.not_equal(left, right), False)
     known = _read_terms(terms)
     pairs = zip(pc.filter(left, unequal).to_pylist(), pc.filter(right, unequal).to_pylist(), strict=True)
-    differ = [known is not None and known.differ(draft, final) for draft, final in pairs]
+    differ = [known is not None and known.changed(draft, final) for draft, final in pairs]
     same = pc.if_else(pc.equal(left, right), pa.scalar(False), pa.scalar(None, pa.bool_()))
     return pc.replace_with_mask(same, unequal, pa.array(differ, pa.bool_()))
 
@@ -148,7 +150,9 @@ class _Terms:
     longest: int
     """Words of the longest term."""
 
-    def differ(self, draft: str, final: str) -> bool:
+    def changed(self, draft: str, final: str) -> bool:
+        if is_blank(final):
+            return False
         # Terms before and after the changed stretch are the same on both sides.
         chunks = chunks_around(draft, final, self.longest)
         before, after = (plain(" ".join(side)).casefold() for side in chunks)
@@ -169,14 +173,14 @@ def _read_terms(terms: Iterable[str]) -> _Terms | None:
 
 def _kind(draft: str, final: str, terms: _Terms | None) -> EditKind:
     """Classify an edit between two texts that differ."""
-    if terms is not None and final.strip() and terms.differ(draft, final):
+    if terms is not None and terms.changed(draft, final):
         return EditKind.FACTUAL
     return _classify(draft, final)
 
 
 def _classify(draft: str, final: str) -> EditKind:
-    if not final.strip():
-        return EditKind.SUBSTANTIVE if draft.strip() else EditKind.COSMETIC
+    if is_blank(final):
+        return EditKind.COSMETIC if is_blank(draft) else EditKind.SUBSTANTIVE
     # Facts before and after the changed stretch are the same on both sides. A fact reaches over a few words (a unit,
     # the word that is denied), so some context is read with it.
     left, right = chunks_around(draft, final, REACH)

@@ -62,7 +62,7 @@ def _condition(value: object) -> str:
 def _number(value: object, example: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise PolicyError(f"'{value}' is not a number; write {example}")
-    return float(value)
+    return float(value) + 0.0  # -0.0 means 0.0, and is written otherwise
 
 
 def _weight(value: object) -> float:
@@ -106,8 +106,11 @@ def _one_of(what: str, known: Collection[str]) -> Callable[[object], object]:
     return check
 
 
+RULE_ID = "[a-z][a-z0-9_]{0,63}"
+"""A rule's id, as a regular expression."""
+
 Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-RuleId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+RuleId = Annotated[str, StringConstraints(pattern=f"^{RULE_ID}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 Signal = Annotated[str, BeforeValidator(_one_of("signal", SIGNALS))]
 KnownLabel = Annotated[Label, BeforeValidator(_one_of("label", tuple(Label)))]

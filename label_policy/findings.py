@@ -16,7 +16,7 @@ from label_policy.compiler import condition_tree
 from label_policy.conditions import Condition
 from label_policy.coverage import Coverage, RuleCoverage
 from label_policy.fields import Label, Tier
-from label_policy.grammar import Canonical
+from label_policy.implication import Implications
 from label_policy.policy import Policy
 
 _MOST_NAMED = 3
@@ -150,12 +150,12 @@ def _shadowed(rule: RuleCoverage) -> Finding:
 
 def _dead_rules(policy: Policy) -> list[Finding]:
     """The rules that cannot decide whatever the data: exact, and not complete."""
-    constants = _constants(policy)
+    constants, implications = _constants(policy), Implications()
     found: list[Finding] = []
     for index, rule in enumerate(policy.rules):
         name, earlier = f"rule '{rule.id}'", policy.rules[:index]
         same = next((other for other in earlier if other.condition.meaning == rule.condition.meaning), None)
-        wider = next((other for other in earlier if _implies(rule.condition.meaning, other.condition.meaning)), None)
+        wider = next((other for other in earlier if implications.holds(rule.condition, other.condition)), None)
         always = next((other for other in earlier if constants.get(other.id)), None)
         if constants.get(rule.id, True) is not True:
             why = f"{name} can never decide: its condition reads nothing and never holds; remove it"
@@ -183,22 +183,6 @@ def _constants(policy: Policy) -> dict[str, bool | None]:
     with duckdb.connect() as connection:
         [values] = connection.execute(f"SELECT {conditions}").fetchall()
     return dict(zip((rule.id for rule in constant), values, strict=True))
-
-
-def _implies(narrow: Canonical, wide: Canonical) -> bool:
-    """Whether `wide` is true wherever `narrow` is, as far as AND and OR alone show it.
-
-    Sound in SQL's three values: AND is true where all of its parts are, OR where one is.
-    """
-    if narrow == wide:
-        return True
-    if isinstance(narrow, list) and narrow[0] == "or":
-        return all(_implies(part, wide) for part in narrow[1:])
-    if isinstance(wide, list) and wide[0] == "and":
-        return all(_implies(narrow, part) for part in wide[1:])
-    if isinstance(narrow, list) and narrow[0] == "and" and any(_implies(part, wide) for part in narrow[1:]):
-        return True
-    return isinstance(wide, list) and wide[0] == "or" and any(_implies(narrow, part) for part in wide[1:])
 
 
 def _given_tiers(policy: Policy) -> set[Tier]:
@@ -286,19 +270,18 @@ def _either(names: Iterable[str]) -> str:
 
 
 def _conditions(policy: Policy) -> list[Condition]:
-    sent = [policy.sent_text.condition] if policy.sent_text is not None else []
-    return [rule.condition for rule in policy.rules] + sent
+    """All that is asked of a draft: by the rules, and for its final text to be a row of its own."""
+    sent = policy.sent_text.conditions if policy.sent_text is not None else ()
+    return [*(rule.condition for rule in policy.rules), *sent]
 
 
 def _columns_read(policy: Policy) -> set[str]:
-    """The columns that some condition reads; `sent_text` reads the edit and its text even if its condition does not."""
-    columns = {column for condition in _conditions(policy) for column in condition.columns}
-    return columns | ({"edited_at", "final_text", "completion"} if policy.sent_text is not None else set())
+    return {column for condition in _conditions(policy) for column in condition.columns}
 
 
 def _signals_read(policy: Policy) -> set[str]:
-    """The signals that some condition asks after; a reason may come with any, and how fast says not which it was."""
-    columns = _columns_read(policy) - {"reasons", "seconds_to_decision"}
+    """The signals that some condition asks after; who, why and how fast say not which it was."""
+    columns = _columns_read(policy) - {"agent_id", "reasons", "seconds_to_decision"}
     return {signal for column in columns for signal in COLUMN_SIGNALS.get(column, ())}
 
 

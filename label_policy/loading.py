@@ -4,6 +4,8 @@ YAML is composed to nodes first, which know their lines, and only then turned in
 value can say where it stands. Anchors and aliases are refused, and with them documents that expand without bound.
 """
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from label_policy.exceptions import FieldError, PolicyError
+from label_policy.fields import RULE_ID
 from label_policy.policy import Policy
 
 MAX_BYTES = 256 * 1024
@@ -81,7 +84,7 @@ def parse_policy(text: str, *, where: str = "policy") -> Policy:
     try:
         return Policy.model_validate(value)
     except ValidationError as error:
-        problems = [_problem(details, lines) for details in error.errors(include_url=False)]
+        problems = [_problem(details, lines, value) for details in error.errors(include_url=False)]
         line, message = min(problems)
         more = len(problems) - 1
         also = f" (and {more} more problem{'s' if more > 1 else ''})" if more else ""
@@ -150,8 +153,8 @@ def _scalar(node: yaml.Node, where: str) -> object:
         raise PolicyError(f"{where}:{line}: the value cannot be read ({reason}); put text in quotes") from None
 
 
-def _problem(details: ErrorDetails, lines: dict[_Loc, int]) -> tuple[int, str]:
-    """Return line and message of one of pydantic's errors."""
+def _problem(details: ErrorDetails, lines: dict[_Loc, int], document: object) -> tuple[int, str]:
+    """Return line and message of one of pydantic's errors about `document`."""
     loc = tuple(part for part in details["loc"] if part != "[key]")
     original = details.get("ctx", {}).get("error")
     kind = details["type"]
@@ -175,14 +178,24 @@ def _problem(details: ErrorDetails, lines: dict[_Loc, int]) -> tuple[int, str]:
     place = loc
     while place not in lines:
         place = place[:-1]
-    return lines[place], f"{_field(loc)}: {message}"
+    return lines[place], f"{_place(loc, document)}: {message}"
 
 
-def _field(loc: _Loc) -> str:
-    text = ""
-    for part in loc:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text or "policy"
+def _place(loc: _Loc, document: object) -> str:
+    """Return a place as its reader knows it: ``rule 'thumbs_down': when``, ``rule 2: id``, ``training.tiers[0]``."""
+    match loc, document:
+        case ["rules", int(index), *inner], {"rules": [*rules]}:
+            match rules[index]:
+                case {"id": str(name)} if inner != ["id"] and re.fullmatch(RULE_ID, name):
+                    rule = f"rule '{name}'"
+                case _:
+                    rule = f"rule {index + 1}"
+            return f"{rule}: {_field(inner)}" if inner else rule
+    return _field(loc) or "policy"
+
+
+def _field(loc: Iterable[str | int]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
 
 
 def _shown(value: object) -> str:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import polars as pl
 
+from label_policy.blank import WHITE_SPACE
 from label_policy.columns import DECISION_SIGNALS, SECONDS_TO_READ
 from label_policy.dialects import MAX_JSON_NUMBER
 from label_policy.exceptions import PolicyError
@@ -69,15 +70,13 @@ def sent_texts_with_polars(frame: Frame, policy: Policy) -> Frame:
     section = policy.sent_text
     if section is None:
         raise PolicyError(f"policy {policy.id} has no sent_text section; add one to train on what agents sent")
-    final = pl.col("final_text")
-    sent = final.ne(pl.col("completion")) & final.str.strip_chars(" ").ne("")
-    edited = pl.col("edited_at").is_not_null()
-    return frame.filter(edited & sent & _holds(section.condition.meaning, policy)).with_columns(
+    sent = pl.all_horizontal([_holds(condition.meaning, policy) for condition in section.conditions])
+    return frame.filter(sent).with_columns(
         pl.lit(SENT_TEXT).alias("rule"),
         pl.lit(str(Label.DESIRABLE)).alias("label"),
         pl.lit(str(section.tier)).alias("tier"),
         pl.lit(section.weight, pl.Float64).alias("weight"),
-        _after_windows(policy.maturity, section.condition.signals).alias("matures_at"),
+        _after_windows(policy.maturity, section.signals).alias("matures_at"),
     )
 
 
@@ -139,7 +138,7 @@ _OPERATORS: dict[str, Callable[..., pl.Expr]] = {
     "abs": pl.Expr.abs,
     "lower": lambda text: _lower(text),
     "length": lambda text: text.str.len_chars().cast(pl.Float64),
-    "trim": lambda text: text.str.strip_chars(" "),
+    "trim": lambda text: text.str.strip_chars(WHITE_SPACE),
     "starts_with": lambda text, start: text.str.starts_with(start),
     "list_contains": lambda texts, text: texts.list.contains(text).fill_null(False),
 }

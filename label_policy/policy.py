@@ -79,9 +79,9 @@ class Rule(BaseModel):
                 else field in self.model_fields_set
             )
             if self.label is Label.ABSTAIN and given:
-                raise FieldError((field,), f"rule '{self.id}' abstains, so its rows do not train; remove its {field}")
+                raise FieldError((field,), f"the rule abstains, so its rows do not train; remove its {field}")
             if self.label is not Label.ABSTAIN and (not given or getattr(self, field) is None):
-                raise FieldError((field,), f"rule '{self.id}' is {self.label} and needs a {field}; add one")
+                raise FieldError((field,), f"a rule that is {self.label} needs a {field}; add one")
         return self
 
 

@@ -12,6 +12,9 @@ from label_policy.fields import KnownTier, Precision, Sentence, Tier, Weight, Wh
 SENT_TEXT = "sent_text"
 """The rule of an agent's own text, on the label that it gets."""
 
+SENT = ("edited_at IS NOT NULL", "final_text <> completion", "trim(final_text) <> ''")
+"""What must hold of any draft for its final text to be a row of its own: another text was sent, and it is not blank."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -21,7 +24,7 @@ class SentText(_Section):
     """What an agent sent instead of a draft: a desirable row of its own, preferred to the draft.
 
     An edit shows what would have been right. The condition is over the draft's interaction; where it does
-    not hold, nothing was sent, or the draft was sent as it was, there is no such row.
+    not hold, nothing or a blank text was sent, or the draft was sent as it was, there is no such row.
 
     Attributes:
         when: the SQL condition over the edited draft's columns.
@@ -40,6 +43,16 @@ class SentText(_Section):
     def condition(self) -> Condition:
         """The parsed condition."""
         return parse_condition(self.when)
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """All that must hold for a row: `SENT` and the section's own condition."""
+        return (*map(parse_condition, SENT), self.condition)
+
+    @property
+    def signals(self) -> frozenset[str]:
+        """The signals that can change the row: whether there is one, and what its text is."""
+        return frozenset[str]().union(*(condition.signals for condition in self.conditions))
 
     def meaning(self) -> list[Any]:
         """What the digest is taken over."""

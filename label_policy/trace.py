@@ -16,10 +16,7 @@ from label_policy.compiler import condition_tree
 from label_policy.conditions import parse_condition
 from label_policy.exceptions import PolicyError
 from label_policy.policy import Policy
-from label_policy.sections import SENT_TEXT
-
-_SENT = ("edited_at IS NOT NULL", "final_text <> completion", "trim(final_text) <> ''")
-"""What `compile_sent_texts` asks of every draft before the section's own condition."""
+from label_policy.sections import SENT, SENT_TEXT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +88,7 @@ def trace_sent_text(connection: duckdb.DuckDBPyConnection, policy: Policy, *, re
     if policy.sent_text is None:
         raise PolicyError(f"policy {policy.id} has no sent_text section; add one to train on what agents sent")
     joined, parts = split_condition(policy.sent_text.when)
-    texts = [*_SENT, *(parts if joined == "AND" else [policy.sent_text.when])]
+    texts = [*SENT, *(parts if joined == "AND" else [policy.sent_text.when])]
     values = _evaluate(connection, policy, texts, relation)
     holds = False if False in values else None if None in values else True
     return RuleTrace(
@@ -117,7 +114,7 @@ def awaited_windows(policy: Policy, rule: str) -> dict[str, timedelta]:
     """
     read: set[str] = set()
     if rule == SENT_TEXT and policy.sent_text is not None:
-        read |= policy.sent_text.condition.signals
+        read |= policy.sent_text.signals
     else:
         for other in policy.rules:
             read |= other.condition.signals

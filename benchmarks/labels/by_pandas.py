@@ -70,6 +70,7 @@ def _interactions(events: pd.DataFrame, drafts: pd.DataFrame) -> pd.DataFrame:
     again = last.where(last > frame["shown_at"])
     frame["repeat_contact_at"] = frame["repeat_contact_at"].combine(again, max).fillna(again)
     decided = told[told["kind"].isin(_DECISIONS)].groupby("draft_id")["occurred_at"].min()
+    frame["decided_at"] = decided
     frame["seconds_to_decision"] = (decided - frame["shown_at"]).dt.total_seconds()
     surveys = told[told["kind"] == "surveyed"]
     frame["survey_score"] = surveys.groupby("draft_id")["score"].last() if len(surveys) else float("nan")
@@ -97,6 +98,7 @@ def _rules(f: pd.DataFrame, policy: Policy) -> pd.Series:
     kind, reasons = f["edit_kind"], f["reasons"]
     sent = happened["accepted"] | happened["edited"]
     kept = ~happened["dismissed"] | (f["dismissed_at"] <= f["accepted_at"])
+    kept_or_edited = kept | (f["dismissed_at"] <= f["edited_at"])
     half_a_day = pd.Timedelta(hours=12)
     back = f["repeat_contact_at"]
     hurried = f["seconds_to_decision"] < f["completion"].str.len() / policy.reading_speed
@@ -119,9 +121,9 @@ def _rules(f: pd.DataFrame, policy: Policy) -> pd.Series:
         "unhappy_customer": (f["survey_score"] <= 0.25) & after_sending("surveyed"),
         "came_back": (back > f["accepted_at"] + half_a_day) | (back > f["edited_at"] + half_a_day),
         "edit_unknown": happened["edited"] & kind.isna(),
-        "light_edit": happened["edited"] & kind.isin(["cosmetic", "wording"]),
-        "accepted_unread": happened["accepted"] & ~happened["edited"] & kept & hurried,
-        "accepted": sent & (kept | (f["dismissed_at"] <= f["edited_at"])),
+        "light_edit": happened["edited"] & kind.isin(["cosmetic", "wording"]) & kept_or_edited,
+        "accepted_unread": (f["accepted_at"] <= f["decided_at"]) & ~happened["edited"] & kept & hurried,
+        "accepted": sent & kept_or_edited,
         "copied": happened["copied"],
         "dismissed": happened["dismissed"],
         "approved": happened["approved"],

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 
-from label_policy import EDIT_KINDS, INTERACTION_COLUMNS, SIGNALS, Policy, ValueType
+from label_policy import EDIT_KINDS, INTERACTION_COLUMNS, SIGNALS, WHITE_SPACE, Policy, ValueType
 
 TYPES = {
     ValueType.TEXT: pa.string(),
@@ -24,6 +24,15 @@ _WORDS = r"""
 """
 TEXTS = ["", " ", "  ", "\t", "\n", " x ", "\u00a0x\u00a0", "\u3000x", "x\n", "a\nb", "\tx", "\x01\x1f\x7f\x85", "a b"]
 TEXTS += ["e\u0301", "\u0301", "\u200f\u05e9\u200e", "\ufeffa", "a\u00adb", "\uffff", "👩\u200d👧", "\u2028", "a\r\nb"]
+TEXTS += [
+    WHITE_SPACE,
+    f"{WHITE_SPACE}x{WHITE_SPACE}",
+    "\u2028 x",
+    "x\x0b\x0c",
+    "\x1c\x1dx\x1e\x1f",
+    "\x85x\u205f",
+    "\u200bx",
+]
 TEXTS += [*_WORDS.split(), "x" * 5000, "é" * 300, "Billing and refund", "Billing\n refund"]
 PATTERNS = ["", "%", "_", "__", "%ill%", "_illing", "it's%", "漢_", "1%0%", "a_b", "%é", "%\n%", "a~", "x%x", "%ß"]
 NUMBERS = [0.0, -0.0, 0.1, 0.2, 0.30000000000000004, 0.3, 0.5, 0.5999999999999999, 0.6, 0.6000000000000001, 1.0]
@@ -226,7 +235,7 @@ TROUBLE = [
     *(any_text(f"lower({{}}) = {quote(text)}") for text in ("i", "ασ", "straße", "ß", "k", "s", "ﬁ", "ǆ", "naïve")),
     *(any_text(f"{{}} ILIKE {quote(text)}") for text in ("İ", "ας", "%ß", "ss", "K", "ŉ", "Ǆ", "%É%", "_")),
     *(any_text(f"length({{}}) = {length}") for length in (1, 2, 3, 5)),
-    *(any_text(f"trim({{}}) = {quote(text)}") for text in ("x", "", "\n", "x\n")),
+    *(any_text(f"trim({{}}) = {quote(text)}") for text in ("x", "", "\n", "x\n", "a\nb")),
     *(any_text(f"{{}} {operator} 'z'") for operator in ("<", ">=")),
     "0.1 + 0.2 <= 0.3 OR length('a') * 0.1 = 0.1",
     "0.1 + 0.2 > 0.3 AND 0.1 * 3 > 0.3",

@@ -8,6 +8,7 @@ from sqlglot import exp
 from label_policy import (
     DIALECTS,
     INTERACTION_COLUMNS,
+    WHITE_SPACE,
     Policy,
     PolicyError,
     ValueType,
@@ -82,10 +83,12 @@ def test_shipped_policies_parse_back_in_every_dialect(name, dialect):
         assert f"'{policy_rule.id}'" in text
 
 
+ESCAPED = "".join(f"\\u{ord(mark):04x}" for mark in WHITE_SPACE)
+BYTES = "".join(f"\\x{byte:02x}" for byte in WHITE_SPACE.encode())
 WRITTEN = {
     "bigquery": [
         ("shown_at + INTERVAL 3 DAY > edited_at", "shown_at + INTERVAL 72 HOUR > edited_at"),
-        ("trim(category) = 'a\nb'", r"TRIM(category, ' ') = 'a\nb'"),
+        ("trim(category) = 'a\nb'", rf"TRIM(category, '{ESCAPED}') = 'a\nb'"),
         (
             "category ILIKE 'it''s'",
             r"LOWER(TRANSLATE(category, 'İΣ', 'iσ')) LIKE LOWER(TRANSLATE('it\'s', 'İΣ', 'iσ'))",
@@ -95,15 +98,17 @@ WRITTEN = {
     ],
     "snowflake": [
         ("shown_at + INTERVAL 3 DAY > edited_at", "shown_at + INTERVAL '72 HOUR' > edited_at"),
-        ("trim(category) = 'a\\b'", r"TRIM(category, ' ') = 'a\\b'"),
+        ("trim(category) = 'a\\b'", rf"TRIM(category, '{ESCAPED}') = 'a\\b'"),
         ("list_contains(reasons, 'x')", "COALESCE(ARRAY_CONTAINS(CAST('x' AS VARIANT), reasons), FALSE)"),
         ("shown_at > TIMESTAMP '2026-01-31'", "shown_at > CAST('2026-01-31 00:00:00+00:00' AS TIMESTAMPTZ)"),
     ],
     "spark": [
+        ("trim(category) = ''", f"TRIM('{ESCAPED}' FROM category) = ''"),
         ("category = '\t''\\'", r"category = '\t\'\\'"),
         ("lower(category) = 'x'", "LOWER(TRANSLATE(category, 'İΣ', 'iσ')) = 'x'"),
     ],
     "postgres": [
+        ("trim(category) = ''", f"TRIM(E'{BYTES}' FROM category) = ''"),
         ("category < 'b'", "category COLLATE \"C\" < 'b'"),
         ("category = 'b'", "category = 'b'"),
         (
@@ -115,7 +120,7 @@ WRITTEN = {
         ("category ILIKE 'X%'", "LOWER(category) LIKE LOWER('X%')"),
         ("category NOT ILIKE 'X%'", "LOWER(category) NOT LIKE LOWER('X%')"),
         ("edit_similarity * 2 < 1e15", "edit_similarity * CAST(2.0 AS DOUBLE) < CAST(1000000000000000.0 AS DOUBLE)"),
-        ("trim(category) = ''", "TRIM(category, ' ') = ''"),
+        ("trim(category) = ''", f"TRIM(category, E'{BYTES}') = ''"),
     ],
 }
 

@@ -53,7 +53,8 @@ def test_columns_and_signals_are_known():
     condition = parse_condition("Edit_Similarity < 0.5 AND decided_at > shown_at AND list_contains(reasons, 'x')")
     assert condition.columns == {"edit_similarity", "decided_at", "shown_at", "reasons"}
     assert condition.signals == set(SIGNALS)  # a reason can come with any of them
-    assert parse_condition("edit_kind = 'none' AND flagged_at IS NULL").signals == {"edited", "flagged"}
+    assert parse_condition("edit_kind = 'none' AND flagged_at IS NULL").signals == {"accepted", "edited", "flagged"}
+    assert parse_condition("agent_id = 'bot'").signals == set(SIGNALS)
     assert parse_condition("seconds_to_decision < 2").signals == set(DECISION_SIGNALS)
 
 

@@ -16,11 +16,12 @@ from label_policy import (
     ValueType,
 )
 
-TEXT_COLUMNS = ["category", "completion", "final_text", "edit_kind"]
+TEXT_COLUMNS = ["agent_id", "category", "completion", "final_text", "edit_kind"]
 NUMBER_COLUMNS = ["edit_similarity", "seconds_to_decision", "survey_score"]
 SPEED = 12.5
 TIME_COLUMNS = [name for name, kind in INTERACTION_COLUMNS.items() if kind is ValueType.TIME]
 TEXTS = ["", "none", "factual", "Billing", "billing", "it's", "naïve ÉÜ", "漢字😀", "100%", "a_b", " x "]
+STORED_TEXTS = [*TEXTS, "\u2003\x1f\n x\t\u2028\x0b"]  # with what a condition may not hold
 NUMBERS = [0.0, 0.1, 0.5, 1.0, 2.25, 100.0]
 START = datetime(2026, 3, 28, 12, 0, tzinfo=UTC)  # a night before clocks change in Europe
 # Few moments, so that ties and exact windows happen often.
@@ -89,7 +90,7 @@ def texts(draw, depth=1):
     if kind == 2:
         return build("lower({})", lifted(str.lower), draw(texts(depth - 1)))
     if kind == 3:
-        return build("trim({})", lifted(lambda text: text.strip(" ")), draw(texts(depth - 1)))
+        return build("trim({})", lifted(str.strip), draw(texts(depth - 1)))
     if kind == 4:
         return build("coalesce({}, {})", first, draw(texts(depth - 1)), draw(texts(depth - 1)))
     if kind == 5:
@@ -202,9 +203,10 @@ _le = lifted(lambda a, b: a <= b)
 
 
 def rows():
+    stored = st.none() | st.sampled_from(STORED_TEXTS)
     columns = {
         **dict.fromkeys(TIME_COLUMNS, st.none() | st.sampled_from(MOMENTS)),
-        **dict.fromkeys(["category", "completion", "final_text"], st.none() | st.sampled_from(TEXTS)),
+        **dict.fromkeys(["agent_id", "category", "completion", "final_text"], stored),
         "edit_kind": st.none() | st.sampled_from(["none", "cosmetic", "factual"]),
         **dict.fromkeys(NUMBER_COLUMNS, st.none() | st.sampled_from([*NUMBERS, 0.30000000000000004])),
         "reasons": st.none() | st.lists(st.sampled_from(["x", "wrong_routing", "it's", "漢字"]), max_size=3),
@@ -225,12 +227,14 @@ def policies(conditions: list[Both], windows: dict[str, timedelta]) -> Policy:
 
 def expected_maturity(policy: Policy, row: dict, index: int):
     """Say when a row decided by rule `index` is final, from the rules' texts."""
-    derived = {"edited": ["final_text", "edit_similarity", "edit_kind"], "surveyed": ["survey_score"]}
+    derived = {"surveyed": ["survey_score"]}
+    for signal in ("accepted", "edited"):
+        derived.setdefault(signal, []).extend(["final_text", "edit_similarity", "edit_kind"])
     decisions = ["decided_at", "seconds_to_decision"]
     for signal in DECISION_SIGNALS:
         derived.setdefault(signal, []).extend(decisions)
     for signal in SIGNALS:
-        derived.setdefault(signal, []).append("reasons")
+        derived.setdefault(signal, []).extend(["reasons", "agent_id"])
     text = " ".join(rule.when for rule in policy.rules[: index + 1])
     moments = [row[f"{signal}_at"] or row["shown_at"] for signal in DECISION_SIGNALS]
     base = max((moment for moment in moments if moment is not None), default=None)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from label_policy import CONDITION_COLUMNS, Condition, Policy, PolicyError, parse_condition
 from label_policy.compiler import condition_tree
+from label_policy.findings import review_policy
 from label_policy.polars_labels import label_with_polars
 from tests.label_policy.generated import MOMENTS, SCHEMA, Conditions
 
@@ -253,6 +254,33 @@ def test_the_largest_conditions_are_read_and_run_fast(text, tables):
     start = time.perf_counter()
     run(tables, condition)
     label_with_polars(pl.from_arrow(TAME), policy_of(text))
+    assert time.perf_counter() - start < 5
+
+
+def test_the_deepest_conditions_are_compared_fast():
+    """Where ANDs and ORs nest, two parts meet along many ways, four times as many at every level."""
+    narrow, wide = "flagged_at IS NULL", "approved_at IS NULL"
+    for _ in range(15):
+        narrow = f"copied_at IS NULL AND (edited_at IS NULL OR {narrow})"
+        wide = f"edited_at IS NULL OR copied_at IS NULL AND ({wide})"
+    texts = [wide, narrow, f"category = 'x' AND ({narrow})"]
+    rules = [{"id": f"r{at}", "when": text, "label": "abstain", "why": "x"} for at, text in enumerate(texts)]
+    policy = Policy(name="p", version=1, description="x", owner="x", rules=rules)
+    start = time.perf_counter()
+    dead = [finding.rules for finding in review_policy(policy) if finding.kind == "dead_rule"]
+    assert time.perf_counter() - start < 1
+    assert dead == [("r2",)]
+
+
+def test_the_largest_policies_are_compared_fast():
+    def chain(at: int) -> str:
+        word = " AND " if at < 100 else " OR "
+        return word.join([f"source = '{at}'", *(f"category = '{at // 100}{part:02}'" for part in range(50))])
+
+    rules = [{"id": f"r{at}", "when": chain(at), "label": "abstain", "why": "x"} for at in range(200)]
+    policy = Policy(name="p", version=1, description="x", owner="x", rules=rules)
+    start = time.perf_counter()
+    review_policy(policy)
     assert time.perf_counter() - start < 5
 
 

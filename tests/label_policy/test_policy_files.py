@@ -62,25 +62,38 @@ BAD = [
     ("reopened: 7d", "reopened: 999999d", 6, ["at most ten years"]),
     ("reopened: 7d", "reopened: ٧d", 6, ["not a time span"]),
     ("reopened: 7d", "reopened: 7d\n  reopened: 8d", 7, ["'reopened'", "twice"]),
-    ("id: unclear", "id: down", 15, ["rules[1].id", "already rule 1's"]),
-    ("id: unclear", "id: no_rule", 15, ["rules[1].id", "no_rule"]),
-    ("id: unclear", "id: Un-clear", 15, ["rules[1].id", "Un-clear"]),
-    ("    why: Not known.\n", "", 15, ["rules[1].why", "missing"]),
-    ("label: abstain", "label: maybe", 17, ["rules[1].label", "maybe", "desirable"]),
-    ("tier: explicit", "tier: gold", 12, ["rules[0].tier", "gold", "critical"]),
-    ("    tier: explicit\n", "", 9, ["rules[0].tier", "needs a tier"]),
-    ("    weight: 1.5\n", "", 9, ["rules[0].weight", "needs a weight"]),
+    ("id: unclear", "id: down", 15, ["rule 2: id: ", "already rule 1's"]),
+    ("id: unclear", "id: no_rule", 15, ["rule 2: id: ", "no_rule"]),
+    ("id: unclear", "id: Un-clear", 15, ["rule 2: id: ", "Un-clear"]),
+    ("    why: Not known.\n", "", 15, ["rule 'unclear': why: ", "missing"]),
+    ("  - id: unclear\n    when", "  - when", 15, ["rule 2: id: ", "missing"]),
+    (
+        "  - id: unclear\n    when: edited_at",
+        "  - id: 7\n    when: editd_at",
+        15,
+        ["rule 2: id: ", "(and 1 more problem)"],
+    ),
+    ("rules:\n", "rules:\n  - down\n", 9, ["rule 1: this must be keys with values"]),
+    ("label: abstain", "label: maybe", 17, ["rule 'unclear': label: ", "maybe", "desirable"]),
+    ("tier: explicit", "tier: gold", 12, ["rule 'down': tier: ", "gold", "critical"]),
+    ("    tier: explicit\n", "", 9, ["rule 'down': tier: ", "needs a tier"]),
+    ("    weight: 1.5\n", "", 9, ["rule 'down': weight: ", "needs a weight"]),
     ("tier: explicit", "tier: null", 12, ["needs a tier"]),
-    ("weight: 1.5", "weight: -1", 13, ["rules[0].weight", "0 or more"]),
-    ("weight: 1.5", "weight: .nan", 13, ["rules[0].weight", "finite"]),
+    ("weight: 1.5", "weight: -1", 13, ["rule 'down': weight: ", "0 or more"]),
+    ("weight: 1.5", "weight: .nan", 13, ["rule 'down': weight: ", "finite"]),
     ("weight: 1.5", "weight: .inf", 13, ["finite"]),
     ("weight: 1.5", "weight: heavy", 13, ["'heavy' is not a number"]),
     ("weight: 1.5", "weight: true", 13, ["not a number"]),
-    ("label: abstain", "label: abstain\n    weight: 1", 18, ["rules[1].weight", "abstains"]),
-    ("label: abstain", "label: abstain\n    tier: weak", 18, ["rules[1].tier", "abstains"]),
-    ("when: edited_at IS NOT NULL", "when: edited_att IS NOT NULL", 16, ["rules[1].when", "did you mean 'edited_at'"]),
-    ("when: edited_at IS NOT NULL", "when: true", 16, ["rules[1].when", "quotes", "'TRUE'"]),
-    ("when: edited_at IS NOT NULL", "when: 3", 16, ["rules[1].when", "SQL text"]),
+    ("label: abstain", "label: abstain\n    weight: 1", 18, ["rule 'unclear': weight: ", "abstains"]),
+    ("label: abstain", "label: abstain\n    tier: weak", 18, ["rule 'unclear': tier: ", "abstains"]),
+    (
+        "when: edited_at IS NOT NULL",
+        "when: edited_att IS NOT NULL",
+        16,
+        ["rule 'unclear': when: ", "did you mean 'edited_at'"],
+    ),
+    ("when: edited_at IS NOT NULL", "when: true", 16, ["rule 'unclear': when: ", "quotes", "'TRUE'"]),
+    ("when: edited_at IS NOT NULL", "when: 3", 16, ["rule 'unclear': when: ", "SQL text"]),
     ("when: edited_at IS NOT NULL", "when: >-\n      edited_at IS\n      NOT NULLL", 16, ["IS takes NULL only"]),
     ("rules:\n", "rules: none\nother:\n", 8, ["rules"]),
     ("name: desk", "name: &x desk", 1, ["anchors"]),
@@ -158,7 +171,7 @@ def test_without_sections_every_tier_trains_and_nothing_is_audited_by_tier():
 BAD_SECTIONS = [
     ("reading_speed: 40", "reading_speed: 0", 6, "reading_speed: nobody reads 0 characters a second; write a number"),
     ("reading_speed: 40", "reading_speed: fast", 6, "reading_speed: 'fast' is not a number"),
-    ("reading_speed: 40\n", "", 9, "rules[0].when: seconds_to_read needs the policy's reading_speed; add one"),
+    ("reading_speed: 40\n", "", 9, "rule 'rushed': when: seconds_to_read needs the policy's reading_speed; add one"),
     ("[store credit, premium]", "store credit", 7, "terms: this must be a list, as in [one, two]"),
     ("[store credit, premium]", "[premium, '!!']", 7, "terms[1]: '!!' is no word or phrase"),
     (
@@ -183,7 +196,7 @@ BAD_SECTIONS = [
     ("[explicit, strong]", "[]", 25, "training.tiers: no tier trains; list at least one of"),
     ("    strong: 0.5", "    strong: -1", 27, "training.weights.strong: -1 cannot weigh a row"),
     ("maturity: {reopened: 7d}", "maturity: 7d", 5, "maturity: this must be keys with values"),
-    ("id: rushed", "id: sent_text", 9, "rules[0].id: 'sent_text' is the rule of what agents sent"),
+    ("id: rushed", "id: sent_text", 9, "rule 1: id: 'sent_text' is the rule of what agents sent"),
 ]
 
 
@@ -197,7 +210,7 @@ def test_a_bad_section_names_line_and_field(old, new, line, said):
 
 def test_several_problems_name_the_first_and_count_the_others():
     text = GOOD.replace("tier: explicit", "tier: gold").replace("label: abstain", "label: maybe")
-    with pytest.raises(PolicyError, match=r"^policy:12: rules\[0\].tier: .* \(and 1 more problem\)$"):
+    with pytest.raises(PolicyError, match=r"^policy:12: rule 'down': tier: .* \(and 1 more problem\)$"):
         parse_policy(text)
 
 
@@ -232,6 +245,12 @@ def test_a_file_of_the_largest_size_fails_fast():
     with pytest.raises(PolicyError, match="at most 10,000"):
         parse_policy(text)
     assert time.perf_counter() - start < 2
+
+
+def test_a_weight_of_minus_zero_is_zero():
+    texts = [GOOD.replace("weight: 1.5", f"weight: {zero}") for zero in ("0", "0.0", "-0.0", "-0")]
+    assert len({parse_policy(text).digest for text in texts}) == 1
+    assert "-0" not in dump_policy(parse_policy(texts[2]))
 
 
 def test_the_model_is_frozen_and_strict_in_python_too():
