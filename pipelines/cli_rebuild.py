@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ import click
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from assets.desk import Desk, policy_path
+from assets.desk import Desk
 from feedback.exceptions import FeedbackError
-from feedback.ledger import days_behind, kept_policy
+from feedback.ledger import days_behind
 from feedback.replay import Replay, replay
 from feedback.training_set import TrainingSet, build_training_set
-from label_policy import Policy, load_policy, shipped_policies
+from label_policy import Policy
 from pipelines.exceptions import UsageError
+from pipelines.policy_names import find_policy
 from pipelines.printing import print_json
 from pipelines.ranges import say_days
 
@@ -24,7 +26,13 @@ _DATE = click.DateTime(["%Y-%m-%d"])
 
 
 @click.command()
-@click.option("--as-of", "as_of", metavar="MOMENT", required=True, help="With its time zone: 2026-10-20T02:00:00Z.")
+@click.option(
+    "--as-of",
+    "as_of",
+    metavar="MOMENT",
+    required=True,
+    help="With its time zone, as 2026-10-20T02:00:00Z, or a date, which is its midnight in UTC.",
+)
 @click.option("--from", "first", type=_DATE, help="First day.  [default: the first that was labelled then]")
 @click.option("--to", "last", type=_DATE, help="Last day.  [default: the last that was labelled then]")
 @click.option(
@@ -34,12 +42,16 @@ _DATE = click.DateTime(["%Y-%m-%d"])
 def rebuild(as_of: str, first: datetime | None, last: datetime | None, policy: str | None, as_json: bool) -> None:
     """Build past days of the active desk as they were at a moment, and the training set that they made.
 
-    Everything goes to replays/<moment> in the desk's folder; the desk's own tables stay as they are. A run's moment is
-    "as of" in its metadata, and the second `as_of` in a training set's manifest.
+    Everything goes to replays/<moment> in the desk's folder, with the days in its name where some are asked for; the
+    desk's own tables stay as they are. A run's moment is "as of" in its metadata, and the second `as_of` in a training
+    set's manifest.
     """
     moment = _moment(as_of)
+    if first and last and first > last:
+        raise click.UsageError(f"--from {first:%Y-%m-%d} is after --to {last:%Y-%m-%d}; exchange them.")
     desk = Desk.active()
-    root = desk.path / "replays" / moment.strftime("%Y-%m-%dT%H-%M-%S" + (".%fZ" if moment.microsecond else "Z"))
+    labels_rest = find_policy(policy, desk.lake) if policy else desk.policy
+    root = desk.path / "replays" / _folder(moment, first, last)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         tasks: dict[str, TaskID] = {}
 
@@ -52,34 +64,45 @@ def rebuild(as_of: str, first: datetime | None, last: datetime | None, policy: s
             desk.lake,
             root,
             moment=moment,
-            policy=_policy(desk, policy) if policy else desk.policy,
+            policy=labels_rest,
             first=first and first.date(),
             last=last and last.date(),
             report=report,
         )
     training_set, why_not = _training_set(desk, made, root)
-    summary = _summarise(desk, made, moment, training_set, why_not)
+    summary = {
+        **_summarise(desk, made, moment, training_set, why_not),
+        "built_by": _names(labels_rest) if made.unrecorded else None,
+        "unused_policy": None if made.unrecorded else policy,
+    }
     _show(summary, Console(stderr=as_json))
     if as_json:
         print_json(summary)
 
 
 def _moment(text: str) -> datetime:
+    """The moment that is asked for, in UTC; of a date alone, its midnight."""
+    written = text
+    with suppress(ValueError):
+        written = f"{date.fromisoformat(text)}T00:00:00Z"
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.UsageError(f"--as-of {text!r} is no moment, such as 2026-10-20T02:00:00Z.") from None
-    if moment.tzinfo is None:
-        raise click.UsageError(f"--as-of {text} needs a time zone, such as {text}Z.")
+        moment = datetime.fromisoformat(written)
+        if moment.tzinfo is None:
+            raise click.UsageError(f"--as-of {text} needs a time zone, such as {moment.isoformat()}Z.")
+        moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise click.UsageError(
+            f"--as-of {text!r} is no moment, such as 2026-10-20T02:00:00Z, and no date, such as 2026-10-20."
+        ) from None
     if moment > datetime.now(UTC):
         raise UsageError(f"{text} has not come yet; name a moment that has passed")
-    return moment.astimezone(UTC)
+    return moment
 
 
-def _policy(desk: Desk, name: str) -> Policy:
-    if name in shipped_policies() or Path(name).exists():
-        return load_policy(policy_path(name))
-    return kept_policy(desk.lake, name)
+def _folder(moment: datetime, first: datetime | None, last: datetime | None) -> str:
+    """Name the replay, so that one of some days does not take the place of one of all."""
+    named = moment.strftime("%Y-%m-%dT%H-%M-%S" + (".%fZ" if moment.microsecond else "Z"))
+    return named + "".join(f"_{side}-{day:%Y-%m-%d}" for side, day in (("from", first), ("to", last)) if day)
 
 
 def _training_set(desk: Desk, made: Replay, root: Path) -> tuple[TrainingSet | None, str | None]:
@@ -105,7 +128,7 @@ def _summarise(
         "desk": desk.name,
         "as_of": moment.isoformat(),
         "lake": str(made.lake.root),
-        "policy": {"name": made.policy.name, "version": made.policy.version, "digest": made.policy.digest},
+        "policy": _names(made.policy) if made.recorded else None,
         "days": {
             "recorded": listed(made.recorded),
             "unrecorded": listed(made.unrecorded),
@@ -124,9 +147,13 @@ def _summarise(
     }
 
 
+def _names(policy: Policy) -> dict[str, Any]:
+    return {"name": policy.name, "version": policy.version, "digest": policy.digest}
+
+
 _SAID = {
     "recorded": "built as the ledger says",
-    "unrecorded": "nothing was recorded of by then: built as of the moment itself",
+    "unrecorded": "built as of the moment itself",
     "present_events": "built from the events at hand, since those that were read then are gone",
     "unlike": "NOT what the labels table held then",
     "unchecked": "not compared with the labels of then, which are gone",
@@ -137,8 +164,18 @@ def _show(summary: dict[str, Any], console: Console) -> None:
     def say(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True, markup=False)
 
-    policy = summary["policy"]
-    say(f"{summary['desk']} as of {summary['as_of']}, when it was labelled by {policy['name']} {policy['version']}")
+    def named(policy: dict[str, Any]) -> str:
+        return f"{policy['name']} {policy['version']} ({policy['digest'][:12]})"
+
+    moment = f"{summary['desk']} as of {summary['as_of']}"
+    by, now_by = summary["policy"], summary["built_by"]
+    if by:
+        say(f"{moment}, when it was labelled by {named(by)}")
+    if now_by:
+        unlabelled = "the other days had no labels then" if by else f"{moment}, when nothing was labelled yet"
+        say(f"{unlabelled}; built now by {named(now_by)}")
+    if summary["unused_policy"]:
+        say(f"--policy {summary['unused_policy']} labelled nothing, since it is recorded of every day what labelled it")
     for name, said in _SAID.items():
         days = [date.fromisoformat(day) for day in summary["days"][name]]
         if days:
