@@ -16,7 +16,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as pads
 from deltalake import DeltaTable, Schema, write_deltalake
+from deltalake.exceptions import DeltaError
 
+from feedback.damage import READ_ERRORS, name_damage
 from feedback.exceptions import FeedbackError
 from feedback.replacement import Replacement
 
@@ -48,8 +50,17 @@ class Lake:
         return bool(DeltaTable.is_deltatable(str(self.path(table))))
 
     def stored(self, table: Table, *, version: int | None = None) -> DeltaTable:
-        """The Delta table that is read, now or as of a `version`."""
-        return DeltaTable(self.path(table), version=version)
+        """The Delta table that is read, now or as of a `version`.
+
+        Raises:
+            FeedbackError: its log cannot be read, or not as far back as that.
+
+        """
+        return self._open(table, version)
+
+    def folders(self) -> list[Path]:
+        """Where tables that are read may lie."""
+        return sorted(self.root.glob("*/"))
 
     def version(self, table: Table) -> int | None:
         """The table's current Delta version, or None before its first commit."""
@@ -104,13 +115,17 @@ class Lake:
         """The table, now or as of a Delta `version`, as an Arrow dataset that reads only what a query asks for."""
         if not self.exists(table):
             return pads.InMemoryDataset(table.schema.empty_table())
+        if version is None:
+            self._add_new_columns(table)
+        return self.stored(table, version=version).to_pyarrow_dataset()
+
+    def _open(self, table: Table, version: int | None = None) -> DeltaTable:
         try:
-            if version is None:
-                self._add_new_columns(table)
-            return self.stored(table, version=version).to_pyarrow_dataset()
-        except Exception as error:
+            return DeltaTable(self.path(table), version=version)
+        except (DeltaError, OSError) as error:
+            said = " ".join(str(error).split())
             raise FeedbackError(
-                f"{self.path(table)} cannot be read as a Delta table ({error}); restore it or remove it and run again"
+                f"{self.path(table)} cannot be read as a Delta table ({said}); restore it from a copy"
             ) from error
 
     def _create(self, table: Table) -> None:
@@ -125,7 +140,7 @@ class Lake:
 
     def _add_new_columns(self, table: Table) -> None:
         """Give a table that an earlier release wrote the columns that came since, null in the rows it has."""
-        stored = DeltaTable(self.path(table))
+        stored = self._open(table)
         known = {field.name for field in stored.schema().fields}
         missing = [field for field in Schema.from_arrow(table.schema).fields if field.name not in known]
         if missing:
@@ -133,11 +148,22 @@ class Lake:
 
     @contextmanager
     def sql(self, *tables: Table, **relations: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A DuckDB connection in UTC that sees `tables` by their names and the Arrow `relations` by theirs."""
+        """A DuckDB connection in UTC that sees `tables` by their names and the Arrow `relations` by theirs.
+
+        Raises:
+            FeedbackError: in the block, a file of the lake could not be read; the message names it.
+
+        """
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
             for table in tables:
                 connection.register(table.name, self.dataset(table))
             for name, relation in relations.items():
                 connection.register(name, relation)
-            yield connection
+            try:
+                yield connection
+            except READ_ERRORS as error:
+                damage = name_damage(self.folders())
+                if damage is None:
+                    raise
+                raise damage from error

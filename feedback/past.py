@@ -9,8 +9,8 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
 
+from feedback.exceptions import FeedbackError
 from feedback.lake import Lake, Table
 from feedback.tables import EVENTS, FILES, QUARANTINE
 
@@ -39,6 +39,10 @@ class LakeOfThen(Lake):
     def stored(self, table: Table, *, version: int | None = None) -> DeltaTable:
         """The Delta table that is read."""
         return super().stored(table, version=self._versions.get(table.name) if version is None else version)
+
+    def folders(self) -> list[Path]:
+        """Where tables that are read may lie."""
+        return [*super().folders(), *self._origin.folders()]
 
     def _create(self, table: Table) -> None:
         if table in _RECORD:
@@ -80,7 +84,7 @@ def is_readable(lake: Lake, table: Table, version: int) -> bool:
     """Whether a table can still be read as it was, with all its columns: no log expired, and no file was vacuumed."""
     try:
         stored = lake.stored(table, version=version)
-    except (DeltaError, OSError):
+    except FeedbackError:
         return False
     columns = {field.name for field in stored.schema().fields}
     files = pa.table(stored.get_add_actions()).column("path").to_pylist()

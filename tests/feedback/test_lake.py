@@ -1,11 +1,16 @@
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pytest
 
 from feedback.exceptions import FeedbackError
 from feedback.lake import Lake, Table
+from feedback.scanning import view_stored
+from feedback.tables import LABELS
 
 DAYS = [date(2026, 3, day) for day in (1, 2, 3)]
 COUNTS = Table(
@@ -87,3 +92,42 @@ def test_writers_of_different_days_do_not_hinder_each_other(lake: Lake) -> None:
     with ThreadPoolExecutor(len(days)) as pool:
         list(pool.map(rewrite, days))
     assert stored(lake) == [(day, 5) for day in days]
+
+
+def cut_short(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:50])
+
+
+def spoil_the_middle(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[4:40] = b"\xff" * 36  # after the magic number, and before the footer
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, cut_short, spoil_the_middle])
+def test_a_damaged_file_is_one_sentence_that_names_table_and_file(lake: Lake, damage: Callable[[Path], None]) -> None:
+    lake.replace(COUNTS, rows((DAYS[0], "a", 1), (DAYS[1], "b", 2)), DAYS)
+    [file] = lake.path(COUNTS).glob("day=2026-03-02/label=b/*.parquet")
+    damage(file)
+    said = f"^counts: {file} is damaged or missing; restore it from a copy$"
+    with pytest.raises(FeedbackError, match=said), lake.sql(COUNTS) as connection:
+        connection.execute("SELECT sum(n) FROM counts").fetchall()
+    with pytest.raises(FeedbackError, match=said), lake.sql() as connection:
+        view_stored(connection, lake, COUNTS)
+        connection.execute("SELECT sum(n) FROM counts").fetchall()
+
+
+def test_a_table_that_can_be_made_again_is_said_to_be(lake: Lake) -> None:
+    row = {"shown_date": DAYS[0], "label": "abstain"}
+    lake.replace(LABELS, pa.Table.from_pylist([row], LABELS.schema), DAYS)
+    [file] = lake.path(LABELS).glob("*/*/*.parquet")
+    file.unlink()
+    said = rf"or remove the folder {lake.path(LABELS)} and run `feedback-kto relabel` to make it again"
+    with pytest.raises(FeedbackError, match=said), lake.sql(LABELS) as connection:
+        connection.execute("SELECT count(draft_id) FROM labels").fetchall()
+
+
+def test_an_error_that_no_file_is_to_blame_for_stays_what_it_is(lake: Lake) -> None:
+    lake.replace(COUNTS, rows((DAYS[0], "a", 1)), DAYS)
+    with pytest.raises(duckdb.IOException), lake.sql(COUNTS) as connection:
+        connection.execute("FROM read_parquet('/nowhere.parquet')")
