@@ -95,7 +95,7 @@ def _edits_of_terms(connection: duckdb.DuckDBPyConnection, policy: Policy, asked
     """The drafts whose edit changed one of the policy's terms, which makes it factual."""
     edits = connection.sql(
         f"SELECT draft_id, completion, final_text FROM ({asked})"
-        " WHERE edit_kind IN ('cosmetic', 'wording', 'substantive') AND trim(final_text) <> ''"
+        " WHERE edit_kind IN ('cosmetic', 'wording', 'substantive')"
     ).to_arrow_table()
     changed = terms_changed(edits.column("completion"), edits.column("final_text"), policy.terms)
     return edits.select(["draft_id"]).filter(changed)
