@@ -1,5 +1,5 @@
 """`python -m pipelines` is the `feedback-kto` command."""
 
-from pipelines.cli import main
+from pipelines.start import main
 
 main()

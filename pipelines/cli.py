@@ -28,6 +28,7 @@ from pipelines.exceptions import USER_ERRORS, UsageError
 from pipelines.printing import print_json
 from pipelines.ranges import range_tags
 from pipelines.running import run_job
+from pipelines.start import exit_code
 
 _DATE = click.DateTime(["%Y-%m-%d"])
 _PATH = click.Path(path_type=Path)
@@ -236,8 +237,11 @@ def main(arguments: list[str] | None = None) -> None:
             f"feedback-kto: {error.filename}: {error.strerror}; make it readable and writable, or use another --home.",
             1,
         )
-    except (click.Abort, KeyboardInterrupt):
-        _stop("feedback-kto: interrupted; the lake keeps what was committed, run the same again to finish.", 130)
+    except (click.Abort, KeyboardInterrupt) as interrupt:
+        _stop(
+            "feedback-kto: interrupted; the lake keeps what was committed, run the same again to finish.",
+            exit_code(interrupt.__cause__ or interrupt),  # click makes an Abort of it
+        )
 
 
 def _sentence(text: str) -> str:

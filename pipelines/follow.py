@@ -59,7 +59,7 @@ def project_environment(home: Path, desk: str) -> dict[str, str]:
         **os.environ,
         "FEEDBACK_HOME": str(home),
         "FEEDBACK_DESK": desk,
-        "DAGSTER_HOME": os.environ.get("DAGSTER_HOME") or str(PROJECT_ROOT),
+        "DAGSTER_HOME": str(Path(os.environ.get("DAGSTER_HOME") or PROJECT_ROOT).absolute()),
         "PYTHONWARNINGS": "ignore",
     }
 
@@ -70,14 +70,15 @@ def follow(desk: Desk, job: str, tags: Mapping[str, str], config: Mapping[str, A
     Interrupting the generator interrupts the run; the lake keeps its last commits, and running again finishes it.
 
     Raises:
-        FeedbackError: another command is running a job on the desk.
+        FeedbackError: another command is running a job on the desk, or DAGSTER_HOME is no instance's folder.
     """
+    environment = project_environment(desk.home, desk.name)
+    _check_instance(Path(environment["DAGSTER_HOME"]))
     lock = _lock(desk)
     run_id = str(uuid.uuid4())
     folder = desk.path / "runs" / run_id
     folder.mkdir(parents=True, exist_ok=True)
     seen = RunSeen(run_id=run_id, log=folder / "run.log")
-    environment = project_environment(desk.home, desk.name)
     with seen.log.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "pipelines.launch", job, run_id, json.dumps(dict(tags)), json.dumps(config)],
@@ -110,6 +111,16 @@ def follow(desk: Desk, job: str, tags: Mapping[str, str], config: Mapping[str, A
         seen.error = "the run ended without saying why; its log ends with:\n" + "\n".join(tail)
     seen.finished = True
     yield seen
+
+
+def _check_instance(folder: Path) -> None:
+    """Refuse a folder without settings: Dagster would take it, and let runs that write the record go side by side."""
+    ours = PROJECT_ROOT / "dagster.yaml"
+    if not (folder / "dagster.yaml").is_file():
+        what = "has no dagster.yaml" if folder.is_dir() else "is no folder"
+        raise FeedbackError(
+            f"DAGSTER_HOME={folder} {what}; copy {ours} there, or unset DAGSTER_HOME to use the project's own instance"
+        )
 
 
 def _lock(desk: Desk) -> IO[bytes]:

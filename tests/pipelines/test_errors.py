@@ -1,6 +1,9 @@
 """A person's mistake ends in one sentence and a non-zero exit, never in a traceback."""
 
+import os
+import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,3 +50,44 @@ def test_help_reads_well_at_every_level(command: Command, arguments: list[str]) 
     assert done.stdout.startswith("Usage: ")
     assert len(done.stdout.splitlines()) > 5
     assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(("folder", "said"), [("nowhere", "is no folder"), ("", "has no dagster.yaml")])
+def test_an_instance_that_is_none_is_refused(
+    command: Command, tmp_path: Path, logs: Path, folder: str, said: str
+) -> None:
+    home = str(tmp_path)
+    assert command("init", "desk", "--source", "canonical", "--input", str(logs), FEEDBACK_HOME=home).returncode == 0
+    done = command("run", FEEDBACK_HOME=home, DAGSTER_HOME=str(tmp_path / folder))
+    assert done.returncode == 1
+    assert f"DAGSTER_HOME={tmp_path / folder} {said}; copy " in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+_INTERRUPTED_WHILE_LOADING = """
+import os, sys
+from importlib.abc import MetaPathFinder
+
+class Interrupt(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "pipelines.cli":
+            os.kill(os.getpid(), int(sys.argv[1]))
+
+sys.meta_path.insert(0, Interrupt())
+from pipelines.start import main
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_is_interrupted_while_it_loads_says_so(number: signal.Signals) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED_WHILE_LOADING, str(int(number))],
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 128 + number
+    assert done.stderr == "feedback-kto: interrupted before anything was begun.\n"

@@ -181,6 +181,19 @@ def test_a_killed_run_leaves_the_lake_readable_and_is_recorded_as_failed(
         assert run is not None and run.status is dg.DagsterRunStatus.FAILURE
 
 
+def test_a_run_that_is_asked_to_end_says_what_becomes_of_it(
+    environment: dict[str, str], first: dict[str, Any], desk: Path
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines", "run"], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    assert "feedback_events" in process.stderr.readline()
+    process.terminate()
+    assert process.stderr.read().endswith("run the same again to finish.\n")
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+
+
 def test_what_was_killed_is_finished_by_running_again(command: Command, first: dict[str, Any], desk: Path) -> None:
     done = command("run", "--json")
     assert done.returncode == 0, done.stderr
