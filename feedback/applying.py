@@ -60,10 +60,14 @@ def check_plan(plan: Plan, asked: str) -> None:
         )
     for name, version in plan.versions.items():
         if int(parts[name]) != version:
-            raise FeedbackError(
-                f"the {name} were written since plan {asked} was made (version {parts[name]} then, {version} now); "
-                f"{_AGAIN} and look at what would change now"
-            )
+            since = f"the {name} were written since plan {asked} was made (version {parts[name]} then, {version} now)"
+            if name == LABELS.name and not plan.changed:
+                # As after a run that went on when the command that had started it was killed.
+                raise FeedbackError(
+                    f"{since}; they are by this policy already, and `feedback-kto policy apply` without --plan "
+                    "finishes what is left to do"
+                )
+            raise FeedbackError(f"{since}; {_AGAIN} and look at what would change now")
     raise FeedbackError(
         f"plan {asked} was made for another policy than {plan.after}; {_AGAIN}, or name the policy that it was made for"
     )

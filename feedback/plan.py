@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -91,7 +92,9 @@ class Plan:
         return {**plain, "stored": self.stored, **figures}
 
 
-def plan_change(lake: Lake, after: Policy, *, before: Policy | None = None, as_of: datetime) -> Plan:
+def plan_change(
+    lake: Lake, after: Policy, *, before: Policy | None = None, as_of: datetime, rows: Path | None = None
+) -> Plan:
     """Label the stored interactions by `after`, hold that against the old side, and count what differs.
 
     Args:
@@ -99,6 +102,8 @@ def plan_change(lake: Lake, after: Policy, *, before: Policy | None = None, as_o
         after: the new policy.
         before: the old policy; by default the old side is the labels as they are stored, whatever policies gave them.
         as_of: aware datetime: the moment that decides which labels are final.
+        rows: a Parquet file that every row that changes is written to: its day, id, category, kind of change, and rule,
+            label, tier, weight and ``matures_at`` before and after.
 
     Raises:
         FeedbackError: there is nothing to compare yet.
@@ -113,6 +118,9 @@ def plan_change(lake: Lake, after: Policy, *, before: Policy | None = None, as_o
         figures["balance"] = _balance(figures["training"])
         for row in figures["rules"]:
             row["why"] = _why(row["rule"], [after, *(known[name.digest] for name in old if name.digest in known)])
+        if rows is not None:
+            # Without a table of them in memory: there may be millions.
+            connection.sql("FROM changes ORDER BY shown_date, draft_id").write_parquet(str(rows), compression="zstd")
         drawn = comparison.examples(EXAMPLES)
         return Plan(
             id=plan_id(versions, after, comparison),

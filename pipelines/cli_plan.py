@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os
 import shlex
 import sys
 from contextlib import suppress
@@ -14,18 +14,36 @@ from rich.console import Console
 
 from assets.desk import Desk, policy_path
 from feedback.files import write_atomically
-from feedback.ledger import days_behind, kept_policy
+from feedback.ledger import days_behind
 from label_policy import Policy, PolicyError, dump_policy, load_policy, shipped_policies
+from pipelines.exceptions import UsageError
+from pipelines.policy_names import find_policy, is_digest
 from pipelines.printing import print_json
 
-_DIGEST = re.compile(r"[0-9a-f]{6,64}")
+
+def _writable(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse a file that cannot be written before the plan is made, which may take a minute."""
+    if path is not None and (path.is_dir() or not os.access(path.parent, os.W_OK)):
+        raise UsageError(f"{path} cannot be written; name a file in a folder that exists and that you may write to")
+    return path
 
 
 @click.command("plan")
 @click.argument("policies", nargs=-1, metavar="[[OLD] NEW]")
-@click.option("--html", type=click.Path(path_type=Path), help="Write the plan to this file too, as one HTML page.")
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    callback=_writable,
+    help="Write the plan to this file too, as one HTML page.",
+)
+@click.option(
+    "--rows",
+    type=click.Path(path_type=Path),
+    callback=_writable,
+    help="Write every row that changes, before and after, to this file, as Parquet.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-def policy_plan(policies: tuple[str, ...], html: Path | None, as_json: bool) -> None:
+def policy_plan(policies: tuple[str, ...], html: Path | None, rows: Path | None, as_json: bool) -> None:
     """Say what a change of policy would do to the active desk's labels, without writing any.
 
     NEW is by default the desk's policy as its file reads now; OLD are by default the labels as they are stored. Each is
@@ -34,26 +52,33 @@ def policy_plan(policies: tuple[str, ...], html: Path | None, as_json: bool) -> 
     from feedback.plan import plan_change
     from pipelines.plan_page import render_plan
     from pipelines.plan_view import show_plan
-    from pipelines.plan_words import headline
+    from pipelines.plan_words import headline, warnings
 
     if len(policies) > 2:
         raise click.UsageError("plan takes at most two policies: OLD and NEW.")
     desk = Desk.active()
     *old, new = policies or (desk.settings.policy,)
     before = _find(desk, old[0])[0] if old else None
-    made = plan_change(desk.lake, _find(desk, new)[0], before=before, as_of=_now(desk))
-    apply = shlex.join(["feedback-kto", "policy", "apply", *policies, "--plan", made.id]) if made.stored else None
+    policy, setting = _find(desk, new)
+    made = plan_change(desk.lake, policy, before=before, as_of=_now(desk), rows=rows)
+    apply = None
+    if made.stored and (made.changed or setting != desk.settings.policy or days_behind(desk.lake, policy)[0]):
+        apply = shlex.join(["feedback-kto", "policy", "apply", *policies, "--plan", made.id])
     if html is not None:
         write_atomically(html, render_plan(made, desk=desk.name, apply=apply))
     if as_json:
-        print_json({**made.as_dict(), "desk": desk.name, "headline": headline(made)})
+        print_json({**made.as_dict(), "desk": desk.name, "headline": headline(made), "warnings": warnings(made)})
         return
     console = Console()
     show_plan(made, console)
-    kept = f"The page is {html}; nothing else was written." if html else "Nothing was written."
-    console.print(kept, highlight=False, markup=False, soft_wrap=True)
+    written = [*([f"the page is {html}"] if html else []), *([f"the rows that change are in {rows}"] if rows else [])]
+    said = f"{' and '.join(written)}; nothing else was written." if written else "Nothing was written."
+    console.print(said[0].upper() + said[1:], highlight=False, markup=False, soft_wrap=True)
     if apply is not None:
-        console.print(f"`{apply}` makes exactly this change", highlight=False, soft_wrap=True, markup=False)
+        does = "makes exactly this change" if made.changed else "makes it the desk's policy, and changes no label"
+        console.print(f"`{apply}` {does}", highlight=False, soft_wrap=True, markup=False)
+    elif made.stored:
+        console.print("There is nothing to apply.")
 
 
 @click.command("apply")
@@ -70,7 +95,7 @@ def policy_apply(new: str | None, plan_id: str | None, yes: bool) -> None:
     from feedback.applying import check_plan
     from feedback.plan import plan_change
     from pipelines.follow import APPLY_STEP
-    from pipelines.plan_words import count, headline, sides
+    from pipelines.plan_words import count, headline, sides, warnings
     from pipelines.running import run_job
 
     desk = Desk.active()
@@ -80,7 +105,7 @@ def policy_apply(new: str | None, plan_id: str | None, yes: bool) -> None:
         check_plan(made, plan_id)
     behind, _ = days_behind(desk.lake, policy)
     console = Console()
-    for sentence in (sides(made), *headline(made)):
+    for sentence in (sides(made), *warnings(made), *headline(made)):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     if setting != desk.settings.policy:
         click.echo(f"{desk.path / 'desk.yaml'} will name {setting} as the desk's policy.")
@@ -118,9 +143,9 @@ def _find(desk: Desk, name: str) -> tuple[Policy, str]:
     """The policy that is meant, and what the desk's settings would call it."""
     if name == desk.settings.policy:
         return desk.policy, name
-    if name in shipped_policies() or Path(name).exists() or not _DIGEST.fullmatch(name):
-        return load_policy(policy_path(name)), name if name in shipped_policies() else str(Path(name).resolve())
-    policy = kept_policy(desk.lake, name)
+    policy = find_policy(name, desk.lake)
+    if not is_digest(name):
+        return policy, name if name in shipped_policies() else str(Path(name).resolve())
     for setting in (desk.settings.policy, *shipped_policies()):
         with suppress(PolicyError):  # a file that is broken by now is not the one
             if load_policy(policy_path(setting)).digest == policy.digest:

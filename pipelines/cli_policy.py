@@ -11,10 +11,11 @@ import click
 from rich.console import Console
 
 import kto_core
-from assets.desk import Desk, feedback_home, policy_path
+from assets.desk import Desk, feedback_home
 from feedback.exceptions import FeedbackError
 from label_policy import DIALECTS, PolicyError, compile_policy, compile_sent_texts, load_policy, shipped_policies
 from pipelines.cli_plan import policy_apply, policy_plan
+from pipelines.policy_names import find_policy
 from pipelines.printing import print_json
 
 
@@ -41,7 +42,9 @@ def policy_list() -> None:
 @click.option("--strict", is_flag=True, help="Exit 1 where there is a warning; notes never count.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def policy_check(file: str, desk_name: str | None, no_data: bool, strict: bool, as_json: bool) -> None:
-    """Check a policy (a YAML file, or a shipped one's name), show what its rules do, and warn of what is odd.
+    """Check a policy, show what its rules do, and warn of what is odd.
+
+    FILE is a YAML file, a shipped policy's name, or the digest of a policy that has labelled here.
 
     A rule that no interaction can reach, tiers that no rule gives, waits for nothing, signals that nobody reads:
     warnings say what to do; notes may be as they should. Nothing is written.
@@ -52,8 +55,9 @@ def policy_check(file: str, desk_name: str | None, no_data: bool, strict: bool, 
 
     if no_data and desk_name is not None:
         raise click.UsageError("--no-data looks at no desk, so --desk makes no sense with it.")
-    loaded = load_policy(policy_path(file))
-    desk = None if no_data else _desk(desk_name)
+    chosen = _desk(desk_name)
+    loaded = find_policy(file, chosen.lake if chosen else None)
+    desk = None if no_data else chosen
     coverage = policy_coverage(desk.lake, loaded, as_of=datetime.now(UTC)) if desk else None
     findings = review_policy(loaded) + (review_coverage(loaded, coverage) if coverage else [])
     name = desk.name if desk else None
@@ -83,8 +87,12 @@ def _desk(name: str | None) -> Desk | None:
 @click.argument("file")
 @click.option("--dialect", type=click.Choice(sorted(DIALECTS)), default="duckdb", show_default=True)
 def policy_sql(file: str, dialect: str) -> None:
-    """Print the SELECT that a policy compiles to, and the one of what agents sent where the policy has a sent_text."""
-    loaded = load_policy(policy_path(file))
+    """Print the SELECT that a policy compiles to, and the one of what agents sent where the policy has a sent_text.
+
+    FILE is a YAML file, a shipped policy's name, or the digest of a policy that has labelled on the active desk.
+    """
+    desk = _desk(None)
+    loaded = find_policy(file, desk.lake if desk else None)
     click.echo(compile_policy(loaded, dialect=dialect), nl=False)
     if loaded.sent_text is not None:
         click.echo(";\n\n-- What agents sent in place of a draft: a row each, whose text is final_text.")
@@ -95,7 +103,7 @@ def policy_sql(file: str, dialect: str) -> None:
 
 @policy.command("explain")
 @click.argument("draft_id")
-@click.option("--policy", "file", help="Another policy than the desk's: a YAML file, or a shipped one's name.")
+@click.option("--policy", "file", help="Another policy than the desk's: a YAML file, a shipped one, or a digest.")
 @click.option("--full", is_flag=True, help="Show texts whole.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def policy_explain(draft_id: str, file: str | None, full: bool, as_json: bool) -> None:
@@ -108,7 +116,7 @@ def policy_explain(draft_id: str, file: str | None, full: bool, as_json: bool) -
     from pipelines.explain_view import show_explanation
 
     desk = Desk.active()
-    loaded = load_policy(policy_path(file)) if file else desk.policy
+    loaded = find_policy(file, desk.lake) if file else desk.policy
     explanation = explain(
         desk.lake,
         loaded,

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from feedback.plan import Plan
 from label_policy.plan import KINDS
 from pipelines.plan_view import LABELS, TIERS, matrix
-from pipelines.plan_words import bounds, count, flow_words, headline, kind_words, old_side
+from pipelines.plan_words import bounds, count, flow_words, headline, kind_words, old_side, warnings
 from pipelines.texts import span, stretches, visible
 
 _TEMPLATE = "plan_page.html.j2"
@@ -45,6 +45,7 @@ def render_plan(plan: Plan, *, desk: str, apply: str | None) -> str:
         figures=figures,
         desk=desk,
         apply=apply,
+        warnings=warnings(plan),
         sentences=headline(plan),
         old=old_side(plan.before, stored=plan.stored),
         bounds=bounds,

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from feedback.plan import Plan
 from label_policy.plan import NO_ROW, NO_TIER
-from pipelines.plan_words import bounds, flow_words, headline, sides
+from pipelines.plan_words import bounds, flow_words, headline, sides, warnings
 from pipelines.texts import visible
 
 LABELS = ("desirable", "undesirable", "abstain", NO_ROW)
@@ -30,6 +30,8 @@ _NARROWEST_TEXT = 20
 def show_plan(plan: Plan, console: Console) -> None:
     """Print the plan, shortened to what fits a terminal; the page and `--json` have all of it."""
     console.print(Text(sides(plan), style="bold"))
+    for sentence in warnings(plan):
+        console.print(Text(sentence, style="yellow"))
     for sentence in headline(plan):
         console.print(Text(sentence))
     figures = plan.figures

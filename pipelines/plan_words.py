@@ -62,6 +62,17 @@ def headline(plan: Plan) -> list[str]:
     return said
 
 
+def warnings(plan: Plan) -> list[str]:
+    """What about the policies themselves may mislead, in sentences."""
+    new = plan.after
+    namesakes = [old for old in plan.before if (old.name, old.version) == (new.name, new.version)]
+    if all(old.digest == new.digest for old in namesakes):
+        return []
+    called = f"{new.name} {new.version}"
+    who = f"the stored labels are by another {called}" if plan.stored else f"both policies are called {called}"
+    return [f"{who[0].upper()}{who[1:]}; raise `version` in the new one, so that they can be told apart."]
+
+
 def _training(moves: Sequence[Mapping[str, Any]]) -> str:
     """What becomes of what trains; the largest moves first."""
     moved = sorted((move for move in moves if move["before"] != move["after"]), key=lambda move: -move["rows"])

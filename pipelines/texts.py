@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from itertools import groupby
 from typing import Literal
 
 from rapidfuzz.distance import Indel
@@ -49,17 +50,25 @@ def stretches(
 ) -> Iterator[tuple[Literal["kept", "removed", "added"], Sequence[str]]]:
     """What became of some words: those kept, as they are in `after`, removed and added, a stretch at a time.
 
-    The blanks at a word's end are not compared. Texts of more than `MOST_ALIGNED` words are removed and added whole.
+    Between two stretches that are kept stands what was removed, and then what was added in its place. The blanks at a
+    word's end are not compared. Texts of more than `MOST_ALIGNED` words are removed and added whole.
     """
     if max(len(before), len(after)) > MOST_ALIGNED:
         yield "removed", before
         yield "added", after
         return
-    for change in Indel.opcodes([word.rstrip() for word in before], [word.rstrip() for word in after]):
-        if change.tag == "delete":
-            yield "removed", before[change.src_start : change.src_end]
-        else:
-            yield "kept" if change.tag == "equal" else "added", after[change.dest_start : change.dest_end]
+    opcodes = Indel.opcodes([word.rstrip() for word in before], [word.rstrip() for word in after])
+    for kept, group in groupby(opcodes, key=lambda change: change.tag == "equal"):
+        changes = [*group]
+        old = [word for change in changes for word in before[change.src_start : change.src_end]]
+        new = [word for change in changes for word in after[change.dest_start : change.dest_end]]
+        if kept:
+            yield "kept", new
+            continue
+        if old:
+            yield "removed", old
+        if new:
+            yield "added", new
 
 
 def word_diff(old: str, new: str, *, full: bool) -> Text:
@@ -69,27 +78,22 @@ def word_diff(old: str, new: str, *, full: bool) -> Text:
     """
     # Each word with the blanks after it, the last one with a blank too, so that no two run into one.
     before, after = (re.findall(r"\S+\s+", text + " ") for text in (old, new))
-    changed: dict[str, list[str]] = {"removed": [], "added": []}
     result = Text()
     for what, words in stretches(before, after):
         if what == "kept":
-            _append_change(result, **changed)
-            changed = {"removed": [], "added": []}
             result.append("".join(_elided(words, full)))
-        else:
-            changed[what] += words
-    _append_change(result, **changed)
-    result.rstrip()
-    return result
-
-
-def _append_change(result: Text, removed: list[str], added: list[str]) -> None:
-    for opening, words, closing, style in (("[-", removed, "-]", "red strike"), ("{+", added, "+}", "green")):
+            continue
+        opening, closing, style = _CHANGES[what]
         text = visible("".join(words), lines=True)
         body = text.rstrip()
         if body:
             result.append(opening + body + closing, style)
             result.append(text[len(body) :])
+    result.rstrip()
+    return result
+
+
+_CHANGES = {"removed": ("[-", "-]", "red strike"), "added": ("{+", "+}", "green")}
 
 
 def _elided(words: Sequence[str], full: bool) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """`feedback-kto policy plan` and `policy apply`, as a person uses them, and the run that applies on a real instance."""
 
 import json
+import re
 from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
@@ -90,14 +92,36 @@ def call(*arguments: object) -> Result:
 
 
 def test_a_policy_that_was_edited_in_place_is_planned_without_arguments(desk: Desk) -> None:
-    assert "No label changes: desk 1" in call("plan").output
+    unchanged = call("plan").output
+    assert "No label changes: desk 1" in unchanged
+    assert unchanged.endswith("Nothing was written.\nThere is nothing to apply.\n")
     path = Path(desk.settings.policy)
     path.write_text(POLICY.replace("weight: 1.0, why: Thumb", "weight: 0.5, why: Thumb"))
     said = call("plan")
     assert said.exit_code == 0, said.output
     assert "6 of 30 labels change weight, on 3 of 3 days." in said.output
     assert "Nothing was written." in said.output
-    assert "feedback-kto policy apply --plan i" in said.output
+    assert re.search("`feedback-kto policy apply --plan i.*` makes exactly this change", said.output)
+    assert "The stored labels are by another desk 1; raise `version` in the new one" in said.output
+    [warning] = json.loads(call("plan", "--json").stdout)["warnings"]
+    assert warning.startswith("The stored labels are by another desk 1; raise `version`")
+    path.write_text(POLICY + "training: {tiers: [explicit]}\n")
+    assert "` makes it the desk's policy, and changes no label" in call("plan").output
+
+
+def test_rows_and_page_go_where_a_file_can_be(desk: Desk, edited: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "it's rows.parquet"
+    done = call("plan", edited, "--rows", rows, "--html", tmp_path / "page.html")
+    assert f"The page is {tmp_path}/page.html and the rows that change are in {rows}; nothing else" in done.output
+    table = pq.read_table(rows)
+    assert table.num_rows == 16
+    first = table.slice(0, 1).to_pylist()[0]
+    assert (first["before_rule"], first["before_label"], first["after_label"]) == ("accepted", "desirable", "abstain")
+    assert table.column("shown_date").to_pylist() == sorted(table.column("shown_date").to_pylist())
+    for bad in (tmp_path, tmp_path / "nowhere" / "x.html"):
+        for option in ("--html", "--rows"):
+            said = str(call("plan", edited, option, bad).exception)
+            assert said == f"{bad} cannot be written; name a file in a folder that exists and that you may write to"
 
 
 def test_json_and_page_hold_the_whole_plan(desk: Desk, edited: Path, tmp_path: Path) -> None:
@@ -133,6 +157,7 @@ def test_json_and_page_hold_the_whole_plan(desk: Desk, edited: Path, tmp_path: P
     assert tags.seen.count("article") == 16
     assert tags.seen.count("table") == tags.seen.count("caption")
     assert plan["headline"][0] in text and plan["id"] in text
+    assert plan["warnings"] == [] and 'class="warning"' not in text
 
 
 class Tags(HTMLParser):
@@ -159,7 +184,16 @@ def test_old_and_new_are_files_shipped_names_or_digests(desk: Desk, edited: Path
     assert "policy apply" not in call("plan", digest, edited).output, "what is stored is not part of it"
     assert "harbor-support 1" in call("plan", "harbor-support.v1").output
     assert "no policy that labelled" in str(call("plan", "abcdef").exception)
-    assert "cannot be read" in str(call("plan", "nowhere.yaml").exception)
+    said = str(call("plan", "harbor-suport.v1").exception)
+    assert "'harbor-suport.v1' is neither a file, a shipped policy (coauthor.v1, " in said
+    assert said.endswith(
+        "nor six or more digits of the digest of a policy that has labelled here; did you mean harbor-support.v1?"
+    )
+    for name in ("ca57b", edited.parent):
+        assert "is neither a file, a shipped policy" in str(call("plan", name).exception)
+    assert f"did you mean {edited}?" in str(call("explain", "d1", "--policy", str(edited)[:-1]).exception)
+    for command in (["check", digest], ["sql", digest], ["explain", "d1", "--policy", digest]):
+        assert call(*command).exit_code == 0
 
 
 def test_applying_is_one_run_over_just_the_days_that_change(
@@ -202,6 +236,8 @@ def test_applying_is_one_run_over_just_the_days_that_change(
     ]
     assert (check.check_name, check.passed, check.description) == ("one_policy", True, "0 of 3 days behind desk v2")
     assert "There is nothing to do." in call("apply").output
+    again = call("apply", edited, "--plan", plan["id"], "--yes")
+    assert "they are by this policy already" in str(again.exception)
 
 
 def test_a_policy_that_labelled_is_found_by_its_digest_though_its_file_is_broken(desk: Desk) -> None:

@@ -23,6 +23,11 @@ def test_the_stretches_are_both_texts(before: list[str], after: list[str], most:
     }
     assert [word.rstrip() for word in kept_or["removed"]] == [word.rstrip() for word in before]
     assert kept_or["added"] == after
+    order = " ".join(what for what, words in found)
+    assert all(words for _, words in found) or most == 3
+    assert "added removed" not in order and "kept kept" not in order, (
+        "what was removed stands before what took its place"
+    )
 
 
 def test_texts_of_any_length_are_shown_at_once() -> None:
