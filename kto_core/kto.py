@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from kto_core.charts import draw_kto_curve
+from kto_core.checkpoints import Checkpoints, Trained
 from kto_core.config import KTOConfig
 from kto_core.data import Rows, TrainingSet
 from kto_core.exceptions import TrainingError
@@ -35,9 +36,19 @@ SMALL = 10_000_000  # parameters; full fine-tuning of fewer bears LoRA's learnin
 
 
 def train_kto(
-    *, reference: Path, training_set: Path, config: KTOConfig, store: Path, cache: Path, report: Report = silent
+    *,
+    reference: Path,
+    training_set: Path,
+    config: KTOConfig,
+    store: Path,
+    cache: Path,
+    checkpoint_seconds: float = 60.0,
+    report: Report = silent,
 ) -> Path:
     """Train a candidate from `reference` on `training_set` and keep it in `store`; one that is there already is reused.
+
+    A run that was killed goes on from its last checkpoint and, on the same machine, ends with the very weights that it
+    would have had.
 
     Args:
         reference: a model folder: π_ref, and where π starts.
@@ -45,6 +56,7 @@ def train_kto(
         config: how to train.
         store: folder of model folders.
         cache: folder of the log-probability cache.
+        checkpoint_seconds: how often a checkpoint is written, beside the models; 0 is every step.
         report: called with the stages `tokenize` and `reference` (groups), and `kto` (steps; figures loss, z0, margin).
 
     Returns:
@@ -89,7 +101,10 @@ def train_kto(
         )
     lambdas = _lambdas(rows, config)
     policy: Any = with_lora(model, rank=config.lora_rank, alpha=config.lora_alpha) if config.lora_rank else model
-    metrics = _train(policy, ready, steps, lambdas, encoder.pad_id, config, accelerator, report)
+    checkpoints = Checkpoints(
+        folder.parent / f".{folder.name}.checkpoints", seconds=checkpoint_seconds, accelerator=accelerator
+    )
+    metrics = _train(policy, ready, steps, lambdas, encoder.pad_id, config, accelerator, checkpoints, report)
     if accelerator.is_main_process:
         looked_up = sum(2 * len(group.desirable) for group in ready.values())
         record = {
@@ -100,6 +115,7 @@ def train_kto(
             "applied": {"desirable_weight": lambdas[0], "undesirable_weight": lambdas[1]},
             "rows": _count(rows, seen={row for index in ready for row in groups[index].rows}),
             "groups": len(groups),
+            "checkpoints": {"resumed_after": checkpoints.resumed_after, "torn": checkpoints.torn},
             "reference_cache": {"reused": looked_up - computed, "computed": computed},
             "metrics": summarize(metrics) | {"seconds": round(time.monotonic() - started, 2)},
             "code_version": code_version(),
@@ -109,6 +125,7 @@ def train_kto(
             write_metrics(scratch / "metrics.parquet", metrics)
             draw_kto_curve(metrics, scratch / "curve.png")
             write_json(scratch / "training.json", record | {"weights_hash": weights_hash(scratch)})
+    checkpoints.remove()
     accelerator.wait_for_everyone()
     return folder
 
@@ -165,9 +182,10 @@ def _train(
     pad_id: int,
     config: KTOConfig,
     accelerator: Accelerator,
+    checkpoints: Checkpoints,
     report: Report,
 ) -> list[Figures]:
-    """Train `policy` in place; figures of every step."""
+    """Train `policy` in place, from where the checkpoints say; figures of every step."""
     rate = config.learning_rate or (1e-4 if config.lora_rank or parameter_count(policy) < SMALL else 1e-6)
     optimizer = make_optimizer(policy, learning_rate=rate, weight_decay=config.weight_decay)
     schedule = make_schedule(optimizer, steps=len(steps), warmup=config.warmup, schedule=config.schedule)
@@ -175,8 +193,9 @@ def _train(
     network.train()
     if config.tracker:
         accelerator.init_trackers("feedback-kto", config={k: v for k, v in config.to_dict().items() if v is not None})
-    metrics: list[Figures] = []
-    for number, step in enumerate(steps, start=1):
+    trained = Trained(network=network, optimizer=optimizer, schedule=schedule)
+    metrics = checkpoints.resume(trained)
+    for number, step in enumerate(steps[len(metrics) :], start=len(metrics) + 1):
         began = time.perf_counter()
         sums = _accumulate(network, [ready[index] for index in step], lambdas, pad_id, config, accelerator)
         norm = float(accelerator.clip_grad_norm_(network.parameters(), config.max_grad_norm))
@@ -199,6 +218,7 @@ def _train(
         accelerator.log(known, step=number)
         shown = {name: known[name] for name in ("loss", "z0", "margin") if name in known}
         report("kto", number, len(steps), "steps", **shown)
+        checkpoints.save(trained, metrics)
     accelerator.end_training()
     return metrics
 
