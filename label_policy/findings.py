@@ -280,8 +280,8 @@ def _columns_read(policy: Policy) -> set[str]:
 
 
 def _signals_read(policy: Policy) -> set[str]:
-    """The signals that some condition asks after; who, why and how fast say not which it was."""
-    columns = _columns_read(policy) - {"agent_id", "reasons", "seconds_to_decision"}
+    """The signals that some condition asks after; who, why, when first and how fast say not which it was."""
+    columns = _columns_read(policy) - {"agent_id", "reasons", "decided_at", "seconds_to_decision"}
     return {signal for column in columns for signal in COLUMN_SIGNALS.get(column, ())}
 
 

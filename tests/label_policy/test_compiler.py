@@ -8,6 +8,7 @@ from sqlglot import exp
 from label_policy import (
     DIALECTS,
     INTERACTION_COLUMNS,
+    SIGNALS,
     WHITE_SPACE,
     Policy,
     PolicyError,
@@ -62,6 +63,23 @@ def test_maturity_waits_for_what_has_been_read_and_not_happened(decide, interact
     )
     [row] = decide(policy, [interaction(**signals)])
     assert (row["rule"], row["matures_at"]) == (name, at(minutes))
+
+
+@pytest.mark.parametrize("when", ["edit_kind = 'none'", "edit_similarity > 0.9", "final_text = 'Reset it.'"])
+def test_a_rule_that_reads_what_was_sent_waits_for_an_accept(decide, interaction, at, when):
+    policy = policy_of(rule("r", when), maturity={"accepted": "3d"})
+    edited = interaction(edited_at=5, edit_kind="none", edit_similarity=1.0, final_text="Reset it.")
+    assert [row["matures_at"] for row in decide(policy, [edited, interaction(accepted_at=5)])] == [
+        at(5 + 3 * 1440),
+        at(5),
+    ]
+
+
+@pytest.mark.parametrize("signal", SIGNALS)
+def test_a_rule_that_reads_who_reacted_waits_for_anybody(decide, interaction, at, signal):
+    policy = policy_of(rule("r", "agent_id = 'bot'"), maturity={signal: "3d"})
+    [row] = decide(policy, [interaction(agent_id="bot")])
+    assert (row["rule"], row["matures_at"]) == ("r", at(3 * 1440))
 
 
 def test_equal_windows_and_other_columns_pass_through(connection):

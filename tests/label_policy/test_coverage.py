@@ -173,6 +173,21 @@ def test_what_a_rule_waits_for_is_what_it_and_the_rules_above_it_read() -> None:
     assert list(awaited_windows(policy, "sent_text")) == []
 
 
+def test_what_was_sent_waits_for_what_else_may_be_sent(
+    looking_at: Callable[..., duckdb.DuckDBPyConnection], interaction: Callable[..., dict[str, Any]], at: Callable
+) -> None:
+    """A later accept can bring another text, though neither the rules nor the section's condition read it."""
+    policy = make_policy("flagged_at IS NOT NULL", more=f"maturity: {{accepted: 3d, reopened: 7d}}\n{SENT}")
+    assert list(awaited_windows(policy, "sent_text")) == ["accepted"]
+    edited = interaction(edited_at=5, final_text="Hello", edit_kind="wording")
+    rows = [edited | {"draft_id": "open"}, edited | {"draft_id": "sent", "accepted_at": at(6)}]
+    query = f"SELECT draft_id, matures_at FROM ({compile_sent_texts(policy)})"
+    matures = dict(looking_at(*rows).execute(query).fetchall())
+    assert matures == {"open": at(5 + 3 * 1440), "sent": at(6)}
+    assert "wait_for_nothing" in [f.kind for f in review_policy(policy)]
+    assert [f.message[:17] for f in review_policy(policy) if f.kind == "wait_for_nothing"] == ["maturity.reopened"]
+
+
 def kinds(findings: list[Finding], level: Level) -> list[str]:
     return [finding.kind for finding in findings if finding.level is level]
 
@@ -195,14 +210,14 @@ def test_data_show_what_a_rule_does_not_get_to_decide(
     ]
     findings = review_coverage(policy, measure_coverage(looking_at(*rows), policy))
     messages = {finding.kind: finding.message for finding in findings}
-    assert kinds(findings, Level.WARNING) == ["shadowed", "undecided_rankings", "unread_signal", "unread_signal"]
+    assert kinds(findings, Level.WARNING) == ["shadowed", "undecided_rankings", *["unread_signal"] * 4]
     assert messages["shadowed"] == (
         "rule 'r2' holds on 4 interactions and decides none, taken by 'r0' (3), 'r1' (1) above it; "
         "move it up, narrow those, or remove it"
     )
     assert messages["undecided_rankings"].startswith("1 of 1 texts of rankings")
     unread = {finding.message.split("'")[1] for finding in findings if finding.kind == "unread_signal"}
-    assert unread == {"repeat_contact", "preferred"}, "a rule that reads decided_at reads every decision"
+    assert unread == {"rejected", "dismissed", "repeat_contact", "preferred"}, "decided_at says not which decision"
     assert "rule 'r3' is unknown (NULL) on all of 6 interactions: 'surveyed' never came" in messages["always_null"]
     assert messages["not_fired"] == (
         "not fired on 6 interactions from 2026-10-05 to 2026-10-05: r4; that may be right all the same"

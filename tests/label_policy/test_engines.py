@@ -6,6 +6,8 @@ server (``PGHOST``). ``docs/other-engines.md`` says what is known of the engines
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 
 import duckdb
@@ -13,6 +15,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+import label_policy
 from label_policy import (
     INTERACTION_COLUMNS,
     Policy,
@@ -20,11 +23,12 @@ from label_policy import (
     ValueType,
     compile_policy,
     compile_sent_texts,
+    label_with_polars,
     load_policy,
+    sent_texts_with_polars,
     shipped_policies,
 )
 from label_policy.grammar import SHAPES
-from label_policy.polars_labels import label_with_polars, sent_texts_with_polars
 from tests.label_policy.generated import interactions, policy
 
 ROWS = 100_000
@@ -157,6 +161,17 @@ def test_lazy_frames_stay_lazy(table):
     assert lazy.collect().equals(label_with_polars(frame, shipped))
     assert lazy.collect_schema().names() == [*INTERACTION_COLUMNS, *DERIVED]
     assert label_with_polars(frame.clear(), shipped).height == 0
+
+
+def test_polars_is_loaded_where_it_is_used_and_not_before():
+    script = (
+        "import sys, label_policy; assert 'polars' not in sys.modules;"
+        "from label_policy import label_with_polars, sent_texts_with_polars; assert 'polars' in sys.modules;"
+        "assert set(label_policy.__all__) <= set(dir(label_policy))"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'label_with_pandas'"):
+        label_policy.label_with_pandas  # noqa: B018
 
 
 def test_polars_needs_a_section_for_sent_texts(table):

@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from label_policy import CONDITION_COLUMNS, Policy, Rule, Tier, parse_condition, parse_policy
+from label_policy import (
+    CONDITION_COLUMNS,
+    Policy,
+    PolicyError,
+    Rule,
+    Tier,
+    load_policy,
+    parse_condition,
+    parse_policy,
+    shipped_policies,
+)
 from label_policy.findings import Level, review_policy
 from label_policy.grammar import ALLOWED
 
@@ -57,6 +67,17 @@ def test_what_a_condition_may_say_it_may_say(condition: str) -> None:
 def test_the_whole_policy_has_nothing_odd_about_it(policy: Policy) -> None:
     assert [finding.message for finding in review_policy(policy) if finding.level is Level.WARNING] == []
     assert set(Policy.model_fields) == policy.model_fields_set
+
+
+def test_digests_and_errors_are_as_shown(policy: Policy) -> None:
+    assert f"help-desk 1, digest {policy.digest[:16]}: 8 rules" in TEXT
+    shipped = load_policy(shipped_policies()["harbor-support.v1"])
+    assert f"harbor-support 1 ({shipped.digest[:12]})" in TEXT
+    [shown] = re.findall(r"`(desk\.yaml:[^`]*)`", TEXT)
+    text = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)[0]
+    with pytest.raises(PolicyError) as caught:
+        parse_policy(text.replace("'factual'", "'factua'", 1), where="desk.yaml")
+    assert str(caught.value) == shown
 
 
 def test_labels_mature_as_in_the_worked_example(
