@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import duckdb
@@ -10,6 +11,7 @@ import pyarrow as pa
 
 from feedback.events import SENT_SUFFIX
 from feedback.redaction import install_redaction
+from feedback.term_edits import find_term_edit
 from label_policy import (
     CONDITION_COLUMNS,
     INTERACTION_COLUMNS,
@@ -18,11 +20,11 @@ from label_policy import (
     Policy,
     Rule,
     SentText,
-    terms_changed,
 )
 from label_policy.columns import SECONDS_TO_READ
 
 _TEXTS = ("completion", "final_text")
+_KIND = "edit_kind"
 # Known of every draft, and no evidence of what it was worth.
 _KEYS = ("draft_id", "ticket_id", "agent_id", "source", "category", "model_version", "shown_at", "decided_at")
 _TIMES = tuple(f"{signal}_at" for signal in SIGNALS)
@@ -73,7 +75,8 @@ def read_examples(
         what the agent sent and not the draft), ``prompt`` (its last message), ``completion``, ``final_text`` (texts
         are redacted), and ``before`` and ``after``: None, or ``rule, label, tier, weight, matures_at``, ``why`` (None
         where the policy is not known any more) and ``signals``, the columns that the rule reads with their values,
-        nulls left out; where no rule decided, all that happened.
+        nulls left out; where no rule decided, all that happened. ``term_edit`` is there where ``edit_kind`` is among
+        them and is factual only by the policy's terms: the ``terms``, and the kind ``without``; else it is None.
 
     """
     install_redaction(connection)
@@ -113,7 +116,11 @@ def _side(
     if verdict["rule"] is None:
         return None
     rule = find_rule(policy, verdict["rule"]) if policy else None
-    return {**verdict, "why": rule and rule.why, "signals": _signals(policy, rule, interaction)}
+    signals = _signals(policy, rule, interaction)
+    edit = find_term_edit(policy, interaction) if policy and _KIND in signals else None
+    if edit is not None:
+        signals[_KIND] = "factual"
+    return {**verdict, "why": rule and rule.why, "signals": signals, "term_edit": edit and asdict(edit)}
 
 
 def find_rule(policy: Policy, rule: str) -> Rule | SentText | None:
@@ -124,15 +131,11 @@ def find_rule(policy: Policy, rule: str) -> Rule | SentText | None:
 
 
 def _signals(policy: Policy | None, rule: Rule | SentText | None, interaction: Mapping[str, Any]) -> dict[str, Any]:
-    """What the rule read of the interaction, as its policy sees it."""
+    """What the rule read of the interaction, with the kind of edit that is stored."""
     read = rule.condition.columns if rule else _TIMES
     values = dict(interaction)
-    if policy is not None:
-        if policy.reading_speed and values["completion"] is not None:
-            values[SECONDS_TO_READ] = len(values["completion"]) / policy.reading_speed
-        draft, final = (pa.array([values[name]], pa.string()) for name in _TEXTS)
-        if values["edit_kind"] not in (None, "none") and terms_changed(draft, final, policy.terms)[0].as_py():
-            values["edit_kind"] = "factual"
+    if policy is not None and policy.reading_speed and values["completion"] is not None:
+        values[SECONDS_TO_READ] = len(values["completion"]) / policy.reading_speed
     return {
         name: values[name]
         for name in CONDITION_COLUMNS

@@ -20,6 +20,7 @@ from feedback.lake import Lake
 from feedback.scanning import view_stored
 from feedback.standing import Holding, Standing, find_holdings, read_standing
 from feedback.tables import CORRECTIONS, EVENTS, INTERACTIONS, LABELS
+from feedback.term_edits import TermEdit, find_term_edit
 from feedback.timeline import Moment, Window, read_moments, read_windows
 from label_policy import Policy
 from label_policy.columns import SECONDS_TO_READ
@@ -64,6 +65,7 @@ class Explanation:
         moments: what happened, in order.
         windows: what the label waits for.
         measures: what the rules may compare besides times and texts, as the policy sees it; nulls are left out.
+        term_edit: why the edit is factual, where that is because of the policy's terms.
         rules: what every rule of the policy says of the draft.
         sent_text: whether what was sent in the draft's place is a row of its own; None where the policy has no such
             section.
@@ -82,6 +84,7 @@ class Explanation:
     moments: list[Moment]
     windows: list[Window]
     measures: dict[str, Any]
+    term_edit: TermEdit | None
     rules: list[RuleTrace]
     sent_text: RuleTrace | None
     stored: Verdict | None
@@ -144,6 +147,7 @@ def explain(
             moments=read_moments(connection, draft),
             windows=read_windows(draft, awaited_windows(policy, decided.rule)) if decided else [],
             measures=_measures(connection, policy),
+            term_edit=find_term_edit(policy, draft),
             rules=rules,
             sent_text=sent_text,
             stored=stored,

@@ -15,8 +15,8 @@ from feedback.events import SENT_SUFFIX
 from feedback.explain import Explanation, Verdict
 from label_policy import SENT_TEXT, Policy
 from label_policy.trace import Part, RuleTrace
-from pipelines.texts import shorten, visible, word_diff
-from pipelines.timeline_view import measures_line, timeline_table, waiting_for
+from pipelines.texts import print_trimmed, shorten, visible, word_diff
+from pipelines.timeline_view import measures_line, show_timeline, waiting_for
 
 _MOST_MESSAGES = 4
 _MOST_CHARACTERS = 600
@@ -54,7 +54,7 @@ def show_explanation(
     _show_timeline(explanation, console)
     _show_rules(explanation, policy, console)
     _show_label(explanation, policy, console)
-    _show_training(explanation, releases, console)
+    _show_training(explanation, policy, releases, console)
 
 
 def _show_head(explanation: Explanation, console: Console) -> None:
@@ -62,10 +62,10 @@ def _show_head(explanation: Explanation, console: Console) -> None:
     title = Text(visible(explanation.row_id), style="bold")
     facts = [f"{name.split('_')[0]} {visible(draft[name])}" for name in _FACTS if draft[name]]
     title.append("  " + " · ".join(facts), style="not bold dim")
-    console.print(title)
+    print_trimmed(title, console)
     verdict = explanation.stored or explanation.computed
     if verdict is not None:
-        console.print(_verdict_line(verdict, explanation))
+        print_trimmed(_verdict_line(verdict, explanation), console)
 
 
 _FACTS = ("ticket_id", "category", "agent_id", "model_version", "source")
@@ -84,7 +84,7 @@ def _verdict_line(verdict: Verdict, explanation: Explanation) -> Text:
 
 def _heading(title: str, console: Console) -> None:
     console.print()
-    console.print(Text(title, style="bold"))
+    print_trimmed(Text(title, style="bold"), console)
 
 
 def _show_texts(explanation: Explanation, console: Console, *, full: bool) -> None:
@@ -93,7 +93,9 @@ def _show_texts(explanation: Explanation, console: Console, *, full: bool) -> No
     shown = messages if full else messages[-_MOST_MESSAGES:]
     _heading("Conversation", console)
     if len(shown) < len(messages):
-        console.print(Text(f"  ({len(messages) - len(shown)} earlier messages; --full shows them)", style="dim"))
+        print_trimmed(
+            Text(f"  ({len(messages) - len(shown)} earlier messages; --full shows them)", style="dim"), console
+        )
     table = _grid(1)
     for message in shown:
         role = visible(message["role"] or "")[:12]
@@ -104,7 +106,7 @@ def _show_texts(explanation: Explanation, console: Console, *, full: bool) -> No
         table.add_row("", Text(which, style="bold cyan"), _body(explanation.other_text, most))
     else:
         table.add_row("", Text("sent", style="bold cyan"), _sent(explanation, most))
-    console.print(table)
+    print_trimmed(table, console)
 
 
 def _body(text: str, most: int | None) -> Text:
@@ -129,25 +131,25 @@ def _sent(explanation: Explanation, most: int | None) -> Text:
 
 def _show_timeline(explanation: Explanation, console: Console) -> None:
     _heading("Timeline, UTC", console)
-    console.print(timeline_table(explanation))
+    show_timeline(explanation, console)
     outlook = waiting_for(explanation)
     if outlook:
-        console.print(Text(f"  {outlook}", style="yellow"))
+        print_trimmed(Text(f"  {outlook}", style="yellow"), console)
     if explanation.measures:
         table = _grid(0)
-        table.add_row("", Text(measures_line(explanation.measures), style="dim"))
-        console.print(table)
+        table.add_row("", Text(measures_line(explanation), style="dim"))
+        print_trimmed(table, console)
 
 
 def _show_rules(explanation: Explanation, policy: Policy, console: Console) -> None:
-    _heading(f"Rules of {policy.name} {policy.version}", console)
+    _heading(f"Rules of {_called(policy)}", console)
     table = _grid(2)
     sent_text = explanation.sent_text
     if explanation.is_sent_text:
         if policy.sent_text is not None and sent_text is not None:
             _add_rule(table, sent_text, policy.sent_text.why)
     else:
-        console.print(Text("  ✓ holds  ✗ does not  · unknown, a value is missing  – not reached", style="dim"))
+        print_trimmed(Text("  ✓ holds  ✗ does not  · unknown, a value is missing  – not reached", style="dim"), console)
         for rule, trace in zip(policy.rules, explanation.rules, strict=True):
             _add_rule(table, trace, rule.why)
         if sent_text is not None:
@@ -155,7 +157,7 @@ def _show_rules(explanation: Explanation, policy: Policy, console: Console) -> N
             said = Text("what was sent is a row of its own: ", style="dim")
             said.append(f"explain {visible(explanation.row_id)}{SENT_SUFFIX}")
             table.add_row("", Text(mark, style=style), SENT_TEXT, said if sent_text.holds else _because(sent_text))
-    console.print(table)
+    print_trimmed(table, console)
 
 
 def _add_rule(table: Table, trace: RuleTrace, why: str) -> None:
@@ -200,21 +202,28 @@ def _show_label(explanation: Explanation, policy: Policy, console: Console) -> N
         table.add_row("", Text("stored", style="cyan"), _verdict_text(stored))
     same = stored is not None and computed is not None and stored.says_the_same(computed)
     if computed is None:
-        said = f"{policy.name} {policy.version} makes no such row"
+        said = f"{_called(policy)} makes no such row"
         table.add_row("", Text("now", style="cyan"), Text(said, style="yellow"))
     elif not same or (stored is not None and stored.state != computed.state):
         table.add_row("", Text("now", style="cyan"), _verdict_text(computed))
     for row in explanation.corrections:
         table.add_row("", Text("corrected", style="cyan"), _correction_text(row))
-    console.print(table)
+    print_trimmed(table, console)
     if stored is None or stored.policy_digest == policy.digest:
         return
+    if (stored.policy, stored.policy_version) == (policy.name, policy.version):
+        said = f"The stored label is by another {policy.name} {policy.version}; raise `version` in the policy."
+        print_trimmed(Text(f"  {said}", "yellow"), console)
     if not same:
-        said = f"{policy.name} {policy.version} says otherwise than the stored label."
-        console.print(Text(f"  {said} `feedback-kto policy plan` shows what else it would change.", "yellow"))
+        said = f"{_called(policy)} says otherwise than the stored label."
+        print_trimmed(Text(f"  {said} `feedback-kto policy plan` shows what else it would change.", "yellow"), console)
     else:
-        said = f"{policy.name} {policy.version} says the same as the stored label, by other rules."
-        console.print(Text(f"  {said}", "dim"))
+        said = f"{_called(policy)} says the same as the stored label, by other rules."
+        print_trimmed(Text(f"  {said}", "dim"), console)
+
+
+def _called(policy: Policy) -> str:
+    return f"{policy.name} {policy.version} ({policy.digest[:12]})"
 
 
 def _verdict_text(verdict: Verdict) -> Text:
@@ -238,11 +247,12 @@ def _correction_text(row: dict[str, Any]) -> Text:
     return Text(visible(f"{said}, because of {row['cause']}"), overflow="fold")
 
 
-def _show_training(explanation: Explanation, releases: list[dict[str, Any]], console: Console) -> None:
-    _heading("Training", console)
-    standing = explanation.standing
-    if standing.trains:
-        line = Text(f"  It trains, with weight {standing.weight:g}.", style="green")
+def _show_training(explanation: Explanation, policy: Policy, releases: list[dict[str, Any]], console: Console) -> None:
+    stored, standing = explanation.stored, explanation.standing
+    by_another = stored is not None and stored.policy_digest != policy.digest
+    _heading("Training, by the stored label" if by_another else "Training", console)
+    if stored is not None and standing.trains:
+        line = Text(f"  It trains as {stored.label}, with weight {standing.weight:g}.", style="green")
     elif standing.fate == "kept":
         line = Text("  It does not train: its ticket is held out, for evaluation.", style="yellow")
     else:
@@ -250,7 +260,7 @@ def _show_training(explanation: Explanation, releases: list[dict[str, Any]], con
         rows = ", ".join(visible(row) for row in standing.because_of[:_MOST_MESSAGES])
         more = len(standing.because_of) - _MOST_MESSAGES
         line.append((f" ({rows}{f' and {more} more' if more > 0 else ''})" if rows else "") + ".")
-    console.print(line)
+    print_trimmed(line, console)
     table = _grid(1)
     for pair in standing.pairs:
         said = f"{visible(pair['row_id'])} preferred to {visible(pair['rejected_row_id'])} ({pair['split']})"
@@ -259,13 +269,15 @@ def _show_training(explanation: Explanation, releases: list[dict[str, Any]], con
         own = holding.row_id == explanation.row_id
         said = f"{holding.version}, {holding.part}/{holding.split}"
         said += "" if own else f", as {visible(holding.row_id)}, which has the same text"
+        if stored is not None and holding.part in ("desirable", "undesirable") and holding.part != stored.label:
+            said += " (before the label changed)"
         table.add_row("", Text("training set", style="cyan"), Text(said, overflow="fold"))
     for release in releases:
         said = f"{release['id']}, trained on {release['training_set']}"
         table.add_row("", Text("release", style="cyan"), Text(said + (", the champion" if release["champion"] else "")))
-    console.print(table)
+    print_trimmed(table, console)
     if not explanation.holdings:
-        console.print(Text("  No training set holds it, and so no release.", style="dim"))
+        print_trimmed(Text("  No training set holds it, and so no release.", style="dim"), console)
 
 
 def _grid(indent: int) -> Table:

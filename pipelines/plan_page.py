@@ -15,7 +15,7 @@ from feedback.plan import Plan
 from label_policy.plan import KINDS
 from pipelines.plan_view import LABELS, TIERS, matrix
 from pipelines.plan_words import bounds, count, flow_words, headline, kind_words, old_side, warnings
-from pipelines.texts import span, stretches, visible
+from pipelines.texts import factual_by, span, stretches, visible
 
 _TEMPLATE = "plan_page.html.j2"
 _TRAINS = ("desirable", "undesirable", "does not train")
@@ -50,6 +50,7 @@ def render_plan(plan: Plan, *, desk: str, apply: str | None) -> str:
         old=old_side(plan.before, stored=plan.stored),
         bounds=bounds,
         count=count,
+        factual_by=factual_by,
         flow_words=flow_words,
         kind_words=kind_words,
         matrices=[

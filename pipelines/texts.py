@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import Literal
 
 from rapidfuzz.distance import Indel
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 _CONTEXT = 12
@@ -103,6 +104,22 @@ def _elided(words: Sequence[str], full: bool) -> Iterator[str]:
     yield from (visible(word, lines=True) for word in words[:_CONTEXT])
     yield f"… ({len(words) - 2 * _CONTEXT:,} words as drafted) "
     yield from (visible(word, lines=True) for word in words[-_CONTEXT:])
+
+
+def print_trimmed(what: RenderableType, console: Console) -> None:
+    """Print something without the blanks that pad its lines, so that what is copied has none."""
+    for line in console.render_lines(what, pad=False):
+        text = Text.assemble(*((segment.text, segment.style or "") for segment in line))
+        text.rstrip()
+        console.print(text, soft_wrap=True)
+
+
+def factual_by(terms: Sequence[str], without: str) -> str:
+    """Why an edit is factual that without a policy's terms is of another kind."""
+    if not terms:
+        return f"factual by the order of the terms ({without} without)"
+    named = ", ".join(repr(visible(term)) for term in terms)
+    return f"factual by the term{'' if len(terms) == 1 else 's'} {named} ({without} without)"
 
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 
+from rich.cells import cell_len
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from feedback.explain import Explanation
 from feedback.timeline import Moment
-from pipelines.texts import shorten, span, visible
+from pipelines.texts import factual_by, print_trimmed, shorten, span, visible
 
 _LATE_SECONDS = 3600
 """An event that the platform learnt of later than this is said to be late."""
@@ -18,18 +19,32 @@ _LATE_SECONDS = 3600
 _MOST_MEASURE = 100
 
 
-def timeline_table(explanation: Explanation) -> Table:
-    """A line a moment: when, how long after the showing, what, and the raw line that says so."""
+_INDENT = 4
+_MOMENT = 21
+
+
+def show_timeline(explanation: Explanation, console: Console) -> None:
+    """A line a moment: when, how long after the showing, what, and the raw line that says so.
+
+    Where these places do not all fit beside, each has a line of its own: one that is broken cannot be copied.
+    """
     shown = explanation.draft["shown_at"]
-    table = Table.grid(padding=(0, 1))
-    for style in ("dim", "", "", "", "dim"):
-        table.add_column(style=style, overflow="fold")
-    table.columns[0].no_wrap = table.columns[1].no_wrap = True
-    table.columns[1].justify = "right"
-    for at, mark, text, place in sorted(_timeline(explanation), key=lambda entry: entry[0]):
-        after = "" if at == shown else f"{'+' if at > shown else '−'}{span(at - shown)}"
-        table.add_row(f"  {at:%Y-%m-%d %H:%M:%S}", after, mark, text, place)
-    return table
+    entries = sorted(_timeline(explanation), key=lambda entry: entry[0])
+    elapsed = ["" if at == shown else f"{'+' if at > shown else '−'}{span(at - shown)}" for at, *_ in entries]
+    after = max(map(cell_len, elapsed))
+    text = max(said.cell_len for _, _, said, _ in entries)
+    place = max(where.cell_len for *_, where in entries)
+    beside = _MOMENT + after + 1 + text + place + 4 <= console.width
+    for since, (at, mark, said, where) in zip(elapsed, entries, strict=True):
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(width=_MOMENT, style="dim")
+        grid.add_column(width=after, justify="right")
+        grid.add_column(width=1)
+        grid.add_column(width=text if beside else None, overflow="fold")
+        grid.add_row(f"  {at:%Y-%m-%d %H:%M:%S}", since, mark, said, *([where] if beside else []))
+        print_trimmed(grid, console)
+        if where and not beside:
+            console.print(Text(" " * _INDENT) + where, soft_wrap=True)
 
 
 def _timeline(explanation: Explanation) -> list[tuple[datetime, Text, Text, Text]]:
@@ -66,7 +81,7 @@ def _entry(moment: Moment, explanation: Explanation) -> tuple[datetime, Text, Te
     if not moment.counted:
         text.append(" – not counted yet", style="yellow")
     mark = Text("●" if moment.counted else "○", style="" if moment.counted else "yellow")
-    return moment.at, mark, text, Text(f"{visible(moment.file)}:{moment.line}")
+    return moment.at, mark, text, Text(f"{visible(moment.file)}:{moment.line}", style="dim")
 
 
 def waiting_for(explanation: Explanation) -> str:
@@ -88,9 +103,12 @@ def _either(names: list[str]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else "".join(names)
 
 
-def measures_line(measures: Mapping[str, object]) -> str:
+def measures_line(explanation: Explanation) -> str:
     """What the rules may compare besides times and texts, on one line."""
-    return " · ".join(f"{name} {_measure(value)}" for name, value in measures.items())
+    said = {name: _measure(value) for name, value in explanation.measures.items()}
+    if explanation.term_edit is not None:
+        said["edit_kind"] = factual_by(explanation.term_edit.terms, explanation.term_edit.without)
+    return " · ".join(f"{name} {value}" for name, value in said.items())
 
 
 def _measure(value: object) -> str:

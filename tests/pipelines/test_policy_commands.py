@@ -5,6 +5,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from feedback.interactions import write_interactions
 from feedback.labelling import write_labels
 from feedback.tables import EVENTS, INTERACTIONS
 from feedback.training_set import build_training_set
+from label_policy import load_policy
 from pipelines.cli import main
 from pipelines.explain_view import show_explanation
 from pipelines.texts import shorten, span, visible, word_diff
@@ -45,6 +47,9 @@ rules:
   - {id: back, when: reopened_at IS NOT NULL, label: undesirable, tier: strong, weight: 1, why: Came back.}
 sent_text: {when: edit_kind IS NOT NULL, tier: strong, weight: 0.5, why: What was right.}
 """
+FACTUAL = (
+    "{id: factual, when: edit_kind = 'factual', label: undesirable, tier: strong, weight: 1, why: A fact was wrong.}\n"
+)
 # Moves the cursor, sets the window's title, turns the writing round, hides, or reads as rich's markup and emoji.
 HOSTILE = "a\x1b[2J\x1b]0;x\x07\u202eb\u200b\u2066\x00\x9b31m[bold red]c[/][link=http://x]d :bomb: \ufeff\r\u2028 [/"
 
@@ -82,7 +87,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, policy_file: Path) -> Iterato
     """A desk whose texts are hostile, labelled, with a training set."""
     events = [
         *draft(1, f"Refunds take 30 days. {HOSTILE}", ("edited", 3, f"Refunds take 14 days. {HOSTILE} x")),
-        *draft(2, "Two.", ("accepted", 1, None), ("edited", 2, "Two!"), ("surveyed", 60, None)),
+        *draft(2, "Two premium.", ("accepted", 1, None), ("edited", 2, "Two basic."), ("surveyed", 60, None)),
         *draft(3, "Three.", ("thumbs_down", 1, None)),
         *draft(4, HOSTILE, ("accepted", 1, None), name=HOSTILE),
         event("copied", 60 * 24 * 8, 999, draft_id="last", ticket_id="last"),
@@ -173,14 +178,14 @@ def test_explain_tells_the_whole_story(run: Callable[..., str], desk: Desk) -> N
     said = " ".join(run("explain", "d2").split())
     for part in (
         "desirable by rule 'taken', tier strong, weight 1; final",
-        "sent [-Two.-] {+Two!+}",
+        "sent Two [-premium.-] {+basic.+}",
         "+1 min ● accepted",
         "+1 h ● surveyed",
         "✗ down not: thumbs_down_at IS NOT NULL",
         "✓ taken one of these is enough ✓ accepted_at IS NOT NULL ✓ edited_at IS NOT NULL It was sent.",
         "– never would hold",
         "✓ sent_text what was sent is a row of its own: explain d2#sent",
-        "It trains, with weight 1.",
+        "It trains as desirable, with weight 1.",
         "pair d2#sent preferred to d2 (train)",
         f"training set {made.version}, desirable/train",
         f"release kto-1, trained on {made.version}",
@@ -189,7 +194,50 @@ def test_explain_tells_the_whole_story(run: Callable[..., str], desk: Desk) -> N
     whole = json.loads(run("explain", "d2#sent", "--json"))
     assert (whole["row_id"], whole["stored"]["rule"], whole["standing"]["fate"]) == ("d2#sent", "sent_text", "kept")
     assert whole["releases"] == [{"id": "kto-1", "training_set": made.version, "champion": False}]
-    assert "now" in run("explain", "d3", "--policy", "star.v1")
+    by_another = run("explain", "d3", "--policy", "star.v1")
+    assert re.search(r"Rules of star 1 \([0-9a-f]{12}\)", by_another)
+    assert "now" in by_another and "Training, by the stored label" in by_another
+
+
+def test_explain_tells_apart_what_a_changed_policy_left_behind(
+    run: Callable[..., str], desk: Desk, policy_file: Path, tmp_path: Path
+) -> None:
+    """The same name and version, other rules, and a term that makes an edit factual."""
+    made = build_training_set(desk.lake, desk.policy, desk.training_sets, heldout=0.0)
+    with_terms = tmp_path / "desk.yaml"
+    with_terms.write_text(POLICY.replace("rules:\n", "terms: [nothing, Premium]\nrules:\n  - " + FACTUAL))
+    assert "The stored label is by another desk 1; raise `version` in the policy." in run(
+        "explain", "d2", "--policy", str(with_terms)
+    )
+    try:
+        write_labels(desk.lake, load_policy(with_terms), [SHOWN.date()], as_of=AS_OF)
+        said = " ".join(run("explain", "d2", "--policy", str(with_terms)).split())
+        plan = json.loads(run("plan", str(policy_file), "--json"))
+    finally:
+        write_labels(desk.lake, desk.policy, [SHOWN.date()], as_of=AS_OF)
+    assert "undesirable by rule 'factual'" in said
+    assert "edit_kind factual by the term 'Premium' (wording without)" in said
+    assert f"training set {made.version}, desirable/train (before the label changed)" in said
+    [example] = [row for row in plan["examples"] if row["draft_id"] == "d2"]
+    assert example["before"]["signals"] == {"edit_kind": "factual"}
+    assert example["before"]["term_edit"] == {"terms": ["Premium"], "without": "wording"}
+    assert example["after"]["term_edit"] is None
+
+
+def test_what_explain_prints_can_be_copied(desk: Desk) -> None:
+    place = "region=eu/desk=support/year=2026/month=03/day=02/part-00000-3f2b6c1e-c000.jsonl.gz"
+    explanation = explain(
+        desk.lake, desk.policy, "d1", deployed=desk.policy, training_sets=desk.training_sets, now=AS_OF, heldout=0.0
+    )
+    moments = [replace(moment, file=place) for moment in explanation.moments]
+    for width in (80, 320):
+        console = Console(file=io.StringIO(), width=width)
+        show_explanation(replace(explanation, moments=moments), desk.policy, [], console, full=False)
+        lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+        assert [line for line in lines if line != line.rstrip()] == []
+        of_places = [line.split() for line in lines if place in line]
+        assert [words[-1] for words in of_places] == [f"{place}:{moment.line}" for moment in moments]
+        assert {len(words) == 1 for words in of_places} == {width == 80}
 
 
 def seen(text: str) -> list[str]:
@@ -210,7 +258,9 @@ def test_hostile_texts_are_shown_as_text(desk: Desk, row_id: str, terminal: bool
     assert seen(said) == []
     plain = re.sub(r"\x1b\[[0-9;]*m", "", said)
     assert "[bold red]c[/][link=http://x]d :bomb:" in " ".join(plain.split())
-    assert max(map(len, plain.splitlines())) <= width
+    places = {f"{visible(moment.file)}:{moment.line}" for moment in explanation.moments}
+    # A place is never broken, so that it can be copied; a terminal breaks it without harm.
+    assert max(len(line) for line in plain.splitlines() if line.strip() not in places) <= width
     assert "http://x" in plain and "\x1b]8" not in said, "a link is text"
 
 
