@@ -2,7 +2,16 @@
 
 import dagster as dg
 
-from assets.common import DAYS, LAKE_POOL, OWNERS, DeskResource, column_schema, moment_of, partition_days
+from assets.common import (
+    DAYS,
+    LAKE_POOL,
+    OWNERS,
+    DeskResource,
+    column_schema,
+    markdown_table,
+    moment_of,
+    partition_days,
+)
 from assets.progress import log_progress
 from feedback.ingest import ingest, unbalanced_files
 from feedback.rawfiles import discover
@@ -65,6 +74,25 @@ def books_balance(desk: DeskResource) -> dg.AssetCheckResult:
         if off
         else None,
         metadata={"lines": int(lines or 0), "quarantined": int(quarantined or 0), "files off": off[:20]},
+    )
+
+
+@dg.asset_check(asset=feedback_events)
+def all_files_complete(desk: DeskResource) -> dg.AssetCheckResult:
+    """Every raw file could be read to its end: none is cut off, damaged or without a header that can be read."""
+    with desk.active().lake.sql(FILES) as connection:
+        files = connection.execute(
+            "SELECT file, lines, incomplete_reason FROM files WHERE NOT complete ORDER BY arrival_date, file"
+        ).fetchall()
+    named = ", ".join(f"{file} ({reason})" for file, _, reason in files[:3])
+    more = f" and {len(files) - 3:,} more" if len(files) > 3 else ""
+    return dg.AssetCheckResult(
+        passed=not files,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"not read to the end: {named}{more}; put whole files in their place and run their days again"
+        if files
+        else None,
+        metadata={"files": markdown_table(("file", "lines read", "why no more"), files[:100])} if files else {},
     )
 
 

@@ -48,6 +48,8 @@ def _describe(source: Source, error: duckdb.Error, *, lines_above: int = 0) -> s
     message = str(error)
     what, *more = (line.strip() for line in message.splitlines() if line.strip())
     hint = next((f" ({line.rstrip('?')}?)" for line in more if line.startswith("Did you mean")), "")
+    if "Referenced column" in what:
+        hint += "; text stands in 'single quotes', and a key of the line is row ->> 'key'"
     what = re.sub(r"^[A-Z][A-Za-z ]+ Error: ", "", what).rstrip(".!")
     place = f"Source {source.path}"
     if match := _POSITION.search(message):

@@ -28,6 +28,7 @@ from feedback.lake import Lake, Table
 from feedback.mapping import DayMapper, MappedDay, day_mapper
 from feedback.progress import Report, silent
 from feedback.rawfiles import RawFile
+from feedback.reasons import is_of_the_file
 from feedback.renamed import renamed_files
 from feedback.rows import without_rows
 from feedback.sidebyside import PROCESSORS, in_order
@@ -166,9 +167,15 @@ def _refuse_to_empty(lake: Lake, source: Source, books: pa.Table, faults: pa.Tab
         ).fetchall()
     if stored:
         first = faults.slice(0, 1).to_pylist()[0]
+        where = f"{first['file']} line {first['line']}" if first["line"] else first["file"]
+        what_to_do = (
+            "put whole files in their place, or take them away to keep what they gave"
+            if all(map(is_of_the_file, faults.column("reason").to_pylist()))
+            else f"mend the mapping {source.path} with `feedback-kto source check`"
+        )
         raise FeedbackError(
-            f"no line maps any more, on days that gave {stored} events before ({first['file']} line {first['line']}: "
-            f"{first['reason']}); mend the mapping {source.path} with `feedback-kto source check`"
+            f"no line maps any more, on days that gave {stored} events before ({where}: {first['reason']}); "
+            + what_to_do
         )
 
 

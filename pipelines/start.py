@@ -12,7 +12,7 @@ from types import FrameType
 from typing import NoReturn
 
 
-class Terminated(KeyboardInterrupt):  # noqa: N818  # no error
+class Terminated(KeyboardInterrupt):
     """The process was asked to end by SIGTERM."""
 
 

@@ -8,9 +8,11 @@ from typing import Any
 
 from assets.desk import Desk
 from assets.training import training_record
+from feedback.reasons import count_reasons
 from feedback.tables import EVENTS, FILES, INTERACTIONS, LABELS, QUARANTINE
 from feedback.training_set import read_training_set
 
+_MOST_REASONS = 20
 _LABELS = ("desirable", "undesirable", "abstain")
 
 
@@ -41,11 +43,13 @@ def summarise(desk: Desk, seconds: dict[str, float]) -> dict[str, Any]:
         provisional = connection.execute(
             "SELECT count(*) FROM labels WHERE state = 'provisional' AND label <> 'abstain'"
         ).fetchall()[0][0]
-        reasons = dict(
-            connection.execute(
-                "SELECT reason, count(*) FROM quarantine GROUP BY reason ORDER BY count(*) DESC, reason LIMIT 20"
-            ).fetchall()
+        reasons = count_reasons(
+            connection.execute("SELECT reason, count(*) FROM quarantine GROUP BY reason").fetchall(),
+            _MOST_REASONS,
         )
+        incomplete = connection.execute(
+            "SELECT file, incomplete_reason FROM files WHERE NOT complete ORDER BY arrival_date, file"
+        ).fetchall()
     made = {name: _pointer(desk, name) for name in ("training_set", "kto_candidate", "evaluation", "release")}
     training_set = read_training_set(Path(made["training_set"]["path"]))
     counts = training_set.manifest["counts"]
@@ -56,6 +60,7 @@ def summarise(desk: Desk, seconds: dict[str, float]) -> dict[str, Any]:
         **dict(zip(names, books, strict=True)),
         "parts_ignored": parts,
         "quarantine_reasons": reasons,
+        "incomplete_files": dict(incomplete),
         "kinds": kinds,
         "interactions": interactions,
         "labels": {label: labels.get(label, 0) for label in _LABELS},

@@ -125,9 +125,7 @@ def _record_table(summary: dict[str, Any]) -> Table:
         f"Rows, from {summary['source']} logs to training set", "stage", "in", "out", "what became of the rest"
     )
     n = summary
-    rest = [f"{n['ignored']:,} lines ignored by the mapping", f"{n['quarantined']:,} quarantined"]
-    rest += [f"{count:,} × {reason}" for reason, count in n["parts_ignored"].items()]
-    table.add_row("raw lines → mapped lines", f"{n['lines']:,}", f"{n['mapped']:,}", ", ".join(rest))
+    table.add_row("raw lines → mapped lines", f"{n['lines']:,}", f"{n['mapped']:,}", _unmapped(n))
     table.add_row(
         "mapped lines → events",
         f"{n['mapped']:,}",
@@ -153,6 +151,20 @@ def _record_table(summary: dict[str, Any]) -> Table:
     if pairs := sum(rows["preferences"].values()):
         table.add_row("labels → preference pairs", f"{trainable:,}", f"{pairs:,}", "chosen over rejected, for DPO")
     return table
+
+
+def _unmapped(summary: dict[str, Any]) -> str:
+    """What became of the lines that gave no event, and of the files that could not be read to their end."""
+    parts = ", ".join(f"{count:,} × {reason}" for reason, count in summary["parts_ignored"].items())
+    # Parts of lines that gave events are ignored too: then they are more than the lines.
+    whole = sum(summary["parts_ignored"].values()) <= summary["ignored"]
+    said = [f"{summary['ignored']:,} ignored" + (f" ({parts})" if parts and whole else "")]
+    said.append(f"{summary['quarantined']:,} quarantined")
+    if parts and not whole:
+        said.append(f"parts of lines ignored: {parts}")
+    if files := summary["incomplete_files"]:
+        said.append(f"{len(files):,} file{'s' if len(files) > 1 else ''} not read to the end")
+    return ", ".join(said)
 
 
 def _labels_table(summary: dict[str, Any]) -> Table:
