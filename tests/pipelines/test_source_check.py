@@ -1,5 +1,6 @@
 """`feedback-kto source check`: what a mapping gives for one day, and who is to blame where it gives nothing."""
 
+import contextlib
 import gzip
 import json
 from pathlib import Path
@@ -38,10 +39,8 @@ def logs(tmp_path: Path) -> Path:
 
 def check(capsys: pytest.CaptureFixture[str], mapping: object, logs: Path) -> tuple[str, str]:
     """What the command prints, and says where it ends in an error."""
-    try:
+    with contextlib.suppress(SystemExit):
         main(["source", "check", str(mapping), "--input", str(logs)])
-    except SystemExit:
-        pass
     return capsys.readouterr()
 
 
