@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 import os
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from feedback.exceptions import FeedbackError
+from assets.settings_file import did_you_mean, say_faults
+from feedback.exceptions import FeedbackError, SourceError
 from feedback.files import write_atomically
 from feedback.lake import Lake
 from feedback.sources import Source, load_source
@@ -23,7 +24,6 @@ from label_policy import Policy, load_policy, shipped_policies
 
 _DEFAULT_HOME = "data"
 _POINTER = "active.desk"  # a name that no desk can have
-_MOVED = {"audit": "its per_class is in the policy's audit section now, and its seed is audit_seed here"}
 
 
 class _Section(BaseModel):
@@ -74,6 +74,8 @@ class DeskSettings(_Section):
     def _aware(cls, value: datetime | None) -> datetime | None:
         if value is not None and value.tzinfo is None:
             raise ValueError("needs a time zone, such as 2026-11-01T00:00:00Z")
+        if value is not None and value > datetime.now(UTC):
+            raise ValueError(f"{value.isoformat()} has not come yet; name a moment that has passed, or leave it out")
         return value
 
     @field_validator("schedule")
@@ -119,7 +121,14 @@ class Desk:
         if name := os.environ.get("FEEDBACK_DESK"):
             return cls(home, name)
         if not pointer.is_file():
-            raise FeedbackError(f"{home} holds no desk yet; make one with `feedback-kto demo` or `feedback-kto init`")
+            if known := desk_names(home):
+                raise FeedbackError(
+                    f"no desk of {home} is active; name one with `feedback-kto use`: {', '.join(known)}"
+                )
+            raise FeedbackError(
+                f"{home} holds no desk yet; make one with `feedback-kto demo` or `feedback-kto init`; if your desks "
+                "lie elsewhere, give --home DIR or set FEEDBACK_HOME"
+            )
         return cls(home, pointer.read_text(encoding="utf-8").strip())
 
     @classmethod
@@ -143,27 +152,40 @@ class Desk:
     def settings(self) -> DeskSettings:
         """What `desk.yaml` says."""
         path = self.path / "desk.yaml"
+        text = ""
         try:
-            return DeskSettings.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+            text = path.read_text(encoding="utf-8")
+            return DeskSettings.model_validate(yaml.safe_load(text))
+        except FileNotFoundError as error:
+            known = desk_names(self.home)
+            advice = did_you_mean(self.name, known) if known else "make it with `feedback-kto init`"
+            raise FeedbackError(f"{self.home} holds no desk {self.name}; {advice}") from error
         except OSError as error:
-            raise FeedbackError(
-                f"{path} cannot be read ({error.strerror}); make the desk with `feedback-kto init`"
-            ) from error
+            raise FeedbackError(f"{path} cannot be read ({error.strerror}); make it readable") from error
         except (yaml.YAMLError, ValueError) as error:
             if isinstance(error, ValidationError):
-                raise FeedbackError(f"{path}: {_first_fault(error)}") from error
+                raise FeedbackError(f"{path}:{say_faults(error, text, DeskSettings)}") from error
             # A ValueError is YAML's too: a date that there is not, or text that is not UTF-8.
             raise FeedbackError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
 
     @cached_property
     def policy(self) -> Policy:
         """The label policy that the settings name."""
-        return load_policy(policy_path(self.settings.policy))
+        path = policy_path(self.settings.policy)
+        if not path.is_file():
+            raise FeedbackError(
+                f"{self.path / 'desk.yaml'} names the policy {self.settings.policy}, which is no file and none of "
+                f"{', '.join(shipped_policies())}; name another"
+            )
+        return load_policy(path)
 
     @cached_property
     def source(self) -> Source:
         """The mapping that the settings name."""
-        return load_source(self.settings.source)
+        try:
+            return load_source(self.settings.source)
+        except SourceError as error:
+            raise SourceError(f"{self.path / 'desk.yaml'} names a source that cannot be used: {error}") from error
 
 
 def feedback_home() -> Path:
@@ -171,25 +193,14 @@ def feedback_home() -> Path:
     return Path(os.environ.get("FEEDBACK_HOME") or _DEFAULT_HOME).resolve()
 
 
+def desk_names(home: Path) -> list[str]:
+    """The desks that the folder holds."""
+    return sorted(path.parent.name for path in home.glob("*/desk.yaml"))
+
+
 def policy_path(name_or_path: str) -> Path:
     """The file of a shipped policy by its name, or the path as it is."""
     return shipped_policies().get(name_or_path) or Path(name_or_path)
-
-
-def _first_fault(error: ValidationError) -> str:
-    """The first thing that is wrong, with where it is; what is not known is answered with what is."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the file"
-    if first["type"] == "extra_forbidden":
-        if where in _MOVED:
-            return f"{where} is no setting any more; {_MOVED[where]}"
-        section: type[BaseModel] = DeskSettings
-        for part in first["loc"][:-1]:
-            section = cast("type[BaseModel]", section.model_fields[str(part)].annotation)
-        return f"{where} is no setting; there are {', '.join(sorted(section.model_fields))}"
-    if not first["loc"]:
-        return "the file must hold settings by name"
-    return f"{where}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def _checked(config: type[SFTConfig | KTOConfig | EvaluationConfig], value: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,14 @@ from assets.moments import moment_of_days
 from feedback.interactions import count_unplaced, write_interactions
 from feedback.tables import INTERACTIONS
 
+_UNPLACED = {
+    "drafts_outside": "{:,} drafts were shown outside the partitions: set first_day in desk.yaml earlier",
+    "drafts_twice": "{:,} drafts have interactions on two days, since an earlier showing arrived later: run both again",
+    "reactions_without_draft": "{:,} reactions are to drafts that were never logged, and count for nothing",
+    "outcomes_without_draft": "{:,} ticket outcomes came before the ticket's first draft or on a ticket without one, "
+    "and count for nothing",
+}
+
 
 @dg.asset(
     group_name="record",
@@ -59,11 +67,10 @@ def nothing_unplaced(desk: DeskResource) -> dg.AssetCheckResult:
     first = active.settings.first_day
     counts = count_unplaced(active.lake, first, date.fromisoformat(DAYS.get_last_partition_key() or str(first)))
     outside, twice = counts["drafts_outside"], counts["drafts_twice"]
+    said = "; ".join(sentence.format(counts[name]) for name, sentence in _UNPLACED.items() if counts[name])
     return dg.AssetCheckResult(
         passed=not any(counts.values()),
         severity=dg.AssetCheckSeverity.ERROR if outside or twice else dg.AssetCheckSeverity.WARN,
-        description=f"{outside} drafts were shown outside the partitions; set first_day in desk.yaml earlier"
-        if outside
-        else None,
+        description=said or None,
         metadata=dict(counts),
     )
