@@ -73,7 +73,8 @@ class Explanation:
         computed: what the policy that was asked says now; None where it makes no such row.
         corrections: rows of `CORRECTIONS` about it, the oldest first.
         standing: whether the stored label trains under the desk's policy, and why not.
-        holdings: the training sets that hold it, or the row that stands for its text.
+        holdings: the newest training sets that hold it, or the row that stands for its text.
+        unsearched: how many older training sets were not looked into.
 
     """
 
@@ -92,6 +93,7 @@ class Explanation:
     corrections: list[dict[str, Any]]
     standing: Standing
     holdings: list[Holding]
+    unsearched: int
 
     @property
     def is_sent_text(self) -> bool:
@@ -139,6 +141,7 @@ def explain(
             raise _no_sent_text(draft["draft_id"], policy, sent_text)
         decided = computed or stored
         standing = read_standing(lake, deployed, row_id, day=draft["shown_date"], heldout=heldout, salt=salt)
+        holdings, unsearched = find_holdings(training_sets, [row_id, *standing.stands_for])
         return Explanation(
             row_id=row_id,
             draft=draft,
@@ -154,7 +157,8 @@ def explain(
             computed=computed,
             corrections=_corrections(connection, row_id),
             standing=standing,
-            holdings=find_holdings(training_sets, [row_id, *standing.stands_for]),
+            holdings=holdings,
+            unsearched=unsearched,
         )
 
 

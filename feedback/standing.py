@@ -5,6 +5,7 @@ Only the labels that share the row's prompt are read, so that one row's fate doe
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -78,6 +79,8 @@ SELECT * FROM few
 WHERE redact_prompt(prompt) IS NOT DISTINCT FROM (SELECT redact_prompt(prompt) FROM few WHERE draft_id = $row LIMIT 1)
 """
 _SIDES = ("row_id", "rejected_row_id")
+_MOST_SETS = 90
+"""Training sets that are looked into for a row: a quarter's, where there is one a night."""
 
 
 def read_standing(lake: Lake, policy: Policy, row_id: str, *, day: date, heldout: float, salt: str) -> Standing:
@@ -128,14 +131,26 @@ def _because_of(row: dict[str, Any], same: list[dict[str, Any]]) -> list[str]:
     return []
 
 
-def find_holdings(training_sets: Path, row_ids: Sequence[str]) -> list[Holding]:
-    """Which training sets under the folder `training_sets` hold which of the rows, by version, row and part."""
+def find_holdings(training_sets: Path, row_ids: Sequence[str]) -> tuple[list[Holding], int]:
+    """Which of the newest training sets hold which of the rows, by version, row and part.
+
+    A desk makes a set a night, and to look into all of them would take longer every day.
+
+    Args:
+        training_sets: folder of the desk's training sets.
+        row_ids: the rows to look for.
+
+    Returns:
+        The holdings, and how many older sets were not looked into.
+
+    """
+    # A set that is being written has no manifest yet.
+    manifests = [*training_sets.glob("*/manifest.json")]
+    newest = sorted(manifests, key=_as_of, reverse=True)[:_MOST_SETS]
     found: set[Holding] = set()
     with duckdb.connect() as connection:
         for part, columns in _PARTS.items():
-            # A set that is being written has no manifest yet.
-            sets = [manifest.parent for manifest in training_sets.glob("*/manifest.json")]
-            files = [str(path) for folder in sets for path in (folder / part).glob("*.parquet")]
+            files = [str(path) for manifest in newest for path in (manifest.parent / part).glob("*.parquet")]
             for column in columns if files else ():
                 rows = connection.execute(
                     f"SELECT DISTINCT filename, {column} FROM read_parquet($files, filename = true)"
@@ -146,7 +161,13 @@ def find_holdings(training_sets: Path, row_ids: Sequence[str]) -> list[Holding]:
                     file = Path(name)
                     version, split = file.parents[1].name, file.name.split("-")[0]
                     found.add(Holding(version=version, row_id=row_id, part=part, split=split))
-    return sorted(found, key=lambda holding: (holding.version, holding.row_id, holding.part))
+    holdings = sorted(found, key=lambda holding: (holding.version, holding.row_id, holding.part))
+    return holdings, len(manifests) - len(newest)
+
+
+def _as_of(manifest: Path) -> str:
+    """The moment of the newest labels in a set, in ISO and UTC, and so in order as text."""
+    return str(max(json.loads(manifest.read_text(encoding="utf-8"))["as_of"], default=""))
 
 
 _PARTS = {"desirable": ("row_id",), "undesirable": ("row_id",), "preferences": _SIDES}

@@ -276,8 +276,13 @@ def _show_training(explanation: Explanation, policy: Policy, releases: list[dict
         said = f"{release['id']}, trained on {release['training_set']}"
         table.add_row("", Text("release", style="cyan"), Text(said + (", the champion" if release["champion"] else "")))
     print_trimmed(table, console)
+    older = explanation.unsearched
     if not explanation.holdings:
-        print_trimmed(Text("  No training set holds it, and so no release.", style="dim"), console)
+        said = "None of the newest training sets holds it." if older else "No training set holds it, and so no release."
+        print_trimmed(Text(f"  {said}", style="dim"), console)
+    if older:
+        said = f"{older:,} older training sets, and releases of them, were not looked into."
+        print_trimmed(Text(f"  {said}", style="dim"), console)
 
 
 def _grid(indent: int) -> Table:

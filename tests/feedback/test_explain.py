@@ -273,14 +273,35 @@ def test_training_sets_say_which_rows_they_hold(
     )
     made = build_training_set(lake, policy, tmp_path / "sets", heldout=0.0)
     (tmp_path / "sets" / ".half-written" / "desirable").mkdir(parents=True)
-    holdings = find_holdings(tmp_path / "sets", ["d1", "d1#sent", "nobody"])
+    holdings, unsearched = find_holdings(tmp_path / "sets", ["d1", "d1#sent", "nobody"])
+    assert unsearched == 0
     assert [(h.version, h.row_id, h.part, h.split) for h in holdings] == [
         (made.version, "d1", "preferences", "train"),
         (made.version, "d1", "undesirable", "train"),
         (made.version, "d1#sent", "desirable", "train"),
         (made.version, "d1#sent", "preferences", "train"),
     ]
-    assert find_holdings(tmp_path / "absent", ["d1"]) == []
+    assert find_holdings(tmp_path / "absent", ["d1"]) == ([], 0)
+
+
+def test_only_the_newest_training_sets_are_looked_into(
+    lake: Lake,
+    build: Callable,
+    make_event: Callable,
+    at: Callable,
+    policy: Policy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("feedback.standing._MOST_SETS", 2)
+    made = []
+    for days in (10, 11, 12):
+        up = make_event("thumbs_up", when=at(minutes=1))
+        shown = make_event("draft_shown", completion=f"Version {days}.")
+        build(shown, up, make_event("copied", draft="d9", ticket="t9", when=at(days=days)), as_of=at(days=days))
+        made.append(build_training_set(lake, policy, tmp_path / "sets", heldout=0.0).version)
+    holdings, unsearched = find_holdings(tmp_path / "sets", ["d1"])
+    assert ({holding.version for holding in holdings}, unsearched) == (set(made[1:]), 1)
 
 
 OFFSETS = st.sampled_from([None, -1, 0, 1, 60, 3 * 1440, 7 * 1440])
