@@ -102,6 +102,10 @@ def shape_of(node: exp.Expr) -> Shape:
         if name not in shape.args and value not in (None, False, []):
             if isinstance(node, exp.Column):
                 raise PolicyError(f"{spell(node)} names a table; write the column alone, as in {node.name}")
+            if name == "query":
+                raise PolicyError(
+                    f"{spell(node)} holds a subquery; list the values, as in category IN ('billing', 'sla')"
+                )
             if isinstance(node, exp.In):
                 raise PolicyError(f"{spell(node)} needs plain values in parentheses; search reasons with list_contains")
             raise PolicyError(f"{spell(node)} uses more of {shape.name} than a condition may; write its plain form")

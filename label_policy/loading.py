@@ -6,22 +6,27 @@ value can say where it stands. Anchors and aliases are refused, and with them do
 
 import re
 from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Protocol
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from label_policy.exceptions import FieldError, PolicyError
 from label_policy.fields import RULE_ID
-from label_policy.policy import Policy
+from label_policy.policy import Policy, Rule
+from label_policy.sections import Audit, SentText, Training
 
 MAX_BYTES = 256 * 1024
 """The largest policy file; the largest shipped one has about 6 KB."""
 
 _MAX_YAML_DEPTH = 20
 _WANTED = {
+    "int_type": "a whole number of 1 or more",
+    "greater_than_equal": "a whole number of 1 or more",
+    "string_type": "text, in quotes if it looks like something else",
     "tuple_type": "a list, as in [one, two]",
     "dict_type": "keys with values, as in {key: value}",
     "model_type": "keys with values, as in {key: value}",
@@ -84,8 +89,8 @@ def parse_policy(text: str, *, where: str = "policy") -> Policy:
     try:
         return Policy.model_validate(value)
     except ValidationError as error:
-        problems = [_problem(details, lines, value) for details in error.errors(include_url=False)]
-        line, message = min(problems)
+        problems = _problems(error.errors(include_url=False), lines, value)
+        _, line, message = min(problems)
         more = len(problems) - 1
         also = f" (and {more} more problem{'s' if more > 1 else ''})" if more else ""
         raise PolicyError(f"{where}:{line}: {message}{also}") from None
@@ -153,6 +158,34 @@ def _scalar(node: yaml.Node, where: str) -> object:
         raise PolicyError(f"{where}:{line}: the value cannot be read ({reason}); put text in quotes") from None
 
 
+def _problems(errors: list[ErrorDetails], lines: dict[_Loc, int], document: object) -> list[tuple[bool, int, str]]:
+    """Return whether it is no unknown key, line and message of each problem.
+
+    An unknown key sorts first, and the key that it is a misspelling of is not said to be missing.
+    """
+    unknown = [details["loc"] for details in errors if details["type"] == _UNKNOWN]
+    meant = {(*loc[:-1], near) for loc in unknown for near in _near_keys(loc)}
+    return [
+        (details["type"] != _UNKNOWN, *_problem(details, lines, document))
+        for details in errors
+        if details["type"] != "missing" or details["loc"] not in meant
+    ]
+
+
+_UNKNOWN = "extra_forbidden"
+_SECTIONS: dict[str, type[BaseModel]] = {"rules": Rule, "sent_text": SentText, "audit": Audit, "training": Training}
+
+
+def _keys_beside(loc: _Loc) -> list[str]:
+    """Return the keys that there are where the key at `loc` stands."""
+    section: type[BaseModel] = _SECTIONS[str(loc[0])] if len(loc) > 1 else Policy
+    return [*section.model_fields]
+
+
+def _near_keys(loc: _Loc) -> list[str]:
+    return get_close_matches(str(loc[-1]), _keys_beside(loc), n=1, cutoff=0.75)
+
+
 def _problem(details: ErrorDetails, lines: dict[_Loc, int], document: object) -> tuple[int, str]:
     """Return line and message of one of pydantic's errors about `document`."""
     loc = tuple(part for part in details["loc"] if part != "[key]")
@@ -162,12 +195,18 @@ def _problem(details: ErrorDetails, lines: dict[_Loc, int], document: object) ->
         loc = (*loc, *original.loc)
     if isinstance(original, PolicyError):
         message = str(original)
-    elif kind == "extra_forbidden":
-        message = "this key is not known; remove it or correct its spelling"
+    elif kind == _UNKNOWN:
+        near = _near_keys(loc)
+        advice = f"did you mean '{near[0]}'?" if near else f"the keys here are {', '.join(_keys_beside(loc))}"
+        message = f"this key is not known; {advice}"
     elif kind == "missing":
         message = "this key is missing; add it"
     elif kind == "string_pattern_mismatch":
-        message = f"'{details['input']}' is not a valid name; use lower-case letters and digits, starting with a letter"
+        join = "_" if "_" in details["ctx"]["pattern"] else "-"
+        message = (
+            f"'{details['input']}' is not a valid name; use lower-case letters, digits and {join}, at most 64, "
+            "starting with a letter"
+        )
     elif kind in _WANTED:
         message = f"this must be {_WANTED[kind]}; it is {_shown(details['input'])}"
     elif kind == "string_too_short":

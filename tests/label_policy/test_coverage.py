@@ -310,3 +310,22 @@ def test_notes_name_what_is_not_read_and_not_waited_for() -> None:
 def test_the_shipped_policies_are_free_of_warnings() -> None:
     for name, path in shipped_policies().items():
         assert kinds(review_policy(load_policy(path)), Level.WARNING) == [], name
+
+
+def test_a_share_is_not_compared_with_what_no_share_is() -> None:
+    conditions = (
+        "survey_score <= 5 AND (accepted_at IS NULL OR 60 > edit_similarity)",
+        "survey_score IN (0, 0.5, 3) OR NOT edit_similarity BETWEEN -1 AND 1",
+        "survey_score * 5 < 3 OR survey_score = 1 OR edit_similarity >= 0 OR seconds_to_decision > 5",
+    )
+    found = [finding for finding in review_policy(make_policy(*conditions)) if finding.kind == "off_scale"]
+    assert [(finding.level, finding.rules[0][-1]) for finding in found] == [(Level.WARNING, at) for at in "0011"]
+    assert [finding.message.split("compares ")[1].split(",")[0] for finding in found] == [
+        "survey_score with 5",
+        "edit_similarity with 60",
+        "survey_score with 3",
+        "edit_similarity with -1",
+    ]
+    sent = 'sent_text: {when: edit_similarity < 60, tier: strong, weight: 1, why: "x"}\n'
+    [alone] = [f for f in review_policy(make_policy("accepted_at IS NULL", more=sent)) if f.kind == "off_scale"]
+    assert (alone.rules, alone.message.split(",")[0]) == ((), "sent_text compares edit_similarity with 60")

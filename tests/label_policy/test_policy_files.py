@@ -47,12 +47,16 @@ def test_windows(text, window):
 
 BAD = [
     # (replace this, by that, the line it is found in, what the message must hold)
-    ("owner: support", "owner: support\nteam: x", 5, ["team", "not known"]),
+    ("owner: support", "owner: support\nteam: x", 5, ["team", "not known", "the keys here are name, version"]),
+    ("owner: support", "owner: support\nreading_sped: 50", 5, ["reading_sped", "did you mean 'reading_speed'?"]),
+    ("    when: edited_at", "    whn: edited_at", 16, ["rule 'unclear': whn: ", "not known; did you mean 'when'?"]),
     ("owner: support\n", "", 1, ["owner", "missing"]),
     ("owner: support", "owner: ''", 4, ["owner", "empty"]),
-    ("version: 3", "version: '3'", 2, ["version", "integer"]),
-    ("version: 3", "version: 0", 2, ["version"]),
-    ("name: desk", "name: My Desk", 1, ["name", "My Desk", "lower-case"]),
+    ("version: 3", "version: '3'", 2, ["version", "whole number"]),
+    ("version: 3", "version: 0", 2, ["version", "a whole number of 1 or more; it is 0"]),
+    ("version: 3", "version: 1.5", 2, ["version", "a whole number of 1 or more; it is 1.5"]),
+    ("owner: support", "owner: 7", 4, ["owner", "must be text, in quotes"]),
+    ("name: desk", "name: My Desk", 1, ["name", "My Desk", "lower-case letters, digits and -,"]),
     ("reopened: 7d", "reopend: 7d", 6, ["reopend", "did you mean 'reopened'"]),
     ("reopened: 7d", "weather: 7d", 6, ["weather", "the signals are accepted"]),
     ("reopened: 7d", "reopened: 7 fortnights", 6, ["maturity.reopened", "7 fortnights", "7d, 36h or 30m"]),
@@ -64,7 +68,8 @@ BAD = [
     ("reopened: 7d", "reopened: 7d\n  reopened: 8d", 7, ["'reopened'", "twice"]),
     ("id: unclear", "id: down", 15, ["rule 2: id: ", "already rule 1's"]),
     ("id: unclear", "id: no_rule", 15, ["rule 2: id: ", "no_rule"]),
-    ("id: unclear", "id: Un-clear", 15, ["rule 2: id: ", "Un-clear"]),
+    ("id: unclear", "id: Un-clear", 15, ["rule 2: id: ", "Un-clear", "digits and _,"]),
+    ("when: edited_at IS", "when: category IN (SELECT 1) AND edited_at IS", 16, ["holds a subquery; list the values"]),
     ("    why: Not known.\n", "", 15, ["rule 'unclear': why: ", "missing"]),
     ("  - id: unclear\n    when", "  - when", 15, ["rule 2: id: ", "missing"]),
     (
@@ -95,7 +100,7 @@ BAD = [
     ("when: edited_at IS NOT NULL", "when: true", 16, ["rule 'unclear': when: ", "quotes", "'TRUE'"]),
     ("when: edited_at IS NOT NULL", "when: 3", 16, ["rule 'unclear': when: ", "SQL text"]),
     ("when: edited_at IS NOT NULL", "when: >-\n      edited_at IS\n      NOT NULLL", 16, ["IS takes NULL only"]),
-    ("rules:\n", "rules: none\nother:\n", 8, ["rules"]),
+    ("rules:\n", "rules: none\nother:\n", 9, ["other", "not known; the keys here are", "(and 1 more problem)"]),
     ("name: desk", "name: &x desk", 1, ["anchors"]),
     ("owner: support", "owner: [support", 5, ["YAML", "indentation"]),
     ("owner: support", "\towner: support", 4, ["YAML"]),
@@ -118,6 +123,12 @@ def test_a_bad_file_names_line_and_field(tmp_path, old, new, line, parts):
     assert message.startswith(f"{path}:{line}: "), message
     assert all(part in message for part in parts), message
     assert "\n" not in message
+
+
+def test_a_misspelt_key_is_said_first_and_once():
+    two = GOOD.replace("    when: edited_at", "    whn: edited_at").replace("owner: support", "owner: ''")
+    with pytest.raises(PolicyError, match=r"policy:16: rule 'unclear': whn: .* \(and 1 more problem\)"):
+        parse_policy(two)
 
 
 SECTIONS = """\
