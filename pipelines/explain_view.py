@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -87,6 +88,10 @@ def _heading(title: str, console: Console) -> None:
     print_trimmed(Text(title, style="bold"), console)
 
 
+def _say(text: str, style: str, console: Console) -> None:
+    print_trimmed(Padding(Text(text, style=style), (0, 0, 0, 2)), console)
+
+
 def _show_texts(explanation: Explanation, console: Console, *, full: bool) -> None:
     draft, most = explanation.draft, None if full else _MOST_CHARACTERS
     messages = draft["prompt"] or []
@@ -134,7 +139,7 @@ def _show_timeline(explanation: Explanation, console: Console) -> None:
     show_timeline(explanation, console)
     outlook = waiting_for(explanation)
     if outlook:
-        print_trimmed(Text(f"  {outlook}", style="yellow"), console)
+        _say(outlook, "yellow", console)
     if explanation.measures:
         table = _grid(0)
         table.add_row("", Text(measures_line(explanation), style="dim"))
@@ -149,7 +154,7 @@ def _show_rules(explanation: Explanation, policy: Policy, console: Console) -> N
         if policy.sent_text is not None and sent_text is not None:
             _add_rule(table, sent_text, policy.sent_text.why)
     else:
-        print_trimmed(Text("  ✓ holds  ✗ does not  · unknown, a value is missing  – not reached", style="dim"), console)
+        _say("✓ holds  ✗ does not  · unknown, a value is missing  – not reached", "dim", console)
         for rule, trace in zip(policy.rules, explanation.rules, strict=True):
             _add_rule(table, trace, rule.why)
         if sent_text is not None:
@@ -213,13 +218,13 @@ def _show_label(explanation: Explanation, policy: Policy, console: Console) -> N
         return
     if (stored.policy, stored.policy_version) == (policy.name, policy.version):
         said = f"The stored label is by another {policy.name} {policy.version}; raise `version` in the policy."
-        print_trimmed(Text(f"  {said}", "yellow"), console)
+        _say(said, "yellow", console)
     if not same:
         said = f"{_called(policy)} says otherwise than the stored label."
-        print_trimmed(Text(f"  {said} `feedback-kto policy plan` shows what else it would change.", "yellow"), console)
+        _say(f"{said} `feedback-kto policy plan` shows what else it would change.", "yellow", console)
     else:
         said = f"{_called(policy)} says the same as the stored label, by other rules."
-        print_trimmed(Text(f"  {said}", "dim"), console)
+        _say(said, "dim", console)
 
 
 def _called(policy: Policy) -> str:
@@ -279,10 +284,10 @@ def _show_training(explanation: Explanation, policy: Policy, releases: list[dict
     older = explanation.unsearched
     if not explanation.holdings:
         said = "None of the newest training sets holds it." if older else "No training set holds it, and so no release."
-        print_trimmed(Text(f"  {said}", style="dim"), console)
+        _say(said, "dim", console)
     if older:
         said = f"{older:,} older training sets, and releases of them, were not looked into."
-        print_trimmed(Text(f"  {said}", style="dim"), console)
+        _say(said, "dim", console)
 
 
 def _grid(indent: int) -> Table:

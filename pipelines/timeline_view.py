@@ -32,7 +32,7 @@ def show_timeline(explanation: Explanation, console: Console) -> None:
     entries = sorted(_timeline(explanation), key=lambda entry: entry[0])
     elapsed = ["" if at == shown else f"{'+' if at > shown else '−'}{span(at - shown)}" for at, *_ in entries]
     after = max(map(cell_len, elapsed))
-    text = max(said.cell_len for _, _, said, _ in entries)
+    text = max((said.cell_len for *_, said, where in entries if where), default=0)
     place = max(where.cell_len for *_, where in entries)
     beside = _MOMENT + after + 1 + text + place + 4 <= console.width
     for since, (at, mark, said, where) in zip(elapsed, entries, strict=True):
@@ -40,8 +40,8 @@ def show_timeline(explanation: Explanation, console: Console) -> None:
         grid.add_column(width=_MOMENT, style="dim")
         grid.add_column(width=after, justify="right")
         grid.add_column(width=1)
-        grid.add_column(width=text if beside else None, overflow="fold")
-        grid.add_row(f"  {at:%Y-%m-%d %H:%M:%S}", since, mark, said, *([where] if beside else []))
+        grid.add_column(width=text if where and beside else None, overflow="fold")
+        grid.add_row(f"  {at:%Y-%m-%d %H:%M:%S}", since, mark, said, *([where] if where and beside else []))
         print_trimmed(grid, console)
         if where and not beside:
             console.print(Text(" " * _INDENT) + where, soft_wrap=True)
