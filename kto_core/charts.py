@@ -21,8 +21,8 @@ def draw_sft_curve(metrics: Metrics, path: Path) -> None:
 
 
 def draw_kto_curve(metrics: Metrics, path: Path) -> None:
-    """Draw loss, rewards and z0 (before and after the clamp) by step, desirable and undesirable apart."""
-    figure, (loss, reward, z0) = _figure(3)
+    """Draw loss, rewards, z0 (before and after the clamp) and gradients by step, desirable and undesirable apart."""
+    figure, (loss, reward, z0, gradient) = _figure(4)
     _line(loss, metrics, "loss", NEUTRAL, "all")
     _line(loss, metrics, "loss_desirable", DESIRABLE, "desirable")
     _line(loss, metrics, "loss_undesirable", UNDESIRABLE, "undesirable")
@@ -35,6 +35,11 @@ def draw_kto_curve(metrics: Metrics, path: Path) -> None:
     _line(z0, metrics, "z0", NEUTRAL, "z0")
     z0.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     z0.set_title("z0, nats")
+    _line(gradient, metrics, "grad_norm", NEUTRAL, "all")
+    _line(gradient, metrics, "grad_norm_desirable", DESIRABLE, "desirable")
+    _line(gradient, metrics, "grad_norm_undesirable", UNDESIRABLE, "undesirable")
+    gradient.set_ylim(bottom=0)
+    gradient.set_title("norm of the gradient")
     _finish(figure, path)
 
 

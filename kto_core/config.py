@@ -207,6 +207,10 @@ class KTOConfig(Config):
     precision: Precision = field(
         default="float32", metadata=_about("what the forward pass computes in; weights stay float32")
     )
+    class_gradients_every: int = field(
+        default=50,
+        metadata=_about("steps between measurements of each class's gradient, which cost two steps; 0 never", least=0),
+    )
     seed: int = field(default=0, metadata=_about("decides groups, their order and adapters", least=0))
     tracker: str | None = field(
         default=None, metadata=_about("an accelerate tracker to log to as well: tensorboard, mlflow, wandb")
@@ -217,6 +221,11 @@ class KTOConfig(Config):
         if self.balance == "oversample" and self.group_rows % 2:
             raise TrainingError(
                 f"KTOConfig.group_rows must be even with balance 'oversample', half a class each, not {self.group_rows}"
+            )
+        if self.precision == "float16" and self.class_gradients_every:
+            raise TrainingError(
+                "KTOConfig.class_gradients_every must be 0 with precision 'float16', whose loss scale belongs to one "
+                "gradient a step; or train in bfloat16"
             )
 
 

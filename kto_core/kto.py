@@ -32,6 +32,7 @@ from kto_core.tokenization import Encoder
 from kto_core.watch import SUMS, Figures, describe, sum_group, summarize
 
 FORMAT = 1  # raise it when the same inputs would give other weights
+CLASS_GRADIENTS = {True: "grad_norm_desirable", False: "grad_norm_undesirable"}
 SMALL = 10_000_000  # parameters; full fine-tuning of fewer bears LoRA's learning rate
 
 
@@ -196,6 +197,11 @@ def _train(
     trained = Trained(network=network, optimizer=optimizer, schedule=schedule)
     metrics = checkpoints.resume(trained)
     for number, step in enumerate(steps[len(metrics) :], start=len(metrics) + 1):
+        of_classes = (
+            _class_gradients(trained, [ready[index] for index in step], lambdas, pad_id, config, accelerator)
+            if config.class_gradients_every and (number - 1) % config.class_gradients_every == 0
+            else {}
+        )
         began = time.perf_counter()
         sums = _accumulate(network, [ready[index] for index in step], lambdas, pad_id, config, accelerator)
         norm = float(accelerator.clip_grad_norm_(network.parameters(), config.max_grad_norm))
@@ -207,6 +213,7 @@ def _train(
         figures = describe(sums) | {
             "step": number,
             "grad_norm": norm,
+            **{name: of_classes.get(name) for name in CLASS_GRADIENTS.values()},
             "learning_rate": rate_now,
             "seconds": seconds,
             "tokens_per_second": sums["tokens"] / seconds,
@@ -223,6 +230,24 @@ def _train(
     return metrics
 
 
+def _class_gradients(
+    trained: Trained,
+    groups: list[ReadyGroup],
+    lambdas: tuple[float, float],
+    pad_id: int,
+    config: KTOConfig,
+    accelerator: Accelerator,
+) -> dict[str, float]:
+    """The norm of each class's part of the step's gradient, by the name of its figure; training goes on as without."""
+    norms = {}
+    with torch.random.fork_rng():
+        for side, name in CLASS_GRADIENTS.items():
+            _accumulate(trained.network, groups, lambdas, pad_id, config, accelerator, only=side)
+            norms[name] = float(accelerator.clip_grad_norm_(trained.network.parameters(), math.inf))
+            trained.optimizer.zero_grad()
+    return norms
+
+
 def _accumulate(
     network: Any,  # noqa: ANN401 - whatever accelerate wrapped GroupLogps in
     groups: list[ReadyGroup],
@@ -230,8 +255,13 @@ def _accumulate(
     pad_id: int,
     config: KTOConfig,
     accelerator: Accelerator,
+    *,
+    only: bool | None = None,
 ) -> dict[str, float]:
-    """Gradients of the mean loss over the step's rows; each process takes its groups. Gives `SUMS` over all of them."""
+    """Gradients of the mean loss over the step's rows, or of the part of it that one class has.
+
+    Each process takes its groups. Gives `SUMS` over all of them.
+    """
     total = sum(len(group.desirable) for group in groups)
     mine = groups[accelerator.process_index :: accelerator.num_processes]
     sums = torch.zeros(len(SUMS), device=accelerator.device, dtype=torch.float64)
@@ -256,7 +286,8 @@ def _accumulate(
                 weights=weights,
             )
             # Processes' gradients are averaged, so that the mean over all rows needs their number back.
-            accelerator.backward(losses.sum() * accelerator.num_processes / total)
+            counted = losses if only is None else losses[desirable == only]
+            accelerator.backward(counted.sum() * accelerator.num_processes / total)
             sums += sum_group(
                 losses,
                 rewards,

@@ -9,7 +9,7 @@ from kto_core.logps import GroupLogps
 from kto_core.models import load, weights_hash
 from tests.kto_core.toy import toy_rows, write_training_set
 
-FAST = {"max_steps": 3, "batch_groups": 2, "beta": 0.5, "learning_rate": 1e-3}
+FAST = {"max_steps": 3, "batch_groups": 2, "beta": 0.5, "learning_rate": 1e-3, "class_gradients_every": 0}
 
 
 def read(folder):
@@ -112,6 +112,23 @@ def test_weight_zero_everywhere_leaves_the_reference(train, reference, tmp_path)
     rows = [row | {"weight": 0.0} for row in toy_rows(40, seed=1)]
     folder = train(training_set=write_training_set(tmp_path / "set", rows, [], version="zero"), store=tmp_path)
     assert weights_hash(folder) == weights_hash(reference)
+
+
+def test_each_classes_gradient_is_measured_and_changes_nothing(train, reference, training_set, tmp_path):
+    often, never = (train(class_gradients_every=every, store=tmp_path / str(every)) for every in (2, 0))
+    assert weights_hash(often) == weights_hash(never)
+    first, second, third = pq.read_table(often / "metrics.parquet").to_pylist()
+    assert second["grad_norm_desirable"] is None
+    for figures in (first, third):
+        good, bad, whole = (figures[f"grad_norm{side}"] for side in ("_desirable", "_undesirable", ""))
+        assert good > 0
+        assert bad > 0
+        assert abs(good - bad) - 1e-6 <= whole <= good + bad + 1e-6, "the parts add up to the whole, as vectors"
+    # With λ_D = 0, the whole gradient is the undesirable rows'.
+    one_sided = train(desirable_weight=0.0, class_gradients_every=1, store=tmp_path / "one-sided")
+    for figures in pq.read_table(one_sided / "metrics.parquet").to_pylist():
+        assert figures["grad_norm_desirable"] == 0
+        assert figures["grad_norm_undesirable"] == pytest.approx(figures["grad_norm"], rel=1e-6)
 
 
 def test_one_class_is_refused_before_any_model_is_loaded(train, tmp_path):
