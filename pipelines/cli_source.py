@@ -58,8 +58,5 @@ def _why_none(mapped: MappedDay, source: Source, name: str) -> str:
     if reasons and not ignored and all(map(is_of_the_file, reasons)):
         return "its files cannot be read, whatever the mapping; put whole ones in their place, or try another --day"
     if name in shipped_sources():
-        return (
-            f"these logs are of another form than {name}'s; write a mapping of your own, for instance from a copy of "
-            f"{source.path}"
-        )
+        return f"these logs are of another form than {name}'s; write a mapping of your own, as docs/sources.md says"
     return f"mend the mapping {source.path}"
