@@ -16,10 +16,10 @@ from label_policy.compiler import condition_tree
 from label_policy.conditions import Condition
 from label_policy.coverage import Coverage, RuleCoverage
 from label_policy.fields import Label, Tier
-from label_policy.grammar import Canonical
 from label_policy.implication import Implications
 from label_policy.policy import Policy
 from label_policy.sections import SENT_TEXT
+from label_policy.shares import limits_off_scale
 
 _MOST_NAMED = 3
 """Earlier rules that a sentence names; a reader wants the ones that matter."""
@@ -188,47 +188,17 @@ def _constants(policy: Policy) -> dict[str, bool | None]:
     return dict(zip((rule.id for rule in constant), values, strict=True))
 
 
-_SHARES = ("survey_score", "edit_similarity")
-"""Columns between 0 and 1."""
-_COMPARISONS = ("=", "<>", "<", "<=", ">", ">=", "is distinct from", "is not distinct from", "between", "in")
-
-
 def _off_scale(policy: Policy) -> Iterable[Finding]:
     """The comparisons of a share with a number that no share can be."""
     asked = [(f"rule '{rule.id}'", [rule.id], rule.condition) for rule in policy.rules]
     asked += [(SENT_TEXT, [], policy.sent_text.condition)] if policy.sent_text is not None else []
     for name, rules, condition in asked:
-        for column, number in dict.fromkeys(_share_limits(condition.meaning)):
+        for column, number in dict.fromkeys(limits_off_scale(condition.meaning)):
             yield _warning(
                 "off_scale",
                 f"{name} compares {column} with {number:g}, and it is between 0 and 1; write a share, as in 0.5",
                 *rules,
             )
-
-
-def _share_limits(meaning: Canonical) -> Iterable[tuple[str, float]]:
-    """Yield each share that is compared with a number outside of 0 to 1, and the number."""
-    if not isinstance(meaning, list):
-        return
-    parts = [part for part in meaning if isinstance(part, list)]
-    if meaning and meaning[0] in _COMPARISONS:
-        # The values of an IN are a list of their own.
-        sides = [side for part in parts for side in ([part] if part and isinstance(part[0], str) else part)]
-        columns = [str(side[1]) for side in sides if isinstance(side, list) and side[0] == "column"]
-        numbers = [number for number in map(_number, sides) if number is not None and not 0 <= number <= 1]
-        yield from ((column, number) for column in columns if column in _SHARES for number in numbers)
-    for part in parts:
-        yield from _share_limits(part)
-
-
-def _number(meaning: Canonical) -> float | None:
-    """The number that a literal is, with its sign."""
-    match meaning:
-        case ["number", float(number)]:
-            return number
-        case ["neg", ["number", float(number)]]:
-            return -number
-    return None
 
 
 def _given_tiers(policy: Policy) -> set[Tier]:
