@@ -1,6 +1,7 @@
 """Every objective against its paper's equation, written out as the paper writes it, in 400 digits and without torch."""
 
 import inspect
+import math
 from typing import Any
 
 import hypothesis
@@ -202,6 +203,13 @@ def test_weights_multiply_and_zero_is_zero(objective, rows, settings):
 
 
 @each_objective
+def test_weights_of_double_precision_leave_losses_in_single(objective):
+    arguments = tensors(objective, ROWS, torch.float32)
+    arguments["weights"] = arguments["weights"].double()
+    assert objective(**arguments, **taken(objective, FIXED)).losses.dtype == torch.float32
+
+
+@each_objective
 def test_only_the_policy_learns(objective):
     arguments = tensors(objective, ROWS)
     wanting = {name: tensor.requires_grad_(tensor.is_floating_point()) for name, tensor in arguments.items()}
@@ -257,6 +265,15 @@ def test_kto_pulls_each_class_its_own_way_by_the_paper_s_gradient(rows, settings
         strength = -settings["desirable_weight"] if row["desirable"] else settings["undesirable_weight"]
         expected.append(float(row["weights"] * strength * settings["beta"] * sigma(u) * sigma(-u)))
     assert gradients(kto_loss, rows, settings)[0].tolist() == pytest.approx(expected, rel=1e-9, abs=1e-300)
+
+
+@pytest.mark.parametrize("ratio", [-200.0, 200.0])
+@pytest.mark.parametrize("desirable", [True, False])
+def test_kto_far_on_either_side_keeps_its_gradient_in_float32(desirable, ratio):
+    row = {"policy_logps": -300.0 + ratio, "reference_logps": -300.0, "desirable": desirable}
+    slope = gradients(kto_loss, [row], FIXED | {"z0": 0.0, "beta": 0.1}, torch.float32).item()
+    strength = -1.1 if desirable else 1.7
+    assert slope == pytest.approx(strength * 0.1 * math.exp(-20) / (1 + math.exp(-20)) ** 2, rel=1e-5)
 
 
 @few
@@ -344,6 +361,7 @@ def doubles(*numbers):
         (kto_loss, "weights", torch.tensor(1.0), r"weights has shape \[\] and policy_logps \[2\]"),
         (kto_loss, "z0", torch.tensor(-0.125), r"z0\[0\] is -0.125, and must be a finite number, 0 or more"),
         (kto_loss, "z0", doubles(0, NAN), r"z0\[1\] is nan"),
+        (kto_loss, "z0", doubles(0, 0, 0), r"z0 has shape \[3\] and policy_logps \[2\]"),
         (simpo_loss, "chosen_lengths", torch.tensor([4, 0]), r"chosen_lengths\[1\] is 0, and must be 1 token or more"),
     ],
 )
