@@ -1,5 +1,6 @@
 """`training_set`: immutable Parquet, named by its content."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import dagster as dg
 
 from assets.common import OWNERS, DeskResource, markdown_table
 from assets.labels import labels
+from feedback.maturing import say_provisional
 from feedback.training_set import build_training_set, read_training_set, tickets_on_both_sides
 
 
@@ -44,7 +46,7 @@ def training_set(desk: DeskResource) -> dg.Output[dict[str, Any]]:
 
 
 @dg.asset_check(asset=training_set, blocking=True)
-def both_classes(training_set: dict[str, Any]) -> dg.AssetCheckResult:
+def both_classes(desk: DeskResource, training_set: dict[str, Any]) -> dg.AssetCheckResult:
     """KTO needs desirable and undesirable rows to train on, and both held out to be judged on."""
     counts = read_training_set(Path(training_set["path"])).manifest["counts"]
     missing = [
@@ -56,7 +58,21 @@ def both_classes(training_set: dict[str, Any]) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=not missing,
         severity=dg.AssetCheckSeverity.ERROR,
-        description=f"no {' and no '.join(missing)}; bring more logs or change the policy" if missing else None,
+        description=_say_missing(missing, counts, say_provisional(desk.active().lake)) if missing else None,
+    )
+
+
+def _say_missing(missing: Sequence[str], counts: Mapping[str, Mapping[str, int]], provisional: str | None) -> str:
+    """What there is too little of, what there is, and what to do: the last depends on what is yet to come."""
+    there = ", ".join(
+        f"{counts[split].get('desirable', 0):,} desirable and {counts[split].get('undesirable', 0):,} undesirable "
+        + ("train" if split == "train" else "are held out")
+        for split in ("train", "heldout")
+    )
+    waiting = f"; {provisional}: wait for them, or" if provisional else ";"
+    return (
+        f"no {' and no '.join(missing)}: of the final labels {there}{waiting} bring more logs, raise heldout in "
+        "desk.yaml where only held-out rows are missing, or change the policy"
     )
 
 

@@ -26,6 +26,7 @@ from feedback.corrections import count_causes, flip_rate
 from feedback.exceptions import FeedbackError
 from feedback.lake import Lake
 from feedback.ledger import days_behind
+from feedback.maturing import say_provisional
 from feedback.tables import EVENTS, FILES, INTERACTIONS, LABELS
 from feedback.training_rows import (
     COLUMNS,
@@ -88,13 +89,15 @@ def build_training_set(
     fates = _counts(rows, "fate")
     rows = rows.filter(pc.equal(rows.column("fate"), "kept"))
     if rows.num_rows == 0:
-        states = ", ".join(f"{count} {label} {state}" for label, state, count in by_state)
+        states = ", ".join(f"{count:,} {label} {state}" for label, state, count in by_state)
+        waiting = say_provisional(lake)
         with lake.sql(FILES) as connection:
             lines, quarantined = connection.execute("SELECT sum(lines), sum(quarantined) FROM files").fetchall()[0]
         raise FeedbackError(
             f"no label can train yet under {policy.name} {policy.version} (labels: {states}; {quarantined or 0} of "
-            f"{lines or 0} raw lines in quarantine); see what `feedback-kto source check` says, bring logs with "
-            "reactions, or wait until the policy's maturity windows have passed"
+            f"{lines or 0} raw lines in quarantine); "
+            + (f"{waiting}: wait for them, or " if waiting else "see what `feedback-kto source check` says, or ")
+            + "bring logs with reactions"
         )
     version = content_version(rows, pairs)
     path = root / version

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
@@ -13,6 +14,7 @@ from typing import NoReturn
 import click
 from rich.console import Console
 
+from assets import STAGES
 from assets.desk import Desk, DeskSettings, ReferenceSettings, feedback_home, policy_path
 from feedback.exceptions import FeedbackError
 from feedback.labels import count_labels, labelled_days
@@ -25,9 +27,9 @@ from pipelines.cli_rebuild import rebuild
 from pipelines.cli_release import release
 from pipelines.cli_source import source
 from pipelines.exceptions import USER_ERRORS, UsageError
-from pipelines.printing import print_json
+from pipelines.printing import commands, print_json, say_home
 from pipelines.ranges import range_tags
-from pipelines.running import run_job
+from pipelines.running import RunStoppedError, run_job
 from pipelines.start import exit_code
 
 _DATE = click.DateTime(["%Y-%m-%d"])
@@ -44,6 +46,7 @@ def cli(home: Path | None) -> None:
     `demo` shows everything on a simulated desk. For logs of your own: write a mapping (`source check`), choose or
     write a label policy (`policy check`), set up a desk (`init`), and `run` it; Dagster then runs it every night.
     """
+    say_home(home)
     if home is not None:
         os.environ["FEEDBACK_HOME"] = str(home)
 
@@ -131,7 +134,8 @@ def init(
         ),
     )
     settings = desk.path / "desk.yaml"
-    click.echo(f"{settings} is set up for {len(files)} files from {files[0].arrival_date} on; now `feedback-kto run`.")
+    done = f"{settings} is set up for {len(files)} files from {files[0].arrival_date} on"
+    click.echo(commands(f"{done}; now `feedback-kto run`."))
 
 
 @cli.command()
@@ -145,11 +149,18 @@ def use(name: str) -> None:
 @cli.command()
 @click.option("--from", "first", type=_DATE, help="First day.  [default: the desk's first day]")
 @click.option("--to", "last", type=_DATE, help="Last day.  [default: the newest logs', or yesterday]")
+@click.option(
+    "--until", type=click.Choice(STAGES), default=STAGES[-1], show_default=True, metavar="STAGE",
+    help=f"Stop when this is made: {', '.join(STAGES)}.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object last, on stdout.")
-def run(first: datetime | None, last: datetime | None, as_json: bool) -> None:
+def run(first: datetime | None, last: datetime | None, until: str, as_json: bool) -> None:
     """The main job on the active desk: raw logs of a range of days, to a release."""
     desk = Desk.active()
-    _finish(desk, _run_job(desk, "nightly_retrain", _tags(desk, first and first.date(), last and last.date())), as_json)
+    tags = _tags(desk, first and first.date(), last and last.date())
+    # Where all are made no stages are picked, so that the run is the same as the schedule's.
+    stages = STAGES[: STAGES.index(until) + 1] if until != STAGES[-1] else ()
+    _finish(desk, _run_job(desk, "nightly_retrain", tags, stages), as_json)
 
 
 @cli.command()
@@ -165,7 +176,7 @@ def relabel(first: datetime | None, last: datetime | None) -> None:
     _run_job(desk, "relabel", _range(desk, *days))
     counts = ", ".join(f"{count:,} {label}" for label, count in count_labels(desk.lake, *days).items())
     click.echo(f"{days[0]} to {days[1]} by {desk.policy.name} {desk.policy.version}: {counts}")
-    click.echo("`feedback-kto retrain` trains on them")
+    click.echo(commands("`feedback-kto retrain` trains on them"))
 
 
 @cli.command()
@@ -200,10 +211,19 @@ def _range(desk: Desk, first: date, last: date) -> dict[str, str]:
     return range_tags(first, last)
 
 
-def _run_job(desk: Desk, job: str, tags: dict[str, str]) -> dict[str, float]:
+def _run_job(desk: Desk, job: str, tags: dict[str, str], stages: Sequence[str] = ()) -> dict[str, float]:
     # What is wrong with the settings is said before a process is started for it.
     _ = desk.policy, desk.source, desk.settings
-    return run_job(desk, job, tags)
+    try:
+        return run_job(desk, job, tags, stages=stages)
+    except RunStoppedError as error:
+        # How far the rows came says more than the reason alone.
+        if "labels" in error.done or "training_set" in error.done:
+            from pipelines.summary import summarise
+            from pipelines.view import show_record
+
+            show_record(summarise(desk, dict.fromkeys(error.done, 0.0)), Console(stderr=True))
+        raise
 
 
 def _finish(desk: Desk, seconds: dict[str, float], as_json: bool, *, hints: bool = False) -> None:
@@ -249,5 +269,5 @@ def _sentence(text: str) -> str:
 
 
 def _stop(message: str, code: int) -> NoReturn:
-    click.echo(message, err=True)
+    click.echo(commands(message), err=True)
     sys.exit(code)

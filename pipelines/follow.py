@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -64,9 +64,16 @@ def project_environment(home: Path, desk: str) -> dict[str, str]:
     }
 
 
-def follow(desk: Desk, job: str, tags: Mapping[str, str], config: Mapping[str, Any] | None = None) -> Iterator[RunSeen]:
+def follow(
+    desk: Desk,
+    job: str,
+    tags: Mapping[str, str],
+    config: Mapping[str, Any] | None = None,
+    stages: Sequence[str] = (),
+) -> Iterator[RunSeen]:
     """Run `job`, with its run `config`, on the desk and yield what is known, often, until it has ended.
 
+    Of an asset job only the `stages` are made, where some are named.
     Interrupting the generator interrupts the run; the lake keeps its last commits, and running again finishes it.
 
     Raises:
@@ -81,7 +88,7 @@ def follow(desk: Desk, job: str, tags: Mapping[str, str], config: Mapping[str, A
     seen = RunSeen(run_id=run_id, log=folder / "run.log")
     with seen.log.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.launch", job, run_id, json.dumps(dict(tags)), json.dumps(config)],
+            [sys.executable, "-m", "pipelines.launch", job, run_id, *map(json.dumps, (dict(tags), config, [*stages]))],
             cwd=PROJECT_ROOT,
             env=environment,
             stdout=log,

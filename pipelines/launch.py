@@ -1,4 +1,4 @@
-"""The process that a run of a job lives in: `python -m pipelines.launch JOB RUN_ID TAGS CONFIG`.
+"""The process that a run of a job lives in: `python -m pipelines.launch JOB RUN_ID TAGS CONFIG STAGES`.
 
 The command starts it and follows the run through the instance's event log, as the Dagster UI does, so that the
 command's terminal is its own and the run is the same as one started from the UI.
@@ -20,7 +20,7 @@ PROCESS_TAG = "feedback-kto/process"
 
 def main() -> int:
     """Execute the job on the instance; 0 if it succeeded."""
-    job, run_id, tags, config = sys.argv[1:]
+    job, run_id, tags, config, stages = sys.argv[1:]
     from pipelines.definitions import defs
 
     with dg.DagsterInstance.get() as instance:
@@ -29,6 +29,7 @@ def main() -> int:
             instance=instance,
             run_id=run_id,
             run_config=json.loads(config),
+            asset_selection=[dg.AssetKey(name) for name in json.loads(stages)] or None,
             tags={**json.loads(tags), PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"},
             raise_on_error=False,
         )

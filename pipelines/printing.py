@@ -1,12 +1,30 @@
-"""What `--json` prints."""
+"""What `--json` prints, and how commands are named in what is printed."""
 
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Mapping
+from contextvars import ContextVar
 from datetime import date
+from pathlib import Path
 
 import click
+
+_COMMAND = re.compile(r"(?<=`)feedback-kto (?!--home)|^  feedback-kto (?=\w)")
+_HOME = ContextVar[Path | None]("home", default=None)
+
+
+def say_home(home: Path | None) -> None:
+    """Name commands with `--home` from now on, as this one was given it; None: it was not."""
+    _HOME.set(home)
+
+
+def commands(text: str) -> str:
+    """A text whose commands can be typed as they stand: with the `--home` that this one was given."""
+    home = _HOME.get()
+    return text if home is None else _COMMAND.sub(lambda command: f"{command[0]}--home {shlex.quote(str(home))} ", text)
 
 
 def print_json(object_: Mapping[str, object]) -> None:

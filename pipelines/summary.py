@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,18 @@ def summarise(desk: Desk, seconds: dict[str, float]) -> dict[str, Any]:
 
     Args:
         desk: whose lake and folders to read.
-        seconds: how long each stage of the run took.
+        seconds: how long each stage of the run took; what stages that it did not reach would have made is left out.
     """
+    summary = summarise_record(desk)
+    if "training_set" in seconds:
+        summary |= _summarise_training_set(desk)
+    if "release" in seconds:
+        summary |= _summarise_models(desk)
+    return summary | {"seconds": {name: round(value, 2) for name, value in seconds.items()}}
+
+
+def summarise_record(desk: Desk) -> dict[str, Any]:
+    """The desk's figures from raw lines to labels."""
     with desk.lake.sql(EVENTS, FILES, INTERACTIONS, LABELS, QUARANTINE) as connection:
         names = ("files", "lines", "mapped", "ignored", "quarantined", "events", "duplicates")
         books = connection.execute(
@@ -40,6 +51,7 @@ def summarise(desk: Desk, seconds: dict[str, float]) -> dict[str, Any]:
             "SELECT tier, label, count(*) FROM labels WHERE tier IS NOT NULL GROUP BY ALL ORDER BY ALL"
         ).fetchall():
             tiers.setdefault(tier, {})[label] = count
+        as_of = connection.execute("SELECT max(as_of) FROM labels").fetchall()[0][0]
         provisional = connection.execute(
             "SELECT count(*) FROM labels WHERE state = 'provisional' AND label <> 'abstain'"
         ).fetchall()[0][0]
@@ -50,13 +62,9 @@ def summarise(desk: Desk, seconds: dict[str, float]) -> dict[str, Any]:
         incomplete = connection.execute(
             "SELECT file, incomplete_reason FROM files WHERE NOT complete ORDER BY arrival_date, file"
         ).fetchall()
-    made = {name: _pointer(desk, name) for name in ("training_set", "kto_candidate", "evaluation", "release")}
-    training_set = read_training_set(Path(made["training_set"]["path"]))
-    counts = training_set.manifest["counts"]
-    evaluation = made["evaluation"]
-    record = training_record(Path(made["kto_candidate"]["path"]))
     return {
         "source": desk.name,
+        "as_of": as_of and as_of.astimezone(UTC).isoformat(),
         **dict(zip(names, books, strict=True)),
         "parts_ignored": parts,
         "quarantine_reasons": reasons,
@@ -66,6 +74,13 @@ def summarise(desk: Desk, seconds: dict[str, float]) -> dict[str, Any]:
         "labels": {label: labels.get(label, 0) for label in _LABELS},
         "provisional": provisional,
         "tiers": tiers,
+    }
+
+
+def _summarise_training_set(desk: Desk) -> dict[str, Any]:
+    training_set = read_training_set(Path(_pointer(desk, "training_set")["path"]))
+    counts = training_set.manifest["counts"]
+    return {
         "training_set": {
             "version": training_set.version,
             "desirable": counts["train"].get("desirable", 0),
@@ -73,7 +88,15 @@ def summarise(desk: Desk, seconds: dict[str, float]) -> dict[str, Any]:
             "heldout": sum(counts["heldout"].values()),
             "left_out": training_set.manifest["left_out"],
             "preferences": training_set.manifest["preferences"],
-        },
+        }
+    }
+
+
+def _summarise_models(desk: Desk) -> dict[str, Any]:
+    made = {name: _pointer(desk, name) for name in ("kto_candidate", "evaluation", "release")}
+    evaluation = made["evaluation"]
+    record = training_record(Path(made["kto_candidate"]["path"]))
+    return {
         "train": {
             **record["metrics"],
             "rows_seen": record["rows"]["seen"],
@@ -85,7 +108,6 @@ def summarise(desk: Desk, seconds: dict[str, float]) -> dict[str, Any]:
         "candidate": made["kto_candidate"]["path"],
         "release": made["release"]["path"],
         "promoted": made["release"]["promoted"],
-        "seconds": {name: round(value, 2) for name, value in seconds.items()},
     }
 
 

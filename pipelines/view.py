@@ -16,6 +16,7 @@ from rich.table import Table
 
 from assets.desk import Desk
 from pipelines.follow import RunSeen, StageSeen
+from pipelines.printing import commands
 
 _SECONDS_BETWEEN_PLAIN_LINES = 10.0
 # With fewer, the share in which the desirable draft wins is noise.
@@ -86,8 +87,39 @@ def _words(stage: StageSeen) -> str:
 
 def show_summary(summary: dict[str, Any], desk: Desk, console: Console, *, hints: bool) -> None:
     """Print what the run made, in the order in which it was made, and with `hints` what to try next."""
-    for part in (_record_table(summary), _labels_table(summary)):
-        console.print(part)
+    show_record(summary, console)
+    places: dict[str, object] = {}
+    if "release" in summary:
+        _show_models(summary, console)
+        places |= {"release": summary["release"], "training curve": f"{summary['candidate']}/curve.png"}
+    if "training_set" in summary:
+        places["training set"] = desk.training_sets / summary["training_set"]["version"]
+    places |= {"lake": desk.lake.root, "settings": desk.path / "desk.yaml"}
+    console.print("[bold]Where it lies[/]")
+    for name, place in places.items():
+        console.print(f"  {name:<16}{place}", highlight=False, soft_wrap=True)
+    if summary["as_of"]:
+        again = f"`feedback-kto rebuild --as-of {summary['as_of']}` makes it again as it was"
+        console.print(commands(f"As of {summary['as_of']}; {again}."), highlight=False, soft_wrap=True)
+    if not hints:
+        return
+    console.print("\n[bold]What to try next[/]", highlight=False)
+    for command, what in (
+        ("make ui", "the same run in Dagster: lineage, partitions, the training curve"),
+        ("feedback-kto policy check FILE", "check a policy of your own; name it in the settings, then relabel"),
+        ("feedback-kto relabel", "label all days again in one run; `feedback-kto retrain` trains on them"),
+        ("feedback-kto source check FILE --input DIR", "try a mapping for logs of your own; then `feedback-kto init`"),
+    ):
+        console.print(commands(f"  {command:<44}{what}"), highlight=False, soft_wrap=True)
+
+
+def show_record(summary: dict[str, Any], console: Console) -> None:
+    """Print what became of the rows from raw line to label, and to training row where there is a training set."""
+    console.print(_record_table(summary))
+    console.print(_labels_table(summary))
+
+
+def _show_models(summary: dict[str, Any], console: Console) -> None:
     _show_training(summary, console)
     console.print(_models_table(summary))
     console.print(
@@ -98,26 +130,6 @@ def show_summary(summary: dict[str, Any], desk: Desk, console: Console, *, hints
     reasons = "; ".join(summary["gate"]["reasons"])
     verdict = "passed: this release is now the champion" if summary["promoted"] else f"not passed: {reasons}"
     console.print(f"Gate {verdict}.\n", highlight=False)
-    places = {
-        "release": summary["release"],
-        "training curve": f"{summary['candidate']}/curve.png",
-        "training set": desk.training_sets / summary["training_set"]["version"],
-        "lake": desk.lake.root,
-        "settings": desk.path / "desk.yaml",
-    }
-    console.print("[bold]Where it lies[/]")
-    for name, place in places.items():
-        console.print(f"  {name:<16}{place}", highlight=False, soft_wrap=True)
-    if not hints:
-        return
-    console.print("\n[bold]What to try next[/]", highlight=False)
-    for command, what in (
-        ("make ui", "the same run in Dagster: lineage, partitions, the training curve"),
-        ("feedback-kto policy check FILE", "check a policy of your own; name it in the settings, then relabel"),
-        ("feedback-kto relabel", "label all days again in one run; `feedback-kto retrain` trains on them"),
-        ("feedback-kto source check FILE --input DIR", "try a mapping for logs of your own; then `feedback-kto init`"),
-    ):
-        console.print(f"  {command:<44}{what}", highlight=False, soft_wrap=True)
 
 
 def _record_table(summary: dict[str, Any]) -> Table:
@@ -133,7 +145,7 @@ def _record_table(summary: dict[str, Any]) -> Table:
         f"{n['duplicates']:,} delivered twice and dropped",
     )
     table.add_row("events → interactions", f"{n['events']:,}", f"{n['interactions']:,}", "one row a draft shown")
-    labels, rows = n["labels"], n["training_set"]
+    labels = n["labels"]
     trainable = labels["desirable"] + labels["undesirable"]
     table.add_row(
         "interactions → labels",
@@ -141,6 +153,11 @@ def _record_table(summary: dict[str, Any]) -> Table:
         f"{trainable:,}",
         f"{labels['abstain']:,} where the policy abstains",
     )
+    rows = n.get("training_set")
+    if rows is None:
+        final = trainable - n["provisional"]
+        table.add_row("labels → final labels", f"{trainable:,}", f"{final:,}", f"{n['provisional']:,} provisional")
+        return table
     left_out = {"provisional": n["provisional"], **rows["left_out"], "held out by ticket": rows["heldout"]}
     table.add_row(
         "labels → training rows",

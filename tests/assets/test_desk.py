@@ -58,7 +58,7 @@ def test_where_no_desk_is_active_those_that_there_are_are_named(
     with pytest.raises(FeedbackError, match=f"{tmp_path} holds no desk yet; .*give --home DIR or set FEEDBACK_HOME"):
         Desk.active(tmp_path)
     desk(tmp_path)
-    with pytest.raises(FeedbackError, match="is active; name one with `feedback-kto use`: toy$"):
+    with pytest.raises(FeedbackError, match=r"is active; name one with `feedback-kto use`: toy$"):
         Desk.active(tmp_path)
     with pytest.raises(FeedbackError, match=f"{tmp_path} holds no desk toi; did you mean toy[?]$"):
         Desk(tmp_path, "toi").activate()

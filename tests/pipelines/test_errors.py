@@ -65,7 +65,7 @@ def test_an_instance_that_is_none_is_refused(
 
 
 _INTERRUPTED_WHILE_LOADING = """
-import os, sys
+import os, signal, sys
 from importlib.abc import MetaPathFinder
 
 class Interrupt(MetaPathFinder):
@@ -73,6 +73,7 @@ class Interrupt(MetaPathFinder):
         if name == "pipelines.cli":
             os.kill(os.getpid(), int(sys.argv[1]))
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # started in the background, it would be ignored
 sys.meta_path.insert(0, Interrupt())
 from pipelines.start import main
 main()

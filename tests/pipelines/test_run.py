@@ -112,6 +112,31 @@ def test_the_run_is_in_dagster_with_its_progress_and_figures(
         assert days == {f"2026-03-{day:02}" for day in range(2, 13)}
 
 
+def test_a_run_can_stop_at_the_training_set(command: Command, first: dict[str, Any], home: Path) -> None:
+    done = command("--home", str(home), "run", "--until", "training_set", "--json")
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout.splitlines()[-1])
+    assert list(made["seconds"]) == ["feedback_events", "interactions", "labels", "audit_sample", "training_set"]
+    assert made["training_set"] == first["training_set"]
+    assert "release" not in made
+    assert f"`feedback-kto --home {home} rebuild --as-of {made['as_of']}` makes it again" in done.stderr
+
+
+def test_a_log_that_is_too_young_says_how_far_its_rows_came(command: Command, tmp_path: Path, logs: Path) -> None:
+    young = tmp_path / "logs"
+    young.mkdir()
+    shutil.copy(logs / "2026-03-02.jsonl.gz", young)
+    home = str(tmp_path)
+    assert command("init", "young", "--source", "canonical", "--input", str(young), FEEDBACK_HOME=home).returncode == 0
+    settings = tmp_path / "young" / "desk.yaml"
+    settings.write_text(settings.read_text() + "heldout: 0\n")
+    done = command("run", FEEDBACK_HOME=home)
+    assert done.returncode == 1
+    assert "120 │" in done.stderr, "the rows, stage by stage"
+    assert "no desirable rows to judge by and no undesirable rows to judge by: of the final labels " in done.stderr
+    assert "40 desirable and 10 undesirable labels are provisional and become final 2026-03-09" in done.stderr
+
+
 def test_relabel_covers_a_range_in_one_run(
     command: Command, environment: dict[str, str], first: dict[str, Any], desk: Path
 ) -> None:
@@ -202,7 +227,7 @@ def test_what_was_killed_is_finished_by_running_again(command: Command, first: d
     def lasting(summary: dict[str, Any]) -> dict[str, Any]:
         timed = {"seconds", "steps_per_second", "tokens_per_second"}
         train = {name: value for name, value in summary["train"].items() if name not in timed}
-        return {**summary, "seconds": None, "train": train, "release": None}
+        return {**summary, "seconds": None, "train": train, "release": None, "as_of": None}
 
     assert lasting(again) == lasting(first), "and gives what it gave before"
     assert Path(again["release"]).exists()
