@@ -9,6 +9,7 @@ from rich.console import Console
 
 from assets.desk import Desk
 from feedback.exceptions import FeedbackError
+from pipelines.printing import commands
 
 
 class RunStoppedError(FeedbackError):
@@ -49,7 +50,7 @@ def run_job(
     console = Console(stderr=True)
     seen = show_run(follow(desk, job, tags, config, stages), console)
     for warning in seen.warnings:
-        console.print(f"[yellow]![/] {warning}", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]![/] {commands(warning)}", highlight=False, soft_wrap=True)
     if seen.error is not None:
         raise RunStoppedError(seen.error, done=[stage.name for stage in seen.stages.values() if stage.state == "done"])
     return {stage.name: stage.seconds for stage in seen.stages.values()}
