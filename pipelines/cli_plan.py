@@ -18,7 +18,7 @@ from feedback.ledger import days_behind
 from label_policy import Policy, PolicyError, dump_policy, load_policy, shipped_policies
 from pipelines.exceptions import UsageError
 from pipelines.policy_names import find_policy, is_digest
-from pipelines.printing import print_json
+from pipelines.printing import commands, print_json
 
 
 def _writable(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
@@ -130,7 +130,7 @@ def policy_apply(new: str | None, plan_id: str | None, yes: bool) -> None:
             ]
         )
     )
-    click.echo("`feedback-kto retrain` trains on them")
+    click.echo(commands("`feedback-kto retrain` trains on them"))
 
 
 def _agreed(question: str) -> bool:

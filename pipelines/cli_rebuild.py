@@ -52,7 +52,8 @@ def rebuild(as_of: str, first: datetime | None, last: datetime | None, policy: s
     desk = Desk.active()
     labels_rest = find_policy(policy, desk.lake) if policy else desk.policy
     root = desk.path / "replays" / _folder(moment, first, last)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         tasks: dict[str, TaskID] = {}
 
         def report(stage: str, done: int, total: int, unit: str, **figures: float) -> None:

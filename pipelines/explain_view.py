@@ -16,6 +16,7 @@ from feedback.events import SENT_SUFFIX
 from feedback.explain import Explanation, Verdict
 from label_policy import SENT_TEXT, Policy
 from label_policy.trace import Part, RuleTrace
+from pipelines.printing import commands
 from pipelines.texts import print_trimmed, shorten, visible, word_diff
 from pipelines.timeline_view import measures_line, show_timeline, waiting_for
 
@@ -221,7 +222,7 @@ def _show_label(explanation: Explanation, policy: Policy, console: Console) -> N
         _say(said, "yellow", console)
     if not same:
         said = f"{_called(policy)} says otherwise than the stored label."
-        _say(f"{said} `feedback-kto policy plan` shows what else it would change.", "yellow", console)
+        _say(commands(f"{said} `feedback-kto policy plan` shows what else it would change."), "yellow", console)
     else:
         said = f"{_called(policy)} says the same as the stored label, by other rules."
         _say(said, "dim", console)
