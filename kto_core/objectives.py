@@ -236,7 +236,7 @@ def orpo_loss(
 
     With p = exp(log π(y|x) / |y|), a token's mean probability, and odds = p / (1 − p): L_SFT = −log p_chosen, and
     L_OR = −log σ(log odds_chosen − log odds_rejected). Both are of completions; TRL, like the authors' code, takes
-    L_SFT over the prompt's tokens too. A p that rounds to 1 has the odds of the next p below, and the gradient there.
+    L_SFT over the prompt's tokens too. A p within rounding of 1 is taken at 1 − eps, with the gradient there.
 
     Args:
         policy_chosen_logps: log π of the preferred completions, [P].
