@@ -21,9 +21,11 @@ from feedback.tables import EVENTS, FILES, INTERACTIONS
 from label_policy import classify_edits, edit_similarities
 
 _SQL = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
-# What bounds the memory of a build: drafts that a query is asked for, and rows with their texts at a time.
-_BATCH_DRAFTS: Final = 400_000
-_PART_ROWS: Final = 50_000
+# What bounds the memory of a build: drafts that a query is asked for, rows with their texts at a time, and how many
+# such parts may wait while DuckDB works on the next query.
+_BATCH_DRAFTS: Final = 250_000
+_PART_ROWS: Final = 25_000
+_PARTS_WAITING: Final = 16
 _FIGURES: Final = ("draft_id", "shown_date", "decided_at", "edit_kind")
 
 
@@ -64,8 +66,8 @@ def write_interactions(lake: Lake, days: Sequence[date], *, as_of: datetime, run
             replacement.write(rows)
             return rows.select(_FIGURES)
 
-        # A part's texts are compared and written while DuckDB makes the next one.
-        written = [*in_order(pool, write, _parts(lake, days, as_of, made_from), ahead=1)]
+        # Parts are compared and written while DuckDB makes the next ones.
+        written = [*in_order(pool, write, _parts(lake, days, as_of, made_from), ahead=_PARTS_WAITING)]
     record(
         lake, stage="interactions", days=days, input_version=made_from[EVENTS.name],
         output_version=replacement.version, policy=None, as_of=as_of, run_id=run_id,
