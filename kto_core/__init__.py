@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from kto_core.evaluation import evaluate
     from kto_core.generation import generate
     from kto_core.kto import train_kto
-    from kto_core.objectives import estimate_z0, kto_loss
+    from kto_core.objectives import (
+        apo_zero_loss,
+        dpo_loss,
+        estimate_z0,
+        ipo_loss,
+        kto_loss,
+        orpo_loss,
+        simpo_loss,
+    )
     from kto_core.release import champion, promote, rollback, write_release
     from kto_core.sft import train_sft
 
@@ -32,26 +40,36 @@ __all__ = [
     "SFTConfig",
     "TinyConfig",
     "TrainingError",
+    "apo_zero_loss",
     "champion",
+    "dpo_loss",
     "estimate_z0",
     "evaluate",
     "generate",
+    "ipo_loss",
     "kto_loss",
+    "orpo_loss",
     "promote",
     "rollback",
+    "simpo_loss",
     "train_kto",
     "train_sft",
     "write_release",
 ]
 
 _HOME = {
+    "apo_zero_loss": "objectives",
     "champion": "release",
+    "dpo_loss": "objectives",
     "estimate_z0": "objectives",
     "evaluate": "evaluation",
     "generate": "generation",
+    "ipo_loss": "objectives",
     "kto_loss": "objectives",
+    "orpo_loss": "objectives",
     "promote": "release",
     "rollback": "release",
+    "simpo_loss": "objectives",
     "train_kto": "kto",
     "train_sft": "sft",
     "write_release": "release",
