@@ -24,7 +24,7 @@ demo: install  ## Harbor Support, from raw log files to a release folder
 	$(BIN)/feedback-kto demo
 
 test: install  ## The tests
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 check: install  ## Lint, types and the import rules
 	$(BIN)/ruff check .

@@ -3,5 +3,12 @@
 import os
 import tempfile
 
+import pytest
+
 os.environ["FEEDBACK_HOME"] = tempfile.mkdtemp(prefix="feedback-kto-tests-")
 os.environ.pop("DAGSTER_HOME", None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Runs of the whole pipeline come first: they take longest, and no processor is to wait for them at the end."""
+    items.sort(key=lambda item: "pipelines" not in item.path.parts)
