@@ -1,6 +1,7 @@
 """A run that is killed and started again, by a real signal to a real process, against one that never was."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,22 +36,20 @@ WAYS = {
     "full": {"max_steps": STEPS},
     "lora": {"max_steps": STEPS, "lora_rank": 2, "warmup": 0.5, "schedule": "cosine"},
 }
+Run = tuple[dict[str, Path], KTOConfig]
 
 
-@pytest.fixture
-def places(reference: Path, tmp_path: Path) -> dict[str, Path]:
-    rows = write_training_set(tmp_path / "set", toy_rows(96, seed=1), [])
-    return {"reference": reference, "training_set": rows, "store": tmp_path / "models", "cache": tmp_path / "cache"}
-
-
-@pytest.mark.parametrize("torn", [None, "state.safetensors", "state.json"])
-@pytest.mark.parametrize("way", WAYS)
-def test_a_killed_run_ends_with_the_same_weights(
-    places: dict[str, Path], tmp_path: Path, way: str, torn: str | None
-) -> None:
-    if way == "lora" and torn:
-        pytest.skip("what is torn does not depend on what is trained")
-    settings = {"batch_groups": 2, "beta": 0.5, "learning_rate": 1e-2, **WAYS[way]}
+@pytest.fixture(scope="module", params=WAYS)
+def killed(request: pytest.FixtureRequest, reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that was killed, and has left its checkpoints in the store."""
+    folder = tmp_path_factory.mktemp(request.param)
+    settings = {"batch_groups": 2, "beta": 0.5, "learning_rate": 1e-2, **WAYS[request.param]}
+    places = {
+        "reference": reference,
+        "training_set": write_training_set(folder / "set", toy_rows(96, seed=1), []),
+        "store": folder / "models",
+        "cache": folder / "cache",
+    }
     given = json.dumps([{name: str(place) for name, place in places.items()}, settings])
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", KILLED, given, str(KILLED_AFTER)],
@@ -60,23 +59,35 @@ def test_a_killed_run_ends_with_the_same_weights(
         text=True,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
-    [left] = places["store"].glob(".kto-*.checkpoints")
-    newest = sorted(left.glob("step-*"))[-1]
+    return places, KTOConfig(**settings)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(killed: Run, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The weights of the run that was not killed."""
+    places, config = killed
+    return weights_hash(train_kto(**(places | {"store": tmp_path_factory.mktemp("at once")}), config=config))
+
+
+@pytest.mark.parametrize("torn", [None, "state.safetensors", "state.json"])
+def test_a_killed_run_ends_with_the_same_weights(
+    killed: Run, uninterrupted: str, tmp_path: Path, torn: str | None
+) -> None:
+    places, config = killed
+    store = shutil.copytree(places["store"], tmp_path / "models")
+    [left] = store.glob(".kto-*.checkpoints")
     (left / ".step-00000009.half").mkdir()
+    newest = max(left.glob("step-*"))
     if torn:
         content = (newest / torn).read_bytes()
         (newest / torn).write_bytes(content[: len(content) // 2])
-
-    config = KTOConfig(**settings)
-    resumed = train_kto(**places, config=config)
-    whole = train_kto(**(places | {"store": tmp_path / "at once"}), config=config)
-    assert weights_hash(resumed) == weights_hash(whole)
-    # The checkpoint of a step is written after the step has been reported.
-    made = KILLED_AFTER - 1
+    resumed = train_kto(**(places | {"store": store}), config=config)
+    assert weights_hash(resumed) == uninterrupted
     said = json.loads((resumed / "training.json").read_text())
+    # The checkpoint of a step is written after the step has been reported.
     assert said["checkpoints"] == {
-        "resumed_after": made - bool(torn),
+        "resumed_after": KILLED_AFTER - 1 - bool(torn),
         "torn": [newest.name] if torn else [],
     }
     assert said["metrics"]["steps"] == STEPS
-    assert list(places["store"].iterdir()) == [resumed], "checkpoints go when the run has ended"
+    assert list(store.iterdir()) == [resumed], "checkpoints go when the run has ended"
