@@ -168,7 +168,7 @@ def balance(plan: Plan, side: str) -> Counter:
     return Counter({label: counts[label] for label in ("desirable", "undesirable") if counts[label]})
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(old=policies(), new=policies())
 def test_a_plan_counts_what_build_labels_says_under_both(shared: Lake, old: Policy, new: Policy) -> None:
     plan = plan_change(shared, new, before=old, as_of=NOW)
@@ -186,7 +186,7 @@ def test_a_plan_counts_what_build_labels_says_under_both(shared: Lake, old: Poli
     assert plan_change(shared, new, before=new, as_of=NOW).changed == 0
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(old=policies(), new=policies())
 def test_what_is_applied_is_what_was_planned(shared: Lake, old: Policy, new: Policy) -> None:
     write_labels(shared, old, DAYS, as_of=NOW)

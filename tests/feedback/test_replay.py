@@ -62,7 +62,7 @@ def version(lake: Lake, policy: Policy, folder: Path) -> str | None:
     return build_training_set(lake, policy, folder, heldout=0.5).version
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(
     events=logged_events(60, least=20),
     delayed=st.sets(st.integers(1, DAYS)),

@@ -29,7 +29,7 @@ def evidence(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
     return {row["draft_id"]: row["evidence"] for row in rows}
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     events=logged_events(),
     first=st.integers(0, DAYS - 1),
