@@ -5,8 +5,14 @@ import tempfile
 
 import pytest
 
-os.environ["FEEDBACK_HOME"] = tempfile.mkdtemp(prefix="feedback-kto-tests-")
+_HOME = tempfile.TemporaryDirectory(prefix="feedback-kto-tests-")
+os.environ["FEEDBACK_HOME"] = _HOME.name
 os.environ.pop("DAGSTER_HOME", None)
+
+
+def pytest_unconfigure() -> None:
+    """Take the home away. Workers of pytest-xdist end without what Python does at exit."""
+    _HOME.cleanup()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

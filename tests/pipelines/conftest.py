@@ -1,16 +1,20 @@
 """A home, a Dagster instance and a tiny log of a desk's own: the parts that a real deployment has."""
 
 import gzip
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
+from pipelines.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST_DAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -39,22 +43,44 @@ def environment(home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 
 @pytest.fixture(scope="session")
-def command(
+def shell(
     environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run `feedback-kto` as a person would, from a folder that is not the project's."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
 
-    def run(*arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "pipelines", *arguments],
-            env={**environment, **changed, "PYTHONPATH": str(ROOT)},
+            env={**environment, "PYTHONPATH": str(ROOT)},
             cwd=elsewhere,
             capture_output=True,
             text=True,
             timeout=240,
             check=False,
         )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def command(
+    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `feedback-kto` likewise, but in this process: to start one takes a second, and more where it runs a job."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+
+    def run(*arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
+        out, error, code = io.StringIO(), io.StringIO(), 0
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(error):
+            for name, value in {**environment, **changed}.items():
+                patch.setenv(name, value)
+            patch.chdir(elsewhere)
+            try:
+                main([*arguments])
+            except SystemExit as stopped:
+                code = int(stopped.code or 0)
+        return subprocess.CompletedProcess(arguments, code, out.getvalue(), error.getvalue())
 
     return run
 

@@ -40,6 +40,13 @@ def test_one_sentence(command: Command, tmp_path: Path, arguments: list[str], sa
     assert done.stdout == ""
 
 
+def test_one_sentence_is_all_that_a_process_says(shell: Command, tmp_path: Path) -> None:
+    done = shell("--home", str(tmp_path), "run")
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"feedback-kto: {tmp_path} holds no desk yet; ")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [[], ["demo"], ["init"], ["run"], ["relabel"], ["retrain"], ["source", "check"], ["policy", "sql"], ["release"]],

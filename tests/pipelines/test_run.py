@@ -41,9 +41,9 @@ def desk(command: Command, home: Path, logs: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def first(command: Command, desk: Path) -> dict[str, Any]:
+def first(shell: Command, desk: Path) -> dict[str, Any]:
     """What the first run says of itself."""
-    done = command("run", "--json")
+    done = shell("run", "--json")
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
@@ -177,7 +177,8 @@ def test_a_refused_training_is_one_sentence(command: Command, desk: Path, first:
         assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("stage", ["interactions", "kto_candidate"])
+# The first stage that writes in the lake what another has read, and the first that has a process of its own.
+@pytest.mark.parametrize("stage", ["interactions", "reference_model"])
 def test_a_killed_run_leaves_the_lake_readable_and_is_recorded_as_failed(
     environment: dict[str, str], first: dict[str, Any], desk: Path, stage: str
 ) -> None:
