@@ -20,12 +20,13 @@ from feedback.sidebyside import in_order
 from feedback.tables import EVENTS, FILES, INTERACTIONS
 from label_policy import classify_edits, edit_similarities
 
-_SQL = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+# What every step may look at; what is kept of all the days; and what is asked some days at a time.
+_KNOWN, _SHOWN, _SIGNALS, _ROWS = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8").split("-- Step\n")
 # What bounds the memory of a build: drafts that a query is asked for, rows with their texts at a time, and how many
 # such parts may wait while DuckDB works on the next query.
 _BATCH_DRAFTS: Final = 250_000
 _PART_ROWS: Final = 25_000
-_PARTS_WAITING: Final = 16
+_PARTS_WAITING: Final = 8
 _FIGURES: Final = ("draft_id", "shown_date", "decided_at", "edit_kind")
 
 
@@ -93,8 +94,12 @@ def _parts(lake: Lake, days: Sequence[date], as_of: datetime, versions: Mapping[
         [(known_until,)] = connection.execute(_KNOWN_UNTIL, {"as_of": as_of}).fetchall()
         reach = pa.scalar(known_until, INTERACTIONS.schema.field("known_until").type)
         drafts = dict(connection.execute(_DRAFTS).fetchall())
+        # What is narrow is made once for all days, and goes to disk where it does not fit.
+        for name, step in (("shown", _SHOWN), ("signals", _SIGNALS)) if days else ():
+            select = f"{_KNOWN}{step.rstrip().removesuffix(',')} FROM {name}"
+            connection.execute(f"CREATE TEMP TABLE {name} AS {select}", {"days": list(days), "as_of": as_of})
         for batch in day_batches(((day, drafts.get(day, 0)) for day in sorted(days)), _BATCH_DRAFTS):
-            query = connection.sql(_SQL, params={"days": batch, "as_of": as_of})
+            query = connection.sql(_KNOWN + _ROWS, params={"days": batch, "as_of": as_of})
             for part in query.to_arrow_reader(_PART_ROWS):
                 rows = pa.Table.from_batches([part])
                 yield rows.append_column("known_until", pa.repeat(reach, rows.num_rows))

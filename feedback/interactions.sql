@@ -2,6 +2,7 @@
 -- Relations: events. Parameters: $days (dates the drafts were shown on), $as_of.
 -- edit_similarity and edit_kind are added by feedback.interactions, which compares the texts.
 -- What is wide (texts, prompts) is read last, once it is known of which drafts.
+-- One query, or step by step: feedback.interactions cuts it after each `-- Step`, and keeps shown and signals as tables.
 WITH known AS NOT MATERIALIZED (
     SELECT * FROM events
     -- An arrival day counts once it has ended and is all there: then what is known at a moment is the same whenever it
@@ -9,8 +10,8 @@ WITH known AS NOT MATERIALIZED (
     -- arrival days cannot matter.
     WHERE received_at <= $as_of AND arrival_date < CAST($as_of AS DATE) AND arrival_date >= list_min($days) - 1
 ),
-shown AS MATERIALIZED (
-    -- A draft shown twice is one interaction, from the first time on.
+-- Step
+showings AS MATERIALIZED (
     SELECT draft_id, ticket_id, event_id, occurred_at, arrival_date FROM known
     WHERE kind = 'draft_shown'
         AND draft_id NOT IN (
@@ -18,15 +19,23 @@ shown AS MATERIALIZED (
             WHERE kind = 'draft_shown' AND occurred_at < list_min($days)
                 AND received_at <= $as_of AND arrival_date < CAST($as_of AS DATE)
         )
+),
+shown_again AS MATERIALIZED (SELECT draft_id FROM showings GROUP BY draft_id HAVING count(*) > 1),
+shown AS MATERIALIZED (
+    -- A draft shown twice is one interaction, from the first time on.
+    SELECT * FROM showings WHERE draft_id NOT IN (FROM shown_again)
+    UNION ALL
+    SELECT * FROM showings WHERE draft_id IN (FROM shown_again)
     QUALIFY row_number() OVER (PARTITION BY draft_id ORDER BY occurred_at, event_id) = 1
 ),
+-- Step
 drafts AS (
     SELECT * FROM shown WHERE CAST(occurred_at AS DATE) IN (SELECT unnest($days))
 ),
 -- The last draft shown on each ticket: for every earlier one of it, the customer was back.
 last_shown AS (
     SELECT ticket_id, max(occurred_at) AS occurred_at, arg_max(event_id, (occurred_at, event_id)) AS event_id
-    FROM shown WHERE ticket_id IN (SELECT ticket_id FROM drafts) GROUP BY ticket_id
+    FROM shown GROUP BY ticket_id HAVING count(*) > 1
 ),
 -- What became of the ticket speaks of every draft that it had been shown by then.
 spoken_of AS (
@@ -41,16 +50,17 @@ said AS (
     FROM known WHERE kind <> 'preference'
 ),
 signals AS (
-    SELECT d.draft_id, e.* EXCLUDE (arrival_date, of_ticket, id)
+    SELECT d.draft_id, CAST(d.occurred_at AS DATE) AS shown_date, e.* EXCLUDE (arrival_date, of_ticket, id)
     FROM said AS e
     JOIN spoken_of AS d
         ON d.of_ticket = e.of_ticket AND d.id = e.id AND (NOT e.of_ticket OR e.occurred_at >= d.occurred_at)
         -- What else is asked for must not decide how far back one looks.
         AND e.arrival_date >= CAST(d.occurred_at AS DATE) - 1
     UNION ALL BY NAME
-    SELECT d.draft_id, l.event_id, l.occurred_at, 'repeat_contact' AS kind
+    SELECT d.draft_id, CAST(d.occurred_at AS DATE) AS shown_date, l.event_id, l.occurred_at, 'repeat_contact' AS kind
     FROM drafts AS d JOIN last_shown AS l ON l.ticket_id = d.ticket_id AND l.occurred_at > d.occurred_at
 ),
+-- Step
 summary AS (
     SELECT
         draft_id,
@@ -76,11 +86,11 @@ summary AS (
         arg_min(agent_id, (occurred_at, event_id)) FILTER (agent_id IS NOT NULL) AS agent_id,
         list_sort(list_distinct(flatten(list(reasons) FILTER (reasons IS NOT NULL)))) AS reasons,
         list(event_id ORDER BY occurred_at, event_id) AS evidence
-    FROM signals
+    FROM signals WHERE shown_date IN (SELECT unnest($days))
     GROUP BY draft_id
 ),
 found AS (
-    SELECT drafts.event_id, drafts.arrival_date, summary.* FROM drafts JOIN summary USING (draft_id)
+    SELECT shown.event_id, shown.arrival_date, summary.* FROM shown JOIN summary USING (draft_id)
 ),
 rankings AS (
     SELECT * FROM events
