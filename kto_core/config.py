@@ -1,4 +1,4 @@
-"""The settings of SFT, KTO and evaluation, checked when they are made.
+"""The settings of SFT, KTO, training on pairs, and evaluation, checked when they are made.
 
 They stand together, and apart from the code that reads them, because the orchestrator builds them and must never load
 torch. Each setting carries its own sentence of help, which is also what the command line prints.
@@ -9,7 +9,8 @@ import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from types import MappingProxyType
+from typing import Any, Final, Literal, Self
 
 from kto_core.exceptions import TrainingError
 
@@ -184,6 +185,10 @@ class KTOConfig(Config):
         metadata=_about("rows a group: z0 is estimated, and completions are mismatched, within a group", least=2),
     )
     batch_groups: int = field(default=4, metadata=_about("groups an optimizer step", least=1))
+    batch_tokens: int = field(
+        default=4096,
+        metadata=_about("tokens a forward pass, in whole groups; 4096 suits a CPU, a GPU takes more", least=1),
+    )
     epochs: float = field(default=1.0, metadata=_about("passes over the groups", above=0))
     max_steps: int | None = field(default=None, metadata=_about("stop after this many optimizer steps", least=1))
     learning_rate: float | None = field(
@@ -227,6 +232,88 @@ class KTOConfig(Config):
                 "KTOConfig.class_gradients_every must be 0 with precision 'float16', whose loss scale belongs to one "
                 "gradient a step; or train in bfloat16"
             )
+
+
+PairLoss = Literal["dpo", "ipo", "orpo", "simpo"]
+# What each objective reads, and its value: DPO's default (arXiv 2305.18290, appendix B), which TRL takes for IPO's τ as
+# well; ORPO's λ for Mistral (2403.07691); SimPO's β and γ for Llama-3 Base (2405.14734, table 8).
+PAIR_SETTINGS: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
+    {
+        "dpo": {"beta": 0.1},
+        "ipo": {"beta": 0.1},
+        "orpo": {"odds_weight": 0.1},
+        "simpo": {"beta": 2.0, "gamma": 1.0},
+    }
+)
+
+
+_IN_KTO: Final = KTOConfig.__dataclass_fields__
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairConfig(Config):
+    """DPO, IPO, ORPO or SimPO from a reference model, on pairs of which one completion was preferred.
+
+    What KTO has as well means the same here. `beta`, `gamma` and `odds_weight` are filled in from `PAIR_SETTINGS` where
+    the objective reads them and they are not given.
+    """
+
+    objective: PairLoss = field(default="dpo", metadata=_about("what is learned from a pair"))
+    beta: float | None = field(
+        default=None,
+        metadata=_about("dpo and ipo: 1/β is a log-ratio, as in KTO [0.1]; simpo: scale of rewards [2.0]", above=0),
+    )
+    gamma: float | None = field(
+        default=None, metadata=_about("simpo: the margin between rewards that is aimed at [1.0]", least=0)
+    )
+    odds_weight: float | None = field(
+        default=None, metadata=_about("orpo: λ, the weight of the odds ratio beside SFT's loss [0.1]", least=0)
+    )
+    batch_pairs: int = field(default=16, metadata=_about("pairs an optimizer step", least=1))
+    batch_tokens: int = field(
+        default=4096,
+        metadata=_about("tokens a forward pass, in whole pairs; 4096 suits a CPU, a GPU takes more", least=1),
+    )
+    steps: int | None = field(default=None, metadata=_about("optimizer steps; none goes by epochs", least=1))
+    epochs: float = field(default=1.0, metadata=_about("passes over the pairs, when steps is not set", above=0))
+    learning_rate: float | None = field(default=KTOConfig.learning_rate, metadata=_IN_KTO["learning_rate"].metadata)
+    warmup: float = field(default=KTOConfig.warmup, metadata=_IN_KTO["warmup"].metadata)
+    schedule: Schedule = field(default=KTOConfig.schedule, metadata=_IN_KTO["schedule"].metadata)
+    weight_decay: float = field(default=KTOConfig.weight_decay, metadata=_IN_KTO["weight_decay"].metadata)
+    max_grad_norm: float = field(default=KTOConfig.max_grad_norm, metadata=_IN_KTO["max_grad_norm"].metadata)
+    max_prompt_tokens: int = field(default=KTOConfig.max_prompt_tokens, metadata=_IN_KTO["max_prompt_tokens"].metadata)
+    max_completion_tokens: int = field(
+        default=KTOConfig.max_completion_tokens, metadata=_IN_KTO["max_completion_tokens"].metadata
+    )
+    lora_rank: int = field(default=KTOConfig.lora_rank, metadata=_IN_KTO["lora_rank"].metadata)
+    lora_alpha: int = field(default=KTOConfig.lora_alpha, metadata=_IN_KTO["lora_alpha"].metadata)
+    precision: Precision = field(default=KTOConfig.precision, metadata=_IN_KTO["precision"].metadata)
+    seed: int = field(default=0, metadata=_about("decides the order of pairs, and adapters", least=0))
+    tracker: str | None = field(default=KTOConfig.tracker, metadata=_IN_KTO["tracker"].metadata)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        read = PAIR_SETTINGS[self.objective]
+        for name in ("beta", "gamma", "odds_weight"):
+            given = getattr(self, name)
+            if given is not None and name not in read:
+                raise TrainingError(
+                    f"PairConfig.{name} says nothing to {self.objective}, which reads {' and '.join(read)}"
+                )
+            object.__setattr__(self, name, read.get(name) if given is None else given)
+
+    @classmethod
+    def like(cls, kto: KTOConfig, *, steps: int, **settings: object) -> Self:
+        """Settings for pairs that see as many completions a step as a KTO run does, in `steps` steps.
+
+        DPO and IPO take KTO's β too, since it scales the same log-ratio. `settings` go before all.
+        """
+        names = {setting.name for setting in dataclasses.fields(cls)} - {"beta", "epochs"}
+        shared = {name: value for name, value in kto.to_dict().items() if name in names}
+        if settings.get("objective", "dpo") in ("dpo", "ipo"):
+            shared["beta"] = kto.beta
+        batch_pairs = kto.batch_groups * kto.group_rows // 2
+        return cls.from_dict({**shared, "batch_pairs": batch_pairs, "steps": steps, **settings})
 
 
 @dataclass(frozen=True, kw_only=True)

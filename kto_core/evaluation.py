@@ -16,7 +16,7 @@ import torch
 
 from kto_core.config import EvaluationConfig, KTOConfig
 from kto_core.data import Rows, TrainingSet
-from kto_core.logps import Batch, completion_logps, length_batches
+from kto_core.logps import Batch, completion_logps, token_batches
 from kto_core.models import check_context, load, load_tokenizer, weights_hash
 from kto_core.optimization import make_accelerator
 from kto_core.progress import Paced, Report, silent
@@ -91,10 +91,10 @@ def evaluate(
     data = TrainingSet.open(Path(training_set))
     held, train = data.rows("heldout"), data.rows("train")
     prompts = held.prompt_keys()
-    fresh = _unseen(held, prompts, train)
+    fresh = unseen(held, prompts, train)
     drawn = draw_rows(held, prompts, fresh, max_rows=config.max_rows, seed=config.seed)
-    before, lengths = _score(Path(reference), held, drawn, config, cache, "score before", report)
-    after, _ = _score(Path(candidate), held, drawn, config, cache, "score after", report)
+    before, lengths = score_rows(Path(reference), held, drawn, config, cache, "score before", report)
+    after, _ = score_rows(Path(candidate), held, drawn, config, cache, "score after", report)
     beta = config.beta or _beta(Path(candidate))
     texts = held.table["completion"].to_pylist()
     prior = prior_scores(
@@ -109,7 +109,7 @@ def evaluate(
         rewards=beta * (after - before),
         desirable=held.desirable()[drawn],
         prompts=[prompts[i] for i in drawn],
-        folds=np.array([_hashed(str(tickets[i]).encode(), 0) % 2 for i in drawn]),
+        folds=np.array([fold_of(str(tickets[i])) for i in drawn]),
         categories=[categories[i] or "none" for i in drawn],
     )
     by_category: dict[str, list[int]] = defaultdict(list)
@@ -126,6 +126,11 @@ def evaluate(
         **{f"auc_within_{name}": auc_within(categories_measured.values(), name) for name in rows.scores},
         "categories": categories_measured,
     }
+
+
+def fold_of(ticket: str) -> int:
+    """0 or 1: which of the two folds that balanced accuracy is cross-fitted on a ticket's rows are in."""
+    return _hashed(ticket.encode(), 0) % 2
 
 
 def auc_within(categories: Iterable[Mapping[str, Any]], name: str) -> float | None:
@@ -190,17 +195,21 @@ def draw_rows(
     return np.array(sorted(drawn), dtype=np.int64)
 
 
-def _unseen(held: Rows, prompts: Sequence[bytes], train: Rows) -> list[int]:
+def unseen(held: Rows, prompts: Sequence[bytes], train: Rows) -> list[int]:
+    """Indices of those `held` rows whose (prompt, completion) training does not have; `prompts` are their keys."""
     trained = set(zip(train.prompt_keys(), train.table["completion"].to_pylist(), strict=True))
     pairs = zip(prompts, held.table["completion"].to_pylist(), strict=True)
     return [row for row, pair in enumerate(pairs) if pair not in trained]
 
 
 @torch.inference_mode()
-def _score(
+def score_rows(
     folder: Path, held: Rows, drawn: np.ndarray, config: EvaluationConfig, cache: Path, stage: str, report: Report
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Summed log-probability and tokens of each drawn completion; the model is loaded only if the cache lacks any."""
+    """Summed log-probability and tokens of each drawn completion, float64 [drawn] each.
+
+    The model in `folder` is loaded only if the cache lacks any.
+    """
     encoder = Encoder(
         load_tokenizer(folder),
         max_prompt_tokens=config.max_prompt_tokens,
@@ -215,7 +224,7 @@ def _score(
             check_context(model, prompt=config.max_prompt_tokens, completion=config.max_completion_tokens)
             model.to(accelerator.device).eval()
             done = len(rows) - len(lacking)
-            for batch in length_batches(lacking, tokens=config.batch_tokens):
+            for batch in token_batches(lacking, tokens=config.batch_tokens):
                 with accelerator.autocast():
                     laid = Batch.collate(batch, pad_id=encoder.pad_id).to(accelerator.device)
                     kept.put(batch, completion_logps(model, laid).tolist())

@@ -15,7 +15,6 @@ from transformers.cache_utils import DynamicLayer
 
 from kto_core.data import Message
 from kto_core.exceptions import TrainingError
-from kto_core.logps import caches_every_position
 from kto_core.models import load
 from kto_core.progress import Paced, Report, silent
 from kto_core.tokenization import Encoder
@@ -130,7 +129,7 @@ def _decode(
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     rows = torch.arange(len(prompts), device=model.device)
     answers: list[list[int]] = [[] for _ in prompts]
-    cache = Cache(layer_class_to_replicate=RoomyLayer) if caches_every_position(model) else DynamicCache()
+    cache = Cache(layer_class_to_replicate=RoomyLayer) if _attends_to_all(model) else DynamicCache()
     for step in range(max_new_tokens):
         output = model(
             input_ids=ids,
@@ -178,3 +177,13 @@ def _end_ids(model: PreTrainedModel, eos: int) -> list[int]:
     named = getattr(model.generation_config, "eos_token_id", None)
     more = named if isinstance(named, list) else [named] if named is not None else []
     return sorted({eos, *more})
+
+
+def _attends_to_all(model: PreTrainedModel) -> bool:
+    """Whether every layer attends to all earlier tokens, so that its cache is their keys and values and no more."""
+    config = model.config.get_text_config()
+    return (
+        set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
+        and getattr(config, "sliding_window", None) is None
+        and not getattr(model, "_is_stateful", False)
+    )

@@ -20,7 +20,7 @@ from kto_core.config import KTOConfig
 from kto_core.data import Rows, TrainingSet
 from kto_core.exceptions import TrainingError
 from kto_core.groups import Group, class_weights, plan_groups, plan_steps
-from kto_core.logps import GroupLogps
+from kto_core.logps import GroupBatch, GroupLogps
 from kto_core.models import check_context, load, model_hash, parameter_count, save, weights_hash, with_lora
 from kto_core.objectives import estimate_z0, kto_loss
 from kto_core.optimization import make_accelerator, make_optimizer, make_schedule, seeded
@@ -105,7 +105,7 @@ def train_kto(
     checkpoints = Checkpoints(
         folder.parent / f".{folder.name}.checkpoints", seconds=checkpoint_seconds, accelerator=accelerator
     )
-    metrics = _train(policy, ready, steps, lambdas, encoder.pad_id, config, accelerator, checkpoints, report)
+    metrics = _train(policy, ready, steps, lambdas, config, accelerator, checkpoints, report)
     if accelerator.is_main_process:
         looked_up = sum(2 * len(group.desirable) for group in ready.values())
         record = {
@@ -180,7 +180,6 @@ def _train(
     ready: Mapping[int, ReadyGroup],
     steps: list[list[int]],
     lambdas: tuple[float, float],
-    pad_id: int,
     config: KTOConfig,
     accelerator: Accelerator,
     checkpoints: Checkpoints,
@@ -198,12 +197,12 @@ def _train(
     metrics = checkpoints.resume(trained)
     for number, step in enumerate(steps[len(metrics) :], start=len(metrics) + 1):
         of_classes = (
-            _class_gradients(trained, [ready[index] for index in step], lambdas, pad_id, config, accelerator)
+            _class_gradients(trained, [ready[index] for index in step], lambdas, config, accelerator)
             if config.class_gradients_every and (number - 1) % config.class_gradients_every == 0
             else {}
         )
         began = time.perf_counter()
-        sums = _accumulate(network, [ready[index] for index in step], lambdas, pad_id, config, accelerator)
+        sums = _accumulate(network, [ready[index] for index in step], lambdas, config, accelerator)
         norm = float(accelerator.clip_grad_norm_(network.parameters(), config.max_grad_norm))
         optimizer.step()
         optimizer.zero_grad()
@@ -234,7 +233,6 @@ def _class_gradients(
     trained: Trained,
     groups: list[ReadyGroup],
     lambdas: tuple[float, float],
-    pad_id: int,
     config: KTOConfig,
     accelerator: Accelerator,
 ) -> dict[str, float]:
@@ -242,7 +240,7 @@ def _class_gradients(
     norms = {}
     with torch.random.fork_rng():
         for side, name in CLASS_GRADIENTS.items():
-            _accumulate(trained.network, groups, lambdas, pad_id, config, accelerator, only=side)
+            _accumulate(trained.network, groups, lambdas, config, accelerator, only=side)
             norms[name] = float(accelerator.clip_grad_norm_(trained.network.parameters(), math.inf))
             trained.optimizer.zero_grad()
     return norms
@@ -252,7 +250,6 @@ def _accumulate(
     network: Any,  # noqa: ANN401 - whatever accelerate wrapped GroupLogps in
     groups: list[ReadyGroup],
     lambdas: tuple[float, float],
-    pad_id: int,
     config: KTOConfig,
     accelerator: Accelerator,
     *,
@@ -265,37 +262,39 @@ def _accumulate(
     total = sum(len(group.desirable) for group in groups)
     mine = groups[accelerator.process_index :: accelerator.num_processes]
     sums = torch.zeros(len(SUMS), device=accelerator.device, dtype=torch.float64)
-    for i, group in enumerate(mine):
-        last = i == len(mine) - 1
-        with nullcontext() if last else accelerator.no_sync(network):
-            batch = group.encoded.batch(pad_id, accelerator.device)
-            logps, kl_logps = network(batch)
-            desirable, weights, reference, reference_kl = (
-                tensor.to(accelerator.device)
-                for tensor in (group.desirable, group.weights, group.reference_logps, group.reference_kl_logps)
-            )
-            z0 = estimate_z0(kl_logps, reference_kl)
-            losses, rewards = kto_loss(
-                logps,
-                reference,
-                desirable,
-                z0=z0,
-                beta=config.beta,
-                desirable_weight=lambdas[0],
-                undesirable_weight=lambdas[1],
-                weights=weights,
-            )
+    # As many groups a pass in every process, whatever it has: FSDP wants them to meet in each.
+    together = max(1, config.batch_tokens // max(group.encoded.tokens for group in groups))
+    for at in range(0, len(mine), together):
+        part = mine[at : at + together]
+        with nullcontext() if at + together >= len(mine) else accelerator.no_sync(network):
+            batch = GroupBatch.collate(
+                [row for group in part for row in group.encoded.rows],
+                [row for group in part for row in group.encoded.mismatched],
+            ).to(accelerator.device)
+            loss = torch.zeros((), device=accelerator.device)
+            rows = [len(group.desirable) for group in part]
+            outcomes = zip(part, *(t.split(rows) for t in (*network(batch), batch.rows.lengths)), strict=True)
+            for group, logps, kl_logps, lengths in outcomes:
+                desirable, weights, reference, reference_kl = (
+                    tensor.to(accelerator.device)
+                    for tensor in (group.desirable, group.weights, group.reference_logps, group.reference_kl_logps)
+                )
+                z0 = estimate_z0(kl_logps, reference_kl)
+                losses, rewards = kto_loss(
+                    logps,
+                    reference,
+                    desirable,
+                    z0=z0,
+                    beta=config.beta,
+                    desirable_weight=lambdas[0],
+                    undesirable_weight=lambdas[1],
+                    weights=weights,
+                )
+                loss = loss + (losses if only is None else losses[desirable == only]).sum()
+                z0_raw = (kl_logps - reference_kl).mean()
+                sums[:-2] += sum_group(losses, rewards, lengths, desirable, z0_raw=z0_raw, z0=z0)
+            sums[-2:] += sums.new_tensor([batch.tokens, accelerator.unwrap_model(network).computed(batch)])
             # Processes' gradients are averaged, so that the mean over all rows needs their number back.
-            counted = losses if only is None else losses[desirable == only]
-            accelerator.backward(counted.sum() * accelerator.num_processes / total)
-            sums += sum_group(
-                losses,
-                rewards,
-                batch.rows.taught.sum(-1),
-                desirable,
-                z0_raw=(kl_logps - reference_kl).mean(),
-                z0=z0,
-                tokens=batch.padded_tokens,
-            )
+            accelerator.backward(loss * accelerator.num_processes / total)
     reduced = accelerator.reduce(sums, reduction="sum")
     return dict(zip(SUMS, reduced.tolist(), strict=True))

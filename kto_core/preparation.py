@@ -32,9 +32,14 @@ class EncodedGroup:
     rows: list[Encoded]
     mismatched: list[Encoded]
 
-    def batch(self, pad_id: int, device: torch.device) -> GroupBatch:
+    @property
+    def tokens(self) -> int:
+        """Tokens of all rows, one by one."""
+        return sum(len(row.ids) for row in self.rows)
+
+    def batch(self, device: torch.device) -> GroupBatch:
         """Lay the group out as tensors on `device`."""
-        return GroupBatch.collate(self.rows, self.mismatched, pad_id=pad_id).to(device)
+        return GroupBatch.collate(self.rows, self.mismatched).to(device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +78,7 @@ def prepare_groups(
         The ready groups by index, and how many log-probabilities had to be computed.
     """
     encoded = _encode(groups, rows, encoder, report)
-    computed = _fill(cache, encoded, model, accelerator, encoder.pad_id, report)
+    computed = _fill(cache, encoded, model, accelerator, report)
     desirable = torch.from_numpy(rows.desirable())
     weights = torch.from_numpy(rows.weights()).float()
     ready = {}
@@ -117,7 +122,6 @@ def _fill(
     encoded: Mapping[int, EncodedGroup],
     model: PreTrainedModel,
     accelerator: Accelerator,
-    pad_id: int,
     report: Report,
 ) -> int:
     """Compute and keep what the cache lacks; every process computes its share, the main one writes."""
@@ -132,7 +136,7 @@ def _fill(
         mine: list[tuple[int, list[float]]] = []
         for place in range(accelerator.process_index, len(chunk), accelerator.num_processes):
             with accelerator.autocast():
-                logps, kl_logps = reference(chunk[place].batch(pad_id, accelerator.device))
+                logps, kl_logps = reference(chunk[place].batch(accelerator.device))
             mine.append((place, [*logps.tolist(), *kl_logps.tolist()]))
             report("reference", at + place + 1, len(lacking), "groups")
         values = dict(gather_object(mine))

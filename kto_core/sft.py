@@ -19,7 +19,7 @@ from kto_core.charts import draw_sft_curve
 from kto_core.config import SFTConfig
 from kto_core.data import Rows, read_corpus
 from kto_core.exceptions import TrainingError
-from kto_core.logps import Batch, CompletionLogps, length_batches
+from kto_core.logps import Batch, CompletionLogps, token_batches
 from kto_core.models import (
     PRESETS,
     check_context,
@@ -143,7 +143,6 @@ def _train(
             optimizer,
             accelerator,
             [encoded[i] for i in batch],
-            pad_id=encoder.pad_id,
             batch_tokens=config.batch_tokens,
             max_grad_norm=config.max_grad_norm,
         )
@@ -164,7 +163,6 @@ def _step(
     accelerator: Accelerator,
     rows: list[Encoded],
     *,
-    pad_id: int,
     batch_tokens: int,
     max_grad_norm: float,
 ) -> dict[str, float]:
@@ -173,10 +171,10 @@ def _step(
     mine = rows[accelerator.process_index :: accelerator.num_processes] or rows[:1]
     share = 1.0 if len(rows) > accelerator.process_index else 0.0
     loss = torch.zeros((), device=accelerator.device)
-    parts = length_batches(mine, tokens=batch_tokens)
+    parts = token_batches(mine, tokens=batch_tokens)
     for i, part in enumerate(parts):
         with nullcontext() if i == len(parts) - 1 else accelerator.no_sync(policy):
-            logps = policy(Batch.collate(part, pad_id=pad_id).to(accelerator.device))
+            logps = policy(Batch.collate(part).to(accelerator.device))
             part_loss = -logps.sum() * share / tokens
             accelerator.backward(part_loss * accelerator.num_processes)
             loss += part_loss.detach()

@@ -23,13 +23,14 @@ SUMS = (
     "z0_raw",
     "z0",
     "tokens",
+    "computed",
 )
 
 
 def sum_group(
-    losses: Tensor, rewards: Tensor, lengths: Tensor, desirable: Tensor, *, z0_raw: Tensor, z0: Tensor, tokens: int
+    losses: Tensor, rewards: Tensor, lengths: Tensor, desirable: Tensor, *, z0_raw: Tensor, z0: Tensor
 ) -> Tensor:
-    """A group's part of `SUMS`, float64 [12], without gradient.
+    """A group's part of `SUMS`, all but the tokens, float64 [11], without gradient.
 
     Args:
         losses: of each row, [B].
@@ -38,20 +39,19 @@ def sum_group(
         desirable: bool [B].
         z0_raw: mean log-ratio of the mismatched pairs, before the clamp at 0.
         z0: after it.
-        tokens: tokens computed, padding included.
     """
     by_class = [
         values.detach()[side].sum()
         for values in (torch.ones_like(losses), losses, rewards, lengths)
         for side in (desirable, ~desirable)
     ]
-    others = (1.0, z0_raw, z0, tokens)
+    others = (1.0, z0_raw, z0)
     whole = [torch.as_tensor(value, device=losses.device) for value in others]
     return torch.stack([value.double() for value in [*by_class, *whole]])
 
 
 def describe(sums: Mapping[str, float]) -> Figures:
-    """Means from sums; a class without rows in this step has none."""
+    """Means from sums; a class without rows in this step has none. `padding` is its share of the tokens computed."""
     figures: Figures = {}
     for side in ("desirable", "undesirable"):
         rows = sums[f"rows_{side}"]
@@ -65,6 +65,7 @@ def describe(sums: Mapping[str, float]) -> Figures:
         "margin": good - bad if good is not None and bad is not None else None,
         "z0": sums["z0"] / sums["groups"],
         "z0_raw": sums["z0_raw"] / sums["groups"],
+        "padding": 1.0 - sums["tokens"] / sums["computed"],
     }
 
 

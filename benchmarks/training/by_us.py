@@ -1,0 +1,68 @@
+"""`train_kto` as the pipeline calls it, taking turns."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import kto_core.kto
+from benchmarks.training.turns import Turns
+from kto_core import KTOConfig, train_kto
+
+
+def main() -> None:
+    """Train as the arguments say, a step a turn."""
+    given = json.loads(sys.argv[1])
+    folder = Path(given["folder"])
+    turns = Turns()
+    ready = False
+
+    def report(stage: str, done: int, total: int, unit: str, **figures: float) -> None:
+        nonlocal ready
+        if stage != "kto":
+            return
+        if not ready:
+            raise RuntimeError("a step was reported before training began")
+        turns.step_done(last=done == total, **figures)
+
+    # Every step is a turn: reports are not paced, and training begins when the first turn comes.
+    kto_core.kto.Paced = lambda report: report  # type: ignore[assignment,misc]
+    train = kto_core.kto._train
+
+    def begin(*arguments: object) -> object:
+        nonlocal ready
+        ready = True
+        turns.setup_done()
+        return train(*arguments)
+
+    kto_core.kto._train = begin  # type: ignore[assignment]
+    config = KTOConfig(
+        group_rows=given["batch"],
+        batch_groups=given["accumulate"],
+        epochs=given["epochs"],
+        learning_rate=given["learning_rate"],
+        schedule="constant",
+        warmup=0.0,
+        undesirable_weight=1.0,
+        lora_rank=given["lora_rank"],
+        precision=given["precision"],
+        max_prompt_tokens=3072,
+        max_completion_tokens=1024,
+        class_gradients_every=0,
+    )
+    made = train_kto(
+        reference=folder / "model",
+        training_set=folder / "set",
+        config=config,
+        store=folder / "store",
+        cache=folder / "cache",
+        checkpoint_seconds=1e9,
+        report=report,
+    )
+    record = json.loads((made / "training.json").read_text())
+    turns.finish(reference_cache=record["reference_cache"])
+
+
+if __name__ == "__main__":
+    main()
