@@ -1,7 +1,8 @@
 """What the assets share: partitions, the desk, the moment a run speaks of, and how figures are shown."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import dagster as dg
 import pyarrow as pa
 
 from assets.desk import Desk, DeskSettings, feedback_home
+from assets.desk_lock import hold_desk
 from feedback.exceptions import FeedbackError
 
 OWNERS = {
@@ -18,7 +20,7 @@ OWNERS = {
 }
 AS_OF_TAG = "feedback-kto/as_of"
 DESK_TAG = "feedback-kto/desk"
-# Runs that write the record share this pool, so that no two settle what is a duplicate at once (dagster.yaml: one).
+# Runs that write the record share this pool (dagster.yaml: one at a time), and hold the desk's lock.
 LAKE_POOL = "lake"
 _FIRST_DAY_WITHOUT_A_DESK = date(2026, 1, 1)
 
@@ -28,6 +30,17 @@ class DeskResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     home: str
     name: str | None = None
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["DeskResource"]:
+        """Hold the desk for a run that writes the record; whatever else uses the desk needs not wait."""
+        self.setup_for_execution(context)
+        run = context.run
+        if run is not None and run.run_op_concurrency and LAKE_POOL in (run.run_op_concurrency.all_pools or ()):
+            with hold_desk(self.active(), run_id=run.run_id, job=run.job_name):
+                yield self
+        else:
+            yield self
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Refuse a run that was asked for on another desk than this process has loaded."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import subprocess
@@ -13,13 +12,14 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import dagster as dg
 from dagster import DagsterEventType
 
 from assets import STAGES
 from assets.desk import Desk
+from assets.desk_lock import hold_desk
 from assets.progress import Progress
 from feedback.exceptions import FeedbackError
 
@@ -77,47 +77,54 @@ def follow(
     Interrupting the generator interrupts the run; the lake keeps its last commits, and running again finishes it.
 
     Raises:
-        FeedbackError: another command is running a job on the desk, or DAGSTER_HOME is no instance's folder.
+        FeedbackError: another run holds the desk, or DAGSTER_HOME is no instance's folder.
     """
     environment = project_environment(desk.home, desk.name)
     _check_instance(Path(environment["DAGSTER_HOME"]))
-    lock = _lock(desk)
     run_id = str(uuid.uuid4())
     folder = desk.path / "runs" / run_id
-    folder.mkdir(parents=True, exist_ok=True)
     seen = RunSeen(run_id=run_id, log=folder / "run.log")
-    with seen.log.open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.launch", job, run_id, *map(json.dumps, (dict(tags), config, [*stages]))],
-            cwd=PROJECT_ROOT,
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            pass_fds=[lock.fileno()],
-        )
-    try:
-        # Relative paths in dagster.yaml are the project's, whatever folder the command was called from.
-        with contextlib.chdir(PROJECT_ROOT), dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
-            cursor: str | None = None
-            while True:
-                ended = process.poll() is not None
-                page = instance.get_records_for_run(run_id, cursor=cursor)
-                cursor = page.cursor
-                for record in page.records:
-                    _take(seen, record.event_log_entry)
-                if ended and not page.has_more:
-                    break
-                yield seen
-                time.sleep(_SECONDS_BETWEEN_LOOKS)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
+    # The run's process inherits the lock, so that it holds the desk even where it outlives us.
+    with hold_desk(desk, run_id=run_id, job=job) as lock:
+        folder.mkdir(parents=True)
+        with seen.log.open("wb") as log:
+            arguments = [job, run_id, *map(json.dumps, (dict(tags), config, [*stages]))]
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pipelines.launch", *arguments],
+                cwd=PROJECT_ROOT,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[lock.fileno()],
+            )
+        try:
+            yield from _watch(process, seen, Path(environment["DAGSTER_HOME"]))
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
     if process.returncode != 0 and seen.error is None:
         tail = seen.log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
         seen.error = "the run ended without saying why; its log ends with:\n" + "\n".join(tail)
     seen.finished = True
     yield seen
+
+
+def _watch(process: subprocess.Popen[bytes], seen: RunSeen, instance_folder: Path) -> Iterator[RunSeen]:
+    """Read the run's event log until its process has ended and all is read."""
+    # Relative paths in dagster.yaml are the project's, whatever folder the command was called from.
+    with contextlib.chdir(PROJECT_ROOT), dg.DagsterInstance.from_config(str(instance_folder)) as instance:
+        cursor: str | None = None
+        while True:
+            ended = process.poll() is not None
+            page = instance.get_records_for_run(seen.run_id, cursor=cursor)
+            cursor = page.cursor
+            for record in page.records:
+                _take(seen, record.event_log_entry)
+            if ended and not page.has_more:
+                return
+            yield seen
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
 def _check_instance(folder: Path) -> None:
@@ -128,18 +135,6 @@ def _check_instance(folder: Path) -> None:
         raise FeedbackError(
             f"DAGSTER_HOME={folder} {what}; copy {ours} there, or unset DAGSTER_HOME to use the project's own instance"
         )
-
-
-def _lock(desk: Desk) -> IO[bytes]:
-    """Hold the desk for one run of the command; the run's process inherits it, so that it outlives us if that does."""
-    lock = (desk.path / ".lock").open("wb")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise FeedbackError(
-            f"another run of desk {desk.name} is under way; wait for it, then run this again"
-        ) from error
-    return lock
 
 
 def _take(seen: RunSeen, entry: dg.EventLogEntry) -> None:

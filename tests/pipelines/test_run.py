@@ -1,6 +1,5 @@
 """From raw logs to a release and back, by the command, on a real Dagster instance, with a toy of a model."""
 
-import fcntl
 import json
 import os
 import shutil
@@ -8,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,13 @@ import pytest
 import yaml
 from deltalake import DeltaTable
 
+from assets.desk import Desk
+from assets.desk_lock import hold_desk
 from pipelines.launch import fail_dead_runs
+from pipelines.ranges import range_tags
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+ROOT = Path(__file__).resolve().parents[2]
 TOY = {"layers": 1, "width": 32, "heads": 2, "vocabulary": 320}
 
 
@@ -179,8 +184,8 @@ def test_a_refused_training_is_one_sentence(command: Command, desk: Path, first:
 
 # The first stage that writes in the lake what another has read, and the first that has a process of its own.
 @pytest.mark.parametrize("stage", ["interactions", "reference_model"])
-def test_a_killed_run_leaves_the_lake_readable_and_is_recorded_as_failed(
-    environment: dict[str, str], first: dict[str, Any], desk: Path, stage: str
+def test_a_run_keeps_others_out_and_killed_leaves_the_lake_readable_and_is_recorded_as_failed(
+    command: Command, environment: dict[str, str], first: dict[str, Any], desk: Path, stage: str
 ) -> None:
     shutil.rmtree(desk / "models", ignore_errors=True)  # so that there is something left to train
     known = set((desk / "runs").iterdir())
@@ -198,6 +203,9 @@ def test_a_killed_run_leaves_the_lake_readable_and_is_recorded_as_failed(
         for folder in set((desk / "runs").iterdir()) - known:
             log = (folder / "run.log").read_text() if (folder / "run.log").exists() else ""
     assert f"{stage} - STEP_START" in log
+    second = command("relabel")
+    assert second.returncode == 1
+    assert "another run of desk toy is under way: nightly_retrain " in second.stderr
     # The command, the run's process and the training worker, all at once, as a lost machine would.
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -236,11 +244,41 @@ def test_what_was_killed_is_finished_by_running_again(command: Command, first: d
     assert Path(again["release"]).exists()
 
 
-def test_two_runs_at_once_are_refused_by_name(
+def test_a_run_that_dagster_was_asked_for_and_any_other_keep_each_other_out(
     command: Command, environment: dict[str, str], first: dict[str, Any], desk: Path
 ) -> None:
-    with (desk / ".lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = command("relabel")
-    assert done.returncode == 1
-    assert "another run of desk toy is under way" in done.stderr
+    """Two processes that no queue keeps apart, as `dg launch` starts them, and the command."""
+
+    def launch(job: str, run_id: str) -> subprocess.Popen[str]:
+        tags = json.dumps(range_tags(date(2026, 3, 2), date(2026, 3, 4)))
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipelines.launch", job, run_id, tags, "null", "[]"],
+            env={**environment, "FEEDBACK_DESK": "toy"}, cwd=ROOT, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    run_id = str(uuid.uuid4())
+    holder = launch("ingest_logs", run_id)
+    try:
+        deadline = time.monotonic() + 60
+        while run_id not in (desk / ".lock").read_text() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        holder.send_signal(signal.SIGSTOP)  # as a long night would, it goes on
+        said = f"another run of desk toy is under way: ingest_logs {run_id}, since 20"
+        refused = command("relabel")
+        assert refused.returncode == 1
+        assert said in refused.stderr
+        assert f", by process {holder.pid} on " in refused.stderr
+        other = launch("relabel", str(uuid.uuid4()))
+        log, _ = other.communicate(timeout=120)
+        assert other.returncode == 1
+        assert said in log
+        # What writes nothing of the record goes on.
+        assert command("policy", "explain", "d1").returncode == 0
+    finally:
+        holder.kill()
+        holder.wait()
+    with hold_desk(Desk(desk.parent, desk.name), run_id="another", job="relabel"):
+        pass  # killed, it holds nothing any more
+    with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
+        assert fail_dead_runs(instance) == [run_id]
