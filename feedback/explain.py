@@ -131,7 +131,7 @@ def explain(
     with lake.sql(CORRECTIONS) as connection:
         for table in (EVENTS, INTERACTIONS, LABELS):
             view_stored(connection, lake, table)
-        draft = _find_draft(connection, row_id)
+        draft = _find_draft(connection, row_id, lake)
         _label(connection, policy, draft, now)
         rules = trace_rules(connection, policy, relation="draft")
         sent_text = trace_sent_text(connection, policy, relation="draft") if policy.sent_text else None
@@ -162,7 +162,7 @@ def explain(
         )
 
 
-def _find_draft(connection: duckdb.DuckDBPyConnection, row_id: str) -> dict[str, Any]:
+def _find_draft(connection: duckdb.DuckDBPyConnection, row_id: str, lake: Lake) -> dict[str, Any]:
     """The interaction behind a row; an id of the log's own that ends like one of ours comes first."""
     # Narrow columns first: a row with its texts is then read from its day alone.
     found = connection.execute(
@@ -171,7 +171,8 @@ def _find_draft(connection: duckdb.DuckDBPyConnection, row_id: str) -> dict[str,
         {"row": row_id, "draft": row_id.removesuffix(SENT_SUFFIX)},
     ).fetchall()
     if not found:
-        raise FeedbackError(_unknown(connection, row_id))
+        desk = lake.root.parent
+        raise FeedbackError(f"on desk {desk.name} ({desk}) {_unknown(connection, row_id)}")
     [draft] = _rows(connection, "SELECT * FROM interactions WHERE draft_id = $1 AND shown_date = $2", *found[0])
     return draft
 
@@ -201,8 +202,8 @@ def _unknown(connection: duckdb.DuckDBPyConnection, row_id: str) -> str:
     if near:
         return f"there is no draft {_quoted(row_id)}; near it are {_listed(near)}"
     return (
-        f"there is no draft {_quoted(row_id)} among {stored:,} interactions; give a draft_id of the raw logs, "
-        "or a row_id of a training set"
+        f"there is no draft {_quoted(row_id)} among {stored:,} interactions; give a draft_id of its raw logs "
+        "or a row_id of its training sets, or choose another desk with `feedback-kto use`"
     )
 
 

@@ -176,14 +176,14 @@ UNKNOWN = {
     "t1": "'t1' is a ticket; explain one of its drafts, such as 'draft-1'",
     "e2": "'e2' is an event; explain the draft that it is about, such as 'draft-1'",
     "draft-2": "there is no draft 'draft-2'; near it are 'draft-1'",
-    "\x1b[31m\u202ex": r"there is no draft '\x1b[31m\u202ex' among 1 interactions; give a draft_id of the raw logs",
+    "\x1b[31m\u202ex": r"there is no draft '\x1b[31m\u202ex' among 1 interactions; give a draft_id of its raw logs",
     "draft-1'; DROP TABLE x": "there is no draft",
     "draft-1#sent": "there is no row of what was sent in place of 'draft-1': policy desk.v1 makes one only where",
 }
 
 
 def test_an_unknown_row_is_answered_with_what_there_is(
-    build: Callable, asked: Callable, make_event: Callable, at: Callable
+    lake: Lake, build: Callable, asked: Callable, make_event: Callable, at: Callable
 ) -> None:
     build(make_event("draft_shown", draft="draft-1"), make_event("accepted", draft="draft-1"), as_of=at(days=2))
     for row_id, said in UNKNOWN.items():
@@ -191,6 +191,9 @@ def test_an_unknown_row_is_answered_with_what_there_is(
             asked(row_id, now=at(days=2))
         assert said in str(caught.value)
         assert str(caught.value).isprintable()
+        if "#sent" not in row_id:
+            desk = lake.root.parent
+            assert str(caught.value).startswith(f"on desk {desk.name} ({desk}) "), "it says where it looked"
 
 
 def test_a_draft_can_be_explained_before_it_is_labelled(
