@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
 import zstandard
+from zlib_ng import zlib_ng
 
 from feedback.rawfiles import Compression, RawFile
 
@@ -148,7 +148,7 @@ def _within(chunk: bytes, read: FileRead, limit: int) -> Iterator[tuple[int, byt
 
 
 class _Inflater(Protocol):
-    """What zlib's and zstandard's decompression objects share."""
+    """What zlib-ng's and zstandard's decompression objects share."""
 
     def decompress(self, data: bytes, /) -> bytes: ...
     @property
@@ -157,9 +157,10 @@ class _Inflater(Protocol):
     def unused_data(self) -> bytes: ...
 
 
-# A new one for each gzip member or zstd frame: files made by appending hold several. 31 asks zlib for a gzip header.
+# A new one for each gzip member or zstd frame: files made by appending hold several. 31 asks for a gzip header. zlib-ng
+# does in half the time what zlib does, to the byte, on damaged files too; ISA-L is faster and takes text for gzip.
 _INFLATERS: Final[dict[Compression, Callable[[], _Inflater]]] = {
-    "gzip": lambda: zlib.decompressobj(31),
+    "gzip": lambda: zlib_ng.decompressobj(31),
     "zstd": lambda: zstandard.ZstdDecompressor().decompressobj(),
 }
 
@@ -210,7 +211,7 @@ def _inflate(raw: Iterator[bytes], compression: Compression, read: FileRead) -> 
                     break  # gzip files may be padded with zeros
                 try:
                     out = inflater.decompress(data)
-                except (zlib.error, zstandard.ZstdError):
+                except (zlib_ng.error, zstandard.ZstdError):  # type: ignore[misc]  # zlib-ng's stub has an instance
                     read.damage = f"damaged {compression}"
                     break
                 if out:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import random
 import tracemalloc
+import zlib
 from datetime import date
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from feedback import streams
 from feedback.nesting import DEPTH_LIMIT
 from feedback.rawfiles import RawFile
 from feedback.reading import read_texts
@@ -82,6 +84,19 @@ def test_damage_inside_and_what_is_not_compressed_at_all(read):
     assert (lines, faults(state)) == ([], [(None, "damaged gzip after line 0")])
     lines, state = read(b'{"a":1}\n', compression="zstd")
     assert (lines, faults(state)) == ([], [(None, "damaged zstd after line 0")])
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_damaged_gzip_gives_what_zlib_gives(read, monkeypatch, seed):
+    chance = random.Random(seed)
+    whole = b"".join(b'{"n":%d,"x":"%x"}\n' % (n, chance.getrandbits(200)) for n in range(400))
+    packed = bytearray(gzip.compress(whole, compresslevel=chance.choice((0, 1, 6, 9))) + gzip.compress(b"{}\n" * 50))
+    place = chance.choice((chance.randrange(10), chance.randrange(len(packed))))
+    packed[place : place + chance.randrange(3)] = chance.randbytes(chance.randrange(1, 9))
+    packed = bytes(packed[: chance.choice((None, chance.randrange(len(packed))))])
+    lines, state = read(packed, compression="gzip")
+    monkeypatch.setattr(streams, "zlib_ng", zlib)
+    assert (lines, state) == read(packed, compression="gzip")
 
 
 @pytest.mark.parametrize("compression", [None, "gzip", "zstd"])
