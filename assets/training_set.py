@@ -8,6 +8,7 @@ import dagster as dg
 
 from assets.common import OWNERS, DeskResource, markdown_table
 from assets.labels import labels
+from feedback.damage import name_set_damage
 from feedback.maturing import say_provisional
 from feedback.training_set import build_training_set, read_training_set, tickets_on_both_sides
 
@@ -21,6 +22,9 @@ def training_set(desk: DeskResource) -> dg.Output[dict[str, Any]]:
     """
     active = desk.active()
     made = build_training_set(active.lake, active.policy, active.training_sets, heldout=active.settings.heldout)
+    # One that was there already is found by its version and not written again: its files may have been lost since.
+    if damage := name_set_damage(made.path):
+        raise damage
     counts = made.manifest["counts"]
     classes = ("desirable", "undesirable")
     return dg.Output(

@@ -13,6 +13,7 @@ from typing import Any
 
 import duckdb
 
+from feedback.damage import READ_ERRORS, name_set_damage
 from feedback.events import SENT_SUFFIX
 from feedback.exceptions import FeedbackError
 from feedback.labels import view_labels
@@ -141,7 +142,7 @@ def explain(
             raise _no_sent_text(draft["draft_id"], policy, sent_text)
         decided = computed or stored
         standing = read_standing(lake, deployed, row_id, day=draft["shown_date"], heldout=heldout, salt=salt)
-        holdings, unsearched = find_holdings(training_sets, [row_id, *standing.stands_for])
+        holdings, unsearched = _holdings(training_sets, [row_id, *standing.stands_for])
         return Explanation(
             row_id=row_id,
             draft=draft,
@@ -257,6 +258,16 @@ def _other_text(connection: duckdb.DuckDBPyConnection, draft: dict[str, Any]) ->
         [draft["shown_date"], draft["draft_id"], draft["evidence"]],
     ).fetchall()
     return str(rows[0][0]) if rows else None
+
+
+def _holdings(training_sets: Path, row_ids: Sequence[str]) -> tuple[list[Holding], int]:
+    """As `find_holdings`, with the damaged file named where one keeps it from being done."""
+    try:
+        return find_holdings(training_sets, row_ids)
+    except READ_ERRORS as error:
+        folders = sorted(manifest.parent for manifest in training_sets.glob("*/manifest.json"))
+        damage = next(filter(None, map(name_set_damage, folders)), None)
+        raise damage or error from error
 
 
 def _measures(connection: duckdb.DuckDBPyConnection, policy: Policy) -> dict[str, Any]:

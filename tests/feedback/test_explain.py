@@ -307,6 +307,18 @@ def test_only_the_newest_training_sets_are_looked_into(
     assert ({holding.version for holding in holdings}, unsearched) == (set(made[1:]), 1)
 
 
+def test_a_training_set_that_cannot_be_read_is_named(
+    lake: Lake, build: Callable, make_event: Callable, at: Callable, policy: Policy, tmp_path: Path
+) -> None:
+    later = make_event("copied", draft="d9", ticket="t9", when=at(days=10))
+    build(make_event("draft_shown"), make_event("thumbs_up", when=at(minutes=1)), later, as_of=at(days=10))
+    made = build_training_set(lake, policy, tmp_path / "sets", heldout=0.0)
+    file = made.path / "desirable" / "train-00000.parquet"
+    file.write_bytes(file.read_bytes()[:-3])
+    with pytest.raises(FeedbackError, match=f"training set {made.version}: {file} is damaged or missing; restore it"):
+        explain(lake, policy, "d1", deployed=policy, training_sets=tmp_path / "sets", now=at(days=10), heldout=0.0)
+
+
 OFFSETS = st.sampled_from([None, -1, 0, 1, 60, 3 * 1440, 7 * 1440])
 
 

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feedback.balance import lambda_bounds
+from feedback.damage import name_set_damage
 from feedback.exceptions import FeedbackError
 from feedback.lake import Lake
 from feedback.tables import LABELS, LEDGER
@@ -283,3 +284,29 @@ def test_a_pair_lies_on_its_tickets_side_and_changes_the_version(
             row["ticket_id"] for row in rows_of(made.path, f"*desirable/{split}-*")
         }
     assert tickets_on_both_sides(made.path) == []
+
+
+def test_a_file_that_is_cut_off_damaged_or_gone_is_named(
+    lake: Lake, policy: Policy, label: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("feedback.training_set._SHARD_ROWS", 10)
+    rows = []
+    for number in range(20):
+        ticket = {"ticket_id": f"t{number}"}
+        rows.append(label(f"r{number}#preferred", preferred_over=f"r{number}#other", **ticket))
+        rows.append(label(f"r{number}#other", label="undesirable", **ticket))
+    write(lake, *rows)
+    path = build_training_set(lake, policy, tmp_path, heldout=0.2).path
+    assert name_set_damage(path) is None
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    assert len(files) > 7, "some parts have several shards"
+    for file in files:
+        whole = file.read_bytes()
+        for left in (whole[:-3], whole[:4] + bytes(len(whole) // 2) + whole[4 + len(whole) // 2 :], None):
+            file.unlink()
+            if left is not None:
+                file.write_bytes(left)
+            said = str(name_set_damage(path))
+            assert f"training set {path.name}: {file} is damaged or missing; restore it from a copy, or remove " in said
+            file.write_bytes(whole)
+    assert name_set_damage(path) is None
