@@ -9,8 +9,9 @@ from typing import Any, cast
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from label_policy.yaml_lines import find_lines, line_of
+
 _MOVED = {"audit": "its per_class is in the policy's audit section now, and its seed is audit_seed here"}
-_Loc = tuple[int | str, ...]
 
 
 def say_faults(error: ValidationError, text: str, settings: type[BaseModel]) -> str:
@@ -19,9 +20,13 @@ def say_faults(error: ValidationError, text: str, settings: type[BaseModel]) -> 
     A setting that is not known comes first: it may be the one that another fault misses. It is answered with the
     nearest that is known.
     """
-    lines = _lines(yaml.compose(text, Loader=yaml.SafeLoader))
+    lines = find_lines(yaml.compose(text, Loader=yaml.SafeLoader))
     faults = sorted(
-        (fault["type"] != "extra_forbidden", _line(lines, fault["loc"]), _say(cast("dict[str, Any]", fault), settings))
+        (
+            fault["type"] != "extra_forbidden",
+            line_of(lines, fault["loc"]),
+            _say(cast("dict[str, Any]", fault), settings),
+        )
         for fault in error.errors()
     )
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
@@ -33,24 +38,6 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
     """`: did you mean …?` where one of the known names is near, and a list of them otherwise."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
-
-
-def _lines(node: yaml.Node | None, loc: _Loc = ()) -> dict[_Loc, int]:
-    """Where each setting and each section stands, from 1."""
-    if node is None:
-        return {loc: 1}
-    found = {loc: node.start_mark.line + 1}
-    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
-        found |= _lines(value, (*loc, str(key.value)))
-        found[(*loc, str(key.value))] = key.start_mark.line + 1
-    return found
-
-
-def _line(lines: dict[_Loc, int], loc: _Loc) -> int:
-    # What is missing has no line of its own: that of the section that should hold it.
-    while loc not in lines:
-        loc = loc[:-1]
-    return lines[loc]
 
 
 def _say(fault: dict[str, Any], settings: type[BaseModel]) -> str:

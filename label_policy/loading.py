@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Protocol
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -18,6 +17,7 @@ from label_policy.exceptions import FieldError, PolicyError
 from label_policy.fields import RULE_ID
 from label_policy.policy import Policy, Rule
 from label_policy.sections import Audit, SentText, Training
+from label_policy.yaml_lines import Loc, find_lines, line_at, line_of
 
 MAX_BYTES = 256 * 1024
 """The largest policy file; the largest shipped one has about 6 KB."""
@@ -32,14 +32,6 @@ _WANTED = {
     "model_type": "keys with values, as in {key: value}",
 }
 """What pydantic calls by Python's names, as YAML has it."""
-
-_Loc = tuple[str | int, ...]
-
-
-class _Mark(Protocol):
-    """What both of PyYAML's parsers, in Python and in C, give as a place: ``line`` counts from 0."""
-
-    line: int
 
 
 def load_policy(path: str | Path) -> Policy:
@@ -82,14 +74,13 @@ def parse_policy(text: str, *, where: str = "policy") -> Policy:
     """
     root = _compose(text, where)
     if not isinstance(root, yaml.MappingNode):
-        line = _line(root.start_mark) if root is not None else 1
+        line = line_at(root.start_mark) if root is not None else 1
         raise PolicyError(f"{where}:{line}: a policy is a mapping; start it with 'name:', 'version:' and 'rules:'")
-    lines: dict[_Loc, int] = {}
-    value = _build(root, (), lines, where)
+    value = _build(root, where)
     try:
         return Policy.model_validate(value)
     except ValidationError as error:
-        problems = _problems(error.errors(include_url=False), lines, value)
+        problems = _problems(error.errors(include_url=False), find_lines(root), value)
         _, line, message = min(problems)
         more = len(problems) - 1
         also = f" (and {more} more problem{'s' if more > 1 else ''})" if more else ""
@@ -101,7 +92,7 @@ def _compose(text: str, where: str) -> yaml.Node | None:
     depth = 0
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            at = f"{where}:{_line(event.start_mark)}"
+            at = f"{where}:{line_at(event.start_mark)}"
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
                 raise PolicyError(f"{at}: YAML anchors and aliases are not read in a policy; write the value out")
             if isinstance(event, yaml.CollectionStartEvent):
@@ -112,7 +103,7 @@ def _compose(text: str, where: str) -> yaml.Node | None:
                 raise PolicyError(f"{at}: the YAML nests deeper than {_MAX_YAML_DEPTH} levels; flatten it")
         return yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
-        line = _line(error.problem_mark or error.context_mark)
+        line = line_at(error.problem_mark or error.context_mark)
         problem = error.problem or error.context
         raise PolicyError(
             f"{where}:{line}: the YAML cannot be read ({problem}); check indentation, colons and quotes"
@@ -122,29 +113,23 @@ def _compose(text: str, where: str) -> yaml.Node | None:
         raise PolicyError(f"{where}:{line}: the file holds a character that YAML does not allow; remove it") from None
 
 
-def _line(mark: _Mark | None) -> int:
-    return mark.line + 1 if mark is not None else 1
-
-
-def _build(node: yaml.Node, loc: _Loc, lines: dict[_Loc, int], where: str) -> object:
-    """Turn a node into plain values, noting in `lines` where each key and item stands."""
-    lines.setdefault(loc, _line(node.start_mark))
+def _build(node: yaml.Node, where: str) -> object:
+    """Turn a node into plain values, refusing a key that is no text or stands twice."""
     if isinstance(node, yaml.SequenceNode):
-        return [_build(child, (*loc, index), lines, where) for index, child in enumerate(node.value)]
+        return [_build(child, where) for child in node.value]
     if not isinstance(node, yaml.MappingNode):
         return _scalar(node, where)
     result: dict[str, object] = {}
     for key_node, value_node in node.value:
         key = _scalar(key_node, where) if isinstance(key_node, yaml.ScalarNode) else None
-        line = _line(key_node.start_mark)
+        line = line_at(key_node.start_mark)
         if not isinstance(key, str):
             raise PolicyError(
                 f"{where}:{line}: a key must be a word; put it in quotes if it looks like a number or a date"
             )
         if key in result:
             raise PolicyError(f"{where}:{line}: the key '{key}' stands twice in one place; remove one of them")
-        lines[(*loc, key)] = line
-        result[key] = _build(value_node, (*loc, key), lines, where)
+        result[key] = _build(value_node, where)
     return result
 
 
@@ -153,12 +138,12 @@ def _scalar(node: yaml.Node, where: str) -> object:
         # One scalar node, already composed: the safe constructor gives text, numbers, booleans, dates or None.
         return yaml.constructor.SafeConstructor().construct_object(node, deep=True)
     except (yaml.constructor.ConstructorError, ValueError) as error:
-        line = _line(node.start_mark)
+        line = line_at(node.start_mark)
         reason = error.problem if isinstance(error, yaml.constructor.ConstructorError) else error
         raise PolicyError(f"{where}:{line}: the value cannot be read ({reason}); put text in quotes") from None
 
 
-def _problems(errors: list[ErrorDetails], lines: dict[_Loc, int], document: object) -> list[tuple[bool, int, str]]:
+def _problems(errors: list[ErrorDetails], lines: dict[Loc, int], document: object) -> list[tuple[bool, int, str]]:
     """Return whether it is no unknown key, line and message of each problem.
 
     An unknown key sorts first, and the key that it is a misspelling of is not said to be missing.
@@ -176,17 +161,17 @@ _UNKNOWN = "extra_forbidden"
 _SECTIONS: dict[str, type[BaseModel]] = {"rules": Rule, "sent_text": SentText, "audit": Audit, "training": Training}
 
 
-def _keys_beside(loc: _Loc) -> list[str]:
+def _keys_beside(loc: Loc) -> list[str]:
     """Return the keys that there are where the key at `loc` stands."""
     section: type[BaseModel] = _SECTIONS[str(loc[0])] if len(loc) > 1 else Policy
     return [*section.model_fields]
 
 
-def _near_keys(loc: _Loc) -> list[str]:
+def _near_keys(loc: Loc) -> list[str]:
     return get_close_matches(str(loc[-1]), _keys_beside(loc), n=1, cutoff=0.75)
 
 
-def _problem(details: ErrorDetails, lines: dict[_Loc, int], document: object) -> tuple[int, str]:
+def _problem(details: ErrorDetails, lines: dict[Loc, int], document: object) -> tuple[int, str]:
     """Return line and message of one of pydantic's errors about `document`."""
     loc = tuple(part for part in details["loc"] if part != "[key]")
     original = details.get("ctx", {}).get("error")
@@ -213,14 +198,10 @@ def _problem(details: ErrorDetails, lines: dict[_Loc, int], document: object) ->
         message = "this text is empty; say it in a sentence"
     else:
         message = f"{details['msg'][:1].lower()}{details['msg'][1:]}; it is {_shown(details['input'])}"
-    # A missing key has no line of its own: the line of what should hold it.
-    place = loc
-    while place not in lines:
-        place = place[:-1]
-    return lines[place], f"{_place(loc, document)}: {message}"
+    return line_of(lines, loc), f"{_place(loc, document)}: {message}"
 
 
-def _place(loc: _Loc, document: object) -> str:
+def _place(loc: Loc, document: object) -> str:
     """Return a place as its reader knows it: ``rule 'thumbs_down': when``, ``rule 2: id``, ``training.tiers[0]``."""
     match loc, document:
         case ["rules", int(index), *inner], {"rules": [*rules]}:

@@ -44,6 +44,13 @@ def test_a_misspelt_setting_is_named_before_the_one_that_it_leaves_out(tmp_path:
         _ = desk(tmp_path, SETTINGS.replace("policy: harbor-support.v1\n", "")).settings
 
 
+def test_an_item_of_a_list_has_a_line_of_its_own_and_an_alias_within_itself_does_no_harm(tmp_path: Path) -> None:
+    with pytest.raises(FeedbackError, match=r"desk\.yaml:7: launcher\.1: .*valid string.*; it is 7$"):
+        _ = desk(tmp_path, SETTINGS + "launcher:\n- nice\n- 7\n").settings
+    with pytest.raises(FeedbackError, match=r"desk\.yaml:5: extra is no setting"):
+        _ = desk(tmp_path, SETTINGS + "extra: &extra\n  inner: *extra\n").settings
+
+
 def test_what_the_settings_name_and_is_not_there_is_said_to_be_named_there(tmp_path: Path) -> None:
     with pytest.raises(FeedbackError, match=r"desk\.yaml names the policy nosuch\.v1, which is no file and none of "):
         _ = desk(tmp_path, SETTINGS.replace("harbor-support.v1", "nosuch.v1")).policy
