@@ -15,18 +15,19 @@ import click
 from rich.console import Console
 
 from assets import STAGES
-from assets.desk import Desk, DeskSettings, ReferenceSettings, feedback_home, policy_path
+from assets.desk import Desk, DeskSettings, ReferenceSettings, feedback_home
 from feedback.exceptions import FeedbackError
 from feedback.labels import count_labels, labelled_days
 from feedback.mapping import check_mapping
 from feedback.rawfiles import discover
 from feedback.sources import load_source, shipped_sources
-from label_policy import load_policy, shipped_policies
+from label_policy import shipped_policies
 from pipelines.cli_policy import policy
 from pipelines.cli_rebuild import rebuild
 from pipelines.cli_release import release
 from pipelines.cli_source import source
 from pipelines.exceptions import USER_ERRORS, UsageError
+from pipelines.policy_names import find_policy
 from pipelines.printing import commands, print_json, say_home
 from pipelines.ranges import range_tags
 from pipelines.running import RunStoppedError, run_job
@@ -117,7 +118,7 @@ def init(
     loaded = load_source(source)
     check_mapping(loaded)
     files = discover(input_.resolve(), loaded)
-    load_policy(policy_path(policy))
+    find_policy(policy, None)
     desk = Desk.create(
         feedback_home(),
         name,

@@ -40,6 +40,16 @@ def test_one_sentence(command: Command, tmp_path: Path, arguments: list[str], sa
     assert done.stdout == ""
 
 
+def test_a_policy_that_there_is_not_is_answered_with_a_near_one(command: Command, tmp_path: Path, logs: Path) -> None:
+    asked = ["init", "desk", "--source", "canonical", "--input", str(logs), "--policy"]
+    for name, said in (("harbor-suport.v1", "did you mean harbor-support.v1?"), ("0a1b2c3d", "name one of these.")):
+        done = command(*asked, name, FEEDBACK_HOME=str(tmp_path))
+        assert done.returncode == 1
+        [line] = done.stderr.splitlines()
+        assert line.startswith(f"feedback-kto: '{name}' is neither a file, a shipped policy (") and line.endswith(said)
+    assert not (tmp_path / "desk").exists()
+
+
 def test_one_sentence_is_all_that_a_process_says(shell: Command, tmp_path: Path) -> None:
     done = shell("--home", str(tmp_path), "run")
     assert (done.returncode, done.stdout) == (1, "")
