@@ -43,6 +43,23 @@ def draw_kto_curve(metrics: Metrics, path: Path) -> None:
     _finish(figure, path)
 
 
+def draw_pair_curve(metrics: Metrics, path: Path, *, objective: str) -> None:
+    """Draw loss, rewards of chosen and rejected, the share of pairs in order, and the gradient by step."""
+    figure, (loss, reward, accuracy, gradient) = _figure(4)
+    _line(loss, metrics, "loss", NEUTRAL, objective)
+    loss.set_title("loss")
+    _line(reward, metrics, "reward_chosen", DESIRABLE, "chosen")
+    _line(reward, metrics, "reward_rejected", UNDESIRABLE, "rejected")
+    reward.set_title("reward")
+    _line(accuracy, metrics, "accuracy", NEUTRAL, "chosen above rejected")
+    accuracy.set_ylim(0, 1.02)
+    accuracy.set_title("share of pairs in order")
+    _line(gradient, metrics, "grad_norm", NEUTRAL, "all")
+    gradient.set_ylim(bottom=0)
+    gradient.set_title("norm of the gradient")
+    _finish(figure, path)
+
+
 def _figure(panels: int) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(4.2 * panels, 3.2), layout="constrained")
     FigureCanvasAgg(figure)

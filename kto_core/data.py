@@ -119,7 +119,7 @@ def read_corpus(path: Path) -> Rows:
         raise TrainingError(
             f"{path} holds no Parquet files to learn from; give a file or folder with prompt and completion"
         )
-    return _teachable(pa.concat_tables(_read(file, CORPUS) for file in files), path)
+    return _teachable(pa.concat_tables(read_parquet(file, CORPUS) for file in files), path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,10 +165,15 @@ class TrainingSet:
         ]
         if not files:
             raise TrainingError(f"training set {self.folder} holds no {split}-*.parquet; build it again")
-        return _teachable(pa.concat_tables(_read(file, LABELLED) for file in files), self.folder)
+        return _teachable(pa.concat_tables(read_parquet(file, LABELLED) for file in files), self.folder)
 
 
-def _read(file: Path, schema: pa.Schema) -> pa.Table:
+def read_parquet(file: Path, schema: pa.Schema) -> pa.Table:
+    """The columns of `schema`, in its types; `category` may be missing, and is then null.
+
+    Raises:
+        TrainingError: if the file cannot be read so, naming a column that it lacks.
+    """
     try:
         found = pq.read_schema(file).names
         if missing := [name for name in schema.names if name not in found and name != "category"]:

@@ -1,0 +1,360 @@
+"""Training on pairs: DPO, IPO, ORPO or SimPO from a reference model, for comparison with KTO.
+
+Chosen and rejected completions of some pairs go through the model as one batch, in the layout that KTO's rows have. A
+pair's loss is its own, so that pairs need no groups: every epoch meets them in a new order, and pairs of similar length
+share a forward pass.
+"""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+
+from kto_core.charts import draw_pair_curve
+from kto_core.checkpoints import Checkpoints, Trained
+from kto_core.config import PairConfig
+from kto_core.data import TrainingSet
+from kto_core.exceptions import TrainingError
+from kto_core.groups import plan_steps
+from kto_core.kto import SMALL
+from kto_core.logps import Batch, CompletionLogps, token_batches
+from kto_core.models import check_context, load, model_hash, parameter_count, save, weights_hash, with_lora
+from kto_core.objectives import PairObjective, dpo_loss, ipo_loss, orpo_loss, simpo_loss
+from kto_core.optimization import make_accelerator, make_optimizer, make_schedule, seeded
+from kto_core.preferences import Pairs, read_pairs
+from kto_core.progress import Paced, Report, silent
+from kto_core.reference import LogpCache
+from kto_core.store import code_version, digest, publish, write_json, write_metrics
+from kto_core.tokenization import Encoded, Encoder
+from kto_core.watch import Figures
+
+FORMAT: Final = 1  # raise it when the same inputs would give other weights
+REFERENCED: Final = ("dpo", "ipo")  # the objectives that read log π_ref
+CHUNK: Final = 1000  # pairs tokenized, or batches computed, between two reports or writes
+SUMS: Final = (
+    "pairs", "loss", "reward_chosen", "reward_rejected", "learned", "completion_chosen", "completion_rejected", "tokens"
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadyPair:
+    """A pair with all that its loss needs besides the policy.
+
+    Attributes:
+        chosen: tokens of the prompt and the preferred completion.
+        rejected: tokens of the prompt and the other.
+        reference_logps: log π_ref of both; NaN where the objective does without.
+    """
+
+    chosen: Encoded
+    rejected: Encoded
+    reference_logps: tuple[float, float]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of both rows."""
+        return len(self.chosen.ids) + len(self.rejected.ids)
+
+
+def train_pairs(
+    *,
+    reference: Path,
+    training_set: Path,
+    config: PairConfig,
+    store: Path,
+    cache: Path,
+    checkpoint_seconds: float = 60.0,
+    report: Report = silent,
+) -> Path:
+    """Train a candidate from `reference` on the pairs of `training_set`; one that `store` has already is reused.
+
+    A run that was killed goes on from its last checkpoint.
+
+    Args:
+        reference: a model folder: π_ref, and where π starts.
+        training_set: a training-set folder; `kto_core.preferences` says what its pairs are.
+        config: how to train.
+        store: folder of model folders.
+        cache: folder of the log-probability cache.
+        checkpoint_seconds: how often a checkpoint is written, beside the models; 0 is every step.
+        report: called with the stages `tokenize` (pairs), `reference` (rows), and the objective's name (steps; figures
+            loss, margin, accuracy).
+
+    Returns:
+        store/<objective>-<id> with safetensors (LoRA merged), tokenizer, training.json, metrics.parquet and curve.png.
+
+    Raises:
+        TrainingError: if there are no pairs, or the model or the device cannot do what the config asks.
+    """
+    report = Paced(report)
+    started = time.monotonic()
+    data = TrainingSet.open(Path(training_set))
+    inputs = {"reference": model_hash(Path(reference)), "training_set": data.version}
+    name = f"{config.objective}-{digest({'format': FORMAT, 'inputs': inputs, 'config': config.to_dict()})[:16]}"
+    folder = Path(store) / name
+    if folder.is_dir():
+        report(config.objective, 1, 1, "folder reused")
+        return folder
+
+    pairs = read_pairs(data, "train", data.rows("train"))
+    pairs.require(data.folder)
+    steps = plan_steps(
+        len(pairs),
+        batch_groups=config.batch_pairs,
+        epochs=config.epochs if config.steps is None else math.ceil(config.steps * config.batch_pairs / len(pairs)),
+        max_steps=config.steps,
+        seed=config.seed,
+    )
+    accelerator = make_accelerator(config.precision, tracker=config.tracker, project_dir=str(Path(store) / "logs"))
+    if config.batch_pairs % accelerator.num_processes:
+        raise TrainingError(
+            f"PairConfig.batch_pairs = {config.batch_pairs} cannot be shared by {accelerator.num_processes} "
+            "processes; make it a multiple of their number"
+        )
+    seeded(config.seed)
+    model, tokenizer = load(Path(reference))
+    check_context(model, prompt=config.max_prompt_tokens, completion=config.max_completion_tokens)
+    encoder = Encoder(
+        tokenizer, max_prompt_tokens=config.max_prompt_tokens, max_completion_tokens=config.max_completion_tokens
+    )
+    reference_weights = weights_hash(Path(reference))
+    with LogpCache(Path(cache), weights=reference_weights, precision=config.precision) as kept:
+        met = sorted({pair for step in steps for pair in step})
+        ready, computed = _prepare(pairs, met, encoder, model, kept, config, accelerator, report)
+    policy: Any = with_lora(model, rank=config.lora_rank, alpha=config.lora_alpha) if config.lora_rank else model
+    checkpoints = Checkpoints(
+        folder.parent / f".{folder.name}.checkpoints", seconds=checkpoint_seconds, accelerator=accelerator
+    )
+    metrics = _train(policy, ready, steps, config, accelerator, checkpoints, report)
+    if accelerator.is_main_process:
+        record = {
+            "kind": config.objective,
+            "id": folder.name,
+            "inputs": inputs | {"reference_weights": reference_weights, "reference_id": Path(reference).name},
+            "config": config.to_dict(),
+            "pairs": {
+                "given": len(pairs),
+                "from_preferences": pairs.preferred,
+                "from_choice_sets": len(pairs) - pairs.preferred,
+                "refused": pairs.refused,
+                "same_when_cut": sum(pair.chosen.key() == pair.rejected.key() for pair in ready.values()),
+                "seen": len(met),
+                "share_seen": len(met) / len(pairs),
+            },
+            "checkpoints": {"resumed_after": checkpoints.resumed_after, "torn": checkpoints.torn},
+            "reference_cache": {"computed": computed},
+            "metrics": summarize(metrics) | {"seconds": round(time.monotonic() - started, 2)},
+            "code_version": code_version(),
+        }
+        with publish(folder) as scratch:
+            save(policy, tokenizer, scratch)
+            write_metrics(scratch / "metrics.parquet", metrics)
+            draw_pair_curve(metrics, scratch / "curve.png", objective=config.objective)
+            write_json(scratch / "training.json", record | {"weights_hash": weights_hash(scratch)})
+    checkpoints.remove()
+    accelerator.wait_for_everyone()
+    return folder
+
+
+def pair_loss(logps: Tensor, lengths: Tensor, reference_logps: Tensor, config: PairConfig) -> PairObjective:
+    """The objective of P pairs from log-probabilities of their completions, the chosen ones first.
+
+    Args:
+        logps: log π, [2P], with gradient.
+        lengths: completion tokens, [2P].
+        reference_logps: log π_ref, [2P]; read by DPO and IPO.
+        config: the objective and its parameters.
+    """
+    chosen, rejected = logps.chunk(2)
+    beta, gamma, odds_weight = (value or 0.0 for value in (config.beta, config.gamma, config.odds_weight))
+    if config.objective in REFERENCED:
+        loss = dpo_loss if config.objective == "dpo" else ipo_loss
+        return loss(chosen, rejected, *reference_logps.chunk(2), beta=beta)
+    sizes = dict(zip(("chosen_lengths", "rejected_lengths"), lengths.chunk(2), strict=True))
+    if config.objective == "orpo":
+        return orpo_loss(chosen, rejected, **sizes, odds_weight=odds_weight)
+    return simpo_loss(chosen, rejected, **sizes, beta=beta, gamma=gamma)
+
+
+def accumulate(
+    network: Any,  # noqa: ANN401 - whatever accelerate wrapped CompletionLogps in
+    pairs: Sequence[ReadyPair],
+    config: PairConfig,
+    accelerator: Accelerator,
+) -> dict[str, float]:
+    """Gradients of the mean loss over the step's pairs, and `SUMS` over all of them; each process takes its share."""
+    parts = _passes(pairs[accelerator.process_index :: accelerator.num_processes], config.batch_tokens)
+    sums = torch.zeros(len(SUMS), device=accelerator.device, dtype=torch.float64)
+    for i, part in enumerate(parts):
+        with nullcontext() if i == len(parts) - 1 else accelerator.no_sync(network):
+            rows = [pair.chosen for pair in part] + [pair.rejected for pair in part]
+            lengths = torch.tensor([row.completion_tokens for row in rows], device=accelerator.device)
+            known = [[pair.reference_logps[side] for pair in part] for side in (0, 1)]
+            reference_logps = torch.tensor(known, device=accelerator.device).flatten()
+            logps = network(Batch.collate(rows).to(accelerator.device))
+            losses, good, bad = pair_loss(logps, lengths, reference_logps, config)
+            # Processes' gradients are averaged, so that the mean over all pairs needs their number back.
+            accelerator.backward(losses.sum() * accelerator.num_processes / len(pairs))
+            columns = (torch.ones_like(good), losses.detach(), good, bad, good > bad, *lengths.chunk(2))
+            of_tokens = sums.new_tensor(sum(pair.tokens for pair in part))
+            sums += torch.stack([*(column.double().sum() for column in columns), of_tokens])
+    return dict(zip(SUMS, accelerator.reduce(sums, reduction="sum").tolist(), strict=True))
+
+
+def _passes(pairs: Sequence[ReadyPair], tokens: int) -> list[list[ReadyPair]]:
+    """Pairs of similar length together, at most `tokens` tokens a pass if all were as long as its longest (or one)."""
+    parts: list[list[ReadyPair]] = []
+    for pair in sorted(pairs, key=lambda pair: pair.tokens):
+        if not parts or (len(parts[-1]) + 1) * pair.tokens > tokens:
+            parts.append([])
+        parts[-1].append(pair)
+    return parts
+
+
+def _prepare(
+    pairs: Pairs,
+    met: Sequence[int],
+    encoder: Encoder,
+    model: nn.Module,
+    cache: LogpCache,
+    config: PairConfig,
+    accelerator: Accelerator,
+    report: Report,
+) -> tuple[dict[int, ReadyPair], int]:
+    """The pairs at `met`, ready, by their place, and how many reference log-probabilities had to be computed."""
+    sides: list[list[Encoded]] = [[], []]
+    for found, rows in zip(sides, (pairs.side("chosen"), pairs.side("rejected")), strict=True):
+        for at in range(0, len(met), CHUNK):
+            found.extend(encoder.encode(rows.pairs(met[at : at + CHUNK])))
+            report("tokenize", sum(map(len, sides)), 2 * len(met), "completions")
+    computed = 0
+    logps = np.full((2, len(met)), math.nan)
+    if config.objective in REFERENCED:
+        computed = _fill(cache, [*sides[0], *sides[1]], model, config, accelerator, report)
+        logps = np.array([cache.get(side) for side in sides], dtype=np.float64)
+        if not np.isfinite(logps).all():
+            raise TrainingError(
+                "the reference gives a log-probability that is not finite; its weights are damaged, or its "
+                "precision too small"
+            )
+    ready = {
+        place: ReadyPair(chosen=chosen, rejected=rejected, reference_logps=(float(good), float(bad)))
+        for place, chosen, rejected, good, bad in zip(met, *sides, *logps, strict=True)
+    }
+    return ready, computed
+
+
+@torch.no_grad()
+def _fill(
+    cache: LogpCache,
+    rows: Sequence[Encoded],
+    model: nn.Module,
+    config: PairConfig,
+    accelerator: Accelerator,
+    report: Report,
+) -> int:
+    """Compute and keep the log π_ref that the cache lacks; every process computes its share, the main one writes."""
+    distinct = list({row.key(): row for row in rows}.values())
+    lacking = [row for row, logp in zip(distinct, cache.get(distinct), strict=True) if logp is None]
+    accelerator.wait_for_everyone()  # all have read before anyone writes, so that all see the same rows lacking
+    reference = CompletionLogps(model.to(accelerator.device).eval())
+    batches = token_batches(lacking, tokens=config.batch_tokens)
+    done = 0
+    for at in range(0, len(batches), CHUNK):
+        chunk = batches[at : at + CHUNK]
+        mine: list[tuple[int, list[float]]] = []
+        for place in range(accelerator.process_index, len(chunk), accelerator.num_processes):
+            with accelerator.autocast():
+                mine.append((place, reference(Batch.collate(chunk[place]).to(accelerator.device)).tolist()))
+            report("reference", done + sum(map(len, chunk[: place + 1])), len(lacking), "completions")
+        values = dict(gather_object(mine))
+        if accelerator.is_main_process:
+            for place, batch in enumerate(chunk):
+                cache.put(batch, values[place])
+        done += sum(map(len, chunk))
+        accelerator.wait_for_everyone()
+    return done
+
+
+def _train(
+    policy: Any,  # noqa: ANN401 - a transformers model, or peft's wrapper of one
+    ready: Mapping[int, ReadyPair],
+    steps: list[list[int]],
+    config: PairConfig,
+    accelerator: Accelerator,
+    checkpoints: Checkpoints,
+    report: Report,
+) -> list[Figures]:
+    """Train `policy` in place, from where the checkpoints say; figures of every step."""
+    rate = config.learning_rate or (1e-4 if config.lora_rank or parameter_count(policy) < SMALL else 1e-6)
+    optimizer = make_optimizer(policy, learning_rate=rate, weight_decay=config.weight_decay)
+    schedule = make_schedule(optimizer, steps=len(steps), warmup=config.warmup, schedule=config.schedule)
+    network, optimizer = accelerator.prepare(CompletionLogps(policy), optimizer)
+    network.train()
+    if config.tracker:
+        accelerator.init_trackers("feedback-kto", config={k: v for k, v in config.to_dict().items() if v is not None})
+    trained = Trained(network=network, optimizer=optimizer, schedule=schedule)
+    metrics = checkpoints.resume(trained)
+    for number, step in enumerate(steps[len(metrics) :], start=len(metrics) + 1):
+        began = time.perf_counter()
+        sums = accumulate(network, [ready[pair] for pair in step], config, accelerator)
+        norm = float(accelerator.clip_grad_norm_(network.parameters(), config.max_grad_norm))
+        optimizer.step()
+        optimizer.zero_grad()
+        rate_now = float(schedule.get_last_lr()[0])
+        schedule.step()
+        seconds = time.perf_counter() - began
+        figures = describe(sums) | {
+            "step": number,
+            "grad_norm": norm,
+            "learning_rate": rate_now,
+            "seconds": seconds,
+            "tokens_per_second": sums["tokens"] / seconds,
+        }
+        if not math.isfinite(figures["loss"]):
+            raise TrainingError(
+                f"the {config.objective} loss is not finite at step {number}; lower learning_rate or use float32"
+            )
+        metrics.append({**figures})
+        accelerator.log(figures, step=number)
+        shown = {name: figures[name] for name in ("loss", "margin", "accuracy")}
+        report(config.objective, number, len(steps), "steps", **shown)
+        checkpoints.save(trained, metrics)
+    accelerator.end_training()
+    return metrics
+
+
+def describe(sums: Mapping[str, float]) -> dict[str, float]:
+    """Means over the step's pairs; `accuracy` is the share whose chosen reward is the greater."""
+    names = [name for name in SUMS if name not in ("pairs", "learned", "tokens")]
+    means = {name: sums[name] / sums["pairs"] for name in names}
+    margin = means["reward_chosen"] - means["reward_rejected"]
+    return {"pairs": sums["pairs"], **means, "margin": margin, "accuracy": sums["learned"] / sums["pairs"]}
+
+
+def summarize(metrics: Sequence[Figures]) -> Figures:
+    """Figures of a run: the last tenth of its steps, and of the loss the first tenth too, each as a mean."""
+    tenth = max(1, len(metrics) // 10)
+
+    def mean(name: str, part: Sequence[Figures]) -> float:
+        return float(np.mean([m[name] for m in part]))
+
+    last = metrics[-tenth:]
+    of_last = ("reward_chosen", "reward_rejected", "margin", "accuracy", "grad_norm")
+    return {
+        "steps": len(metrics),
+        "loss_first": mean("loss", metrics[:tenth]),
+        "loss_last": mean("loss", last),
+        **{name: mean(name, last) for name in of_last},
+        "steps_per_second": 1.0 / float(np.median([m["seconds"] or math.inf for m in metrics])),
+        "tokens_per_second": mean("tokens_per_second", metrics),
+    }
