@@ -1,4 +1,4 @@
-"""Learning from labelled replies: SFT, KTO, evaluation and releases, from a training-set folder and a config.
+"""Learning from labelled replies: SFT, KTO, pairs, evaluation and releases, from a training-set folder and a config.
 
 Importing the package is light; each name below loads its module, and with it torch, on first use. The configs and
 exceptions never do.
@@ -8,10 +8,11 @@ import importlib
 import os
 from typing import TYPE_CHECKING
 
-from kto_core.config import EvaluationConfig, KTOConfig, SFTConfig, TinyConfig
+from kto_core.config import EvaluationConfig, KTOConfig, PairConfig, SFTConfig, TinyConfig
 from kto_core.exceptions import TrainingError
 
 if TYPE_CHECKING:
+    from kto_core.comparison import compare
     from kto_core.evaluation import evaluate
     from kto_core.generation import generate
     from kto_core.kto import train_kto
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         orpo_loss,
         simpo_loss,
     )
+    from kto_core.pairs import train_pairs
     from kto_core.release import champion, promote, rollback, write_release
     from kto_core.sft import train_sft
 
@@ -37,11 +39,13 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 __all__ = [
     "EvaluationConfig",
     "KTOConfig",
+    "PairConfig",
     "SFTConfig",
     "TinyConfig",
     "TrainingError",
     "apo_zero_loss",
     "champion",
+    "compare",
     "dpo_loss",
     "estimate_z0",
     "evaluate",
@@ -53,6 +57,7 @@ __all__ = [
     "rollback",
     "simpo_loss",
     "train_kto",
+    "train_pairs",
     "train_sft",
     "write_release",
 ]
@@ -60,6 +65,7 @@ __all__ = [
 _HOME = {
     "apo_zero_loss": "objectives",
     "champion": "release",
+    "compare": "comparison",
     "dpo_loss": "objectives",
     "estimate_z0": "objectives",
     "evaluate": "evaluation",
@@ -71,6 +77,7 @@ _HOME = {
     "rollback": "release",
     "simpo_loss": "objectives",
     "train_kto": "kto",
+    "train_pairs": "pairs",
     "train_sft": "sft",
     "write_release": "release",
 }

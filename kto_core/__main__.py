@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 import yaml
+from rich.console import Console
 
 import kto_core
 from kto_core.config import Config, EvaluationConfig, KTOConfig, SFTConfig
@@ -82,7 +83,7 @@ def _print(value: object) -> None:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def cli() -> None:
-    """Learn from labelled replies: SFT, KTO, evaluation, releases."""
+    """Learn from labelled replies: SFT, KTO, evaluation, comparison, releases."""
 
 
 @cli.command()
@@ -139,6 +140,55 @@ def evaluate(
             report=report,
         )
     _print(figures)
+
+
+@cli.command()
+@click.option("--reference", type=FOLDER, required=True, help="Model folder that all start from.")
+@click.option("--training-set", type=FOLDER, required=True, help="Training-set folder with pairs.")
+@click.option("--objectives", default="dpo,orpo,simpo", show_default=True, help="As dpo,dpo:beta=0.1,orpo.")
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Trainings of each.")
+@click.option("--max-rows", type=click.IntRange(min=2), default=4000, show_default=True, help="Held-out rows scored.")
+@click.option("--store", type=FOLDER, default=Path("models"), show_default=True, help="Folder that keeps models.")
+@click.option("--cache", type=FOLDER, default=Path("cache"), show_default=True, help="Folder of log-probabilities.")
+@click.option("--out", type=FOLDER, default=Path("comparisons"), show_default=True, help="Folder of comparisons.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+@settings(KTOConfig)
+def compare(
+    reference: Path,
+    training_set: Path,
+    objectives: str,
+    seeds: int,
+    max_rows: int,
+    store: Path,
+    cache: Path,
+    out: Path,
+    as_json: bool,
+    config_file: Path | None,
+    **values: object,
+) -> None:
+    """KTO on all rows against DPO, IPO, ORPO or SimPO on the pairs: same reference, same budget."""
+    from kto_core.comparison_view import show_comparison
+
+    kto = build(KTOConfig, config_file, values)
+    lengths = {name: getattr(kto, name) for name in ("max_prompt_tokens", "max_completion_tokens", "precision")}
+    with _terminal() as report:
+        result = kto_core.compare(
+            reference=reference,
+            training_set=training_set,
+            kto=kto,
+            objectives=[objective.strip() for objective in objectives.split(",")],
+            seeds=seeds,
+            evaluation=EvaluationConfig(max_rows=max_rows, **lengths),
+            store=store,
+            cache=cache,
+            out=out,
+            report=report,
+        )
+    if as_json:
+        _print(result)
+        return
+    show_comparison(result, Console())
+    click.echo(result["folder"])
 
 
 @cli.command()

@@ -1,0 +1,245 @@
+"""KTO on all rows against DPO, IPO, ORPO or SimPO on the pairs: same reference, same budget, same held-out tickets.
+
+**Budget.** Every contestant makes as many optimizer steps as KTO's settings give, of as many completions each: n rows
+for KTO are n/2 pairs for the others. Learning rate, its schedule, lengths, precision and adapters are KTO's too, unless
+an objective is given its own. What KTO adds, a pass without gradient over mismatched completions, is not counted in
+completions, and shows in seconds.
+
+**Contestants.** `kto` learns from every row; `kto on pairs` from the completions of the pairs alone, as single rows, so
+that what the objective does and what the other rows add can be told apart; the others from the pairs. Beside them stand
+the reference, and the prior, which knows how often a text was liked in training and reads no prompt.
+
+**Figures**, each with an interval over resampled tickets (`kto_core.bootstrap`), for every contestant and for KTO minus
+each. Over all held-out rows: AUC within categories and balanced accuracy by a row's score, its mean token
+log-probability, as `kto_core.evaluation` has them. On the paired slice: choice accuracy by score, and the share of
+pairs in order, ties as half: by *reward*, the log-ratio to the reference, by which KTO, DPO and IPO rank; by *score*,
+by which SimPO and ORPO do; and each by its own.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kto_core.bootstrap import DRAWS
+from kto_core.comparison_chart import draw_comparison
+from kto_core.comparison_measures import held_out, measure, score_model, score_prior
+from kto_core.config import EvaluationConfig, KTOConfig, PairConfig
+from kto_core.data import LABELLED, Rows, TrainingSet
+from kto_core.exceptions import TrainingError
+from kto_core.kto import plan, train_kto
+from kto_core.pairs import train_pairs
+from kto_core.preferences import Pairs, read_pairs
+from kto_core.progress import Paced, Report, silent
+from kto_core.store import digest, publish, read_json, write_json
+
+FORMAT: Final = 1  # raise it when the same inputs would give other figures
+KTO, KTO_ON_PAIRS, REFERENCE, PRIOR = "kto", "kto on pairs", "reference", "prior"
+OBJECTIVES: Final = ("dpo", "orpo", "simpo")
+RANKED_BY: Final = {"orpo": "score", "simpo": "score"}  # and all else by reward
+
+
+def compare(
+    *,
+    reference: Path,
+    training_set: Path,
+    kto: KTOConfig,
+    objectives: Sequence[str] = OBJECTIVES,
+    seeds: int = 1,
+    evaluation: EvaluationConfig,
+    store: Path,
+    cache: Path,
+    out: Path,
+    report: Report = silent,
+) -> dict[str, Any]:
+    """Train every contestant and measure them on held-out tickets.
+
+    Args:
+        reference: the model folder that all start from.
+        training_set: a training-set folder with pairs; see `kto_core.preferences`.
+        kto: KTO's settings; they give the budget.
+        objectives: `dpo`, `ipo`, `orpo` or `simpo`, each with settings of its own if wanted: `dpo:beta=0.1`.
+        seeds: how many trainings of each; figures are means over them, and intervals are over tickets alone.
+        evaluation: which held-out rows, and how they are scored.
+        store: folder of model folders; what is there already is not trained again.
+        cache: folder of the log-probability cache.
+        out: folder that `compare-<id>` with comparison.json and comparison.png is written to.
+        report: called with the stages of every training and scoring, and `bootstrap` (figures).
+
+    Returns:
+        What comparison.json holds, and `folder`: budget, data, held-out counts, `arms` and `differences` with value,
+        low, high and by_seed of each measure; a measure of fewer than 30 pairs, sets or rows of a class is None.
+
+    Raises:
+        TrainingError: if there are no pairs, an objective is none, or a training or scoring cannot be done.
+    """
+    data = TrainingSet.open(Path(training_set))
+    rows = data.rows("train")
+    pairs = read_pairs(data, "train", rows)
+    pairs.require(data.folder)
+    groups, steps = plan(rows, kto)
+    configs = {text: _parsed(text, kto, len(steps)) for text in objectives}
+    of_pairs, pair_rows = _slice(data, rows, pairs, Path(cache) / "slices")
+    again = replace(kto, max_steps=len(steps), epochs=float(_epochs(pair_rows, kto, len(steps))))
+    held = held_out(data, rows, pairs, evaluation)
+
+    common: dict[str, Any] = {"reference": Path(reference), "store": Path(store), "cache": Path(cache)}
+    trainings: dict[str, Callable[..., Path]] = {
+        KTO: partial(_train, train_kto, kto, training_set=data.folder, **common),
+        KTO_ON_PAIRS: partial(_train, train_kto, again, training_set=of_pairs, **common),
+    }
+    for text, config in configs.items():
+        trainings[text] = partial(_train, train_pairs, config, training_set=data.folder, **common)
+    folders = {
+        name: [training(seed, report=_under(report, name, seed, seeds)) for seed in range(seeds)]
+        for name, training in trainings.items()
+    }
+    inputs = {
+        "training_set": data.version,
+        "reference": Path(reference).name,
+        "budget": {
+            "steps": len(steps),
+            "completions": sum(len(groups[group]) for step in steps for group in step),
+            "seeds": seeds,
+        },
+        "rows": {"train": len(rows), "of_pairs": len(pair_rows)},
+        "pairs": {
+            "train": len(pairs),
+            "from_preferences": pairs.preferred,
+            "from_choice_sets": len(pairs) - pairs.preferred,
+            "refused": pairs.refused,
+            "tickets": len(set(pairs.table["ticket_id"].to_pylist())),
+        },
+        "heldout": held.counts(),
+        "evaluation": evaluation.to_dict(),
+        "bootstrap": {"draws": DRAWS, "level": 0.95, "resampled": "tickets"},
+    }
+    models = {name: [folder.name for folder in trained] for name, trained in folders.items()}
+    place = Path(out) / f"compare-{digest({'format': FORMAT, 'models': models, **inputs})[:16]}"
+    if not place.is_dir():
+        by = {name: RANKED_BY.get(config.objective, "reward") for name, config in configs.items()}
+        scored = {PRIOR: [score_prior(held, rows, evaluation)]}
+        for name, trained in {**folders, REFERENCE: [Path(reference)]}.items():
+            scored[name] = [
+                score_model(
+                    folder,
+                    held,
+                    reference=Path(reference),
+                    by="score" if name == REFERENCE else by.get(name, "reward"),
+                    config=evaluation,
+                    cache=Path(cache),
+                    report=_under(report, name, seed, len(trained)),
+                )
+                for seed, folder in enumerate(trained)
+            ]
+        values, differences = measure(
+            held, scored, against=(KTO, KTO_ON_PAIRS), seed=evaluation.seed, report=Paced(report)
+        )
+        contestants = {
+            name: {
+                **(_told(folders[name], len(rows) if name == KTO else len(pair_rows)) if name in folders else {}),
+                "ranked_by": scored[name][0].by,
+                "measures": values[name],
+            }
+            for name in (KTO, KTO_ON_PAIRS, *configs, REFERENCE, PRIOR)
+        }
+        with publish(place) as scratch:
+            result = {**inputs, "contestants": contestants, "differences": differences}
+            write_json(scratch / "comparison.json", result)
+            draw_comparison(result, scratch / "comparison.png")
+    return {**read_json(place / "comparison.json"), "folder": str(place)}
+
+
+def _parsed(text: str, kto: KTOConfig, steps: int) -> PairConfig:
+    """The config of `objective` or `objective:setting=value:…`."""
+    objective, *given = text.split(":")
+    settings: dict[str, object] = {}
+    for part in given:
+        name, equals, value = part.partition("=")
+        try:
+            settings[name] = float(value) if equals else None
+        except ValueError:
+            settings[name] = value
+        if not equals:
+            raise TrainingError(f"objective {text!r} has {part!r}, which sets nothing; write it as dpo:beta=0.1")
+    return PairConfig.like(kto, steps=steps, **{**settings, "objective": objective})
+
+
+def _train(train: Callable[..., Path], config: KTOConfig | PairConfig, seed: int, **inputs: object) -> Path:
+    return train(config=replace(config, seed=config.seed + seed), **inputs)
+
+
+def _epochs(rows: Rows, kto: KTOConfig, steps: int) -> int:
+    """Epochs that `steps` steps on `rows` reach into."""
+    return math.ceil(steps * kto.batch_groups / len(plan(rows, kto)[0]))
+
+
+def _under(report: Report, name: str, seed: int, seeds: int) -> Report:
+    """Reports under the contestant's name."""
+
+    def named(stage: str, done: int, total: int, unit: str, **figures: float) -> None:
+        of = f"{name}, seed {seed + 1} of {seeds}" if seeds > 1 else name
+        report(f"{of}: {stage}", done, total, unit, **figures)
+
+    return named
+
+
+def _slice(data: TrainingSet, rows: Rows, pairs: Pairs, folder: Path) -> tuple[Path, Rows]:
+    """A training set, and its rows, of the pairs' completions alone: each (prompt, completion, label) is one row.
+
+    It has the weight that it has in `rows`, or 1.
+    """
+    keys, texts = rows.prompt_keys(), rows.table["completion"].to_pylist()
+    weights = dict(zip(zip(keys, texts, rows.desirable().tolist(), strict=True), rows.weights().tolist(), strict=True))
+    prompts, tickets = pairs.table["prompt"].to_pylist(), pairs.table["ticket_id"].to_pylist()
+    categories = pairs.table["category"].to_pylist()
+    found: dict[tuple[bytes, str, bool], dict[str, object]] = {}
+    for place, (key, chosen, rejected) in enumerate(pairs.texts()):
+        for text, label in ((chosen, True), (rejected, False)):
+            found.setdefault(
+                (key, text, label),
+                {
+                    "prompt": prompts[place],
+                    "completion": text,
+                    "label": label,
+                    "weight": weights.get((key, text, label), 1.0),
+                    "category": categories[place],
+                    "ticket_id": tickets[place],
+                    "row_id": f"{len(found)}",
+                },
+            )
+    table = pa.Table.from_pylist(list(found.values()), schema=LABELLED)
+    version = f"{data.version}-pairs-{Rows(table=table, refused={}).content_hash()[:8]}"
+    if not (folder / version).is_dir():
+        with publish(folder / version) as scratch:
+            for side, label in (("desirable", True), ("undesirable", False)):
+                (scratch / side).mkdir()
+                part = table.filter(pa.array(table["label"].to_numpy() == label))
+                pq.write_table(part, scratch / side / "train-0.parquet")
+            write_json(scratch / "manifest.json", {**data.manifest, "version": version})
+    return folder / version, Rows(table=table, refused={})
+
+
+def _told(trained: Sequence[Path], rows: int) -> dict[str, Any]:
+    """How a contestant was trained: its settings and models, and how often it met what it learned from.
+
+    Args:
+        trained: its model of each seed.
+        rows: distinct completions that were there to learn from.
+    """
+    records: list[dict[str, Any]] = [read_json(folder / "training.json") for folder in trained]
+    config, steps = records[0]["config"], records[0]["metrics"]["steps"]
+    a_step = 2 * config["batch_pairs"] if "batch_pairs" in config else config["batch_groups"] * config["group_rows"]
+    return {
+        "models": [folder.name for folder in trained],
+        "config": config,
+        "steps": steps,
+        "completions": steps * a_step,
+        "passes": steps * a_step / rows,
+        "seconds": [record["metrics"]["seconds"] for record in records],
+    }
