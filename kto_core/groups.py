@@ -1,45 +1,54 @@
-"""The plan of a KTO run: which rows stand together, whom each borrows y' from, and in which order groups are met.
+"""The plan of a KTO run: whose completion each row borrows as its y', which rows stand together, in which order.
 
-A group is a fixed set of rows with a class quota and similar lengths. y' is the rows' own completions rotated inside
-the group, so that the y' set is the y set, z0 belongs to the group alone, and its reference log-probabilities are the
-same every epoch. The plan follows from the rows, the config and the seed; how many processes carry it out does not
-matter.
+y' belongs to the row, not to the group: rows stand on a ring by a hash of what they say, and each borrows from the
+next. The set of y' is the set of y, and a row that comes or goes changes one other row's y', whatever the size of
+groups and the seed, so that log-probabilities of pairs (x, y') can be kept as those of (x, y) are. A group is a fixed
+set of rows with a class quota; z0 is its own. The plan follows from the rows, the config and the seed; how many
+processes carry it out does not matter.
 """
 
+import hashlib
 import math
 import random
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from itertools import chain, cycle, islice, zip_longest
-from typing import Literal
+from collections.abc import Sequence
+from itertools import cycle, islice
+from typing import Final, Literal
 
 from kto_core.exceptions import TrainingError
 
 Balance = Literal["oversample", "lambda", "none"]
-WINDOW = 32  # groups cut from rows sorted by length within a random window of so many, per class
+Group = tuple[int, ...]  # row indices
+WINDOW: Final = 32  # groups cut from rows sorted by length within a random window of so many, per class
+REACH: Final = 64  # places along the ring within which rows exchange what they borrowed from their own prompt
 
 
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    """Rows learned together.
+def mismatch(prompts: Sequence[bytes], completions: Sequence[str]) -> list[int]:
+    """For each row, the row whose completion is its y': a permutation, never the row itself.
 
-    Attributes:
-        rows: row indices.
-        partners: for each row, the row whose completion is its y'; a rotation of `rows`, never the row itself.
+    Args:
+        prompts: a key of each row's prompt; a y' from a row with the same prompt is avoided where another is near.
+        completions: each row's y.
     """
-
-    rows: tuple[int, ...]
-    partners: tuple[int, ...]
+    keys = [
+        hashlib.blake2b(prompt + text.encode(), digest_size=12).digest()
+        for prompt, text in zip(prompts, completions, strict=True)
+    ]
+    ring = sorted(range(len(keys)), key=keys.__getitem__)
+    lenders = ring[1:] + ring[:1]
+    for at, row in enumerate(ring):
+        if prompts[row] != prompts[lenders[at]]:
+            continue
+        for step in range(1, min(REACH, len(ring))):
+            other = (at + step) % len(ring)
+            if prompts[row] != prompts[lenders[other]] and prompts[ring[other]] != prompts[lenders[at]]:
+                lenders[at], lenders[other] = lenders[other], lenders[at]
+                break
+    borrowed = dict(zip(ring, lenders, strict=True))
+    return [borrowed[row] for row in range(len(ring))]
 
 
 def plan_groups(
-    desirable: Sequence[bool],
-    lengths: Sequence[int],
-    *,
-    group_rows: int,
-    balance: Balance,
-    seed: int,
-    prompts: Sequence[Hashable] | None = None,
+    desirable: Sequence[bool], lengths: Sequence[int], *, group_rows: int, balance: Balance, seed: int
 ) -> list[Group]:
     """Cut rows into groups; every row is in at least one.
 
@@ -50,7 +59,6 @@ def plan_groups(
             differ by at most one between groups, and no row repeats.
         balance: `oversample` repeats rows of the smaller class until both fill the groups alike.
         seed: decides the grouping.
-        prompts: a key of each row's prompt; a y' from a row with the same prompt is avoided where a rotation can.
 
     Raises:
         TrainingError: if the rows are of one class only.
@@ -63,11 +71,11 @@ def plan_groups(
         count = math.ceil(max(map(len, classes)) / half)
         dealt = [_deal(rows, [half] * count, lengths, rng) for rows in classes]
     else:
-        count = min(math.ceil(len(desirable) / group_rows), len(desirable) // 2)  # no group of one: who lends it y'?
+        count = min(math.ceil(len(desirable) / group_rows), len(desirable) // 2)  # z0 is a mean: no group of one
         first = _quotas(len(classes[0]), count, start=0)
         second = _quotas(len(classes[1]), count, start=len(classes[0]) % count)
         dealt = [_deal(classes[0], first, lengths, rng), _deal(classes[1], second, lengths, rng)]
-    return [_rotate(good, bad, prompts, rng) for good, bad in zip(*dealt, strict=True)]
+    return [(*good, *bad) for good, bad in zip(*dealt, strict=True)]
 
 
 def plan_steps(groups: int, *, batch_groups: int, epochs: float, max_steps: int | None, seed: int) -> list[list[int]]:
@@ -127,20 +135,3 @@ def _deal(rows: list[int], quotas: list[int], lengths: Sequence[int], rng: rando
         cards = iter(bucket)
         dealt.extend(list(islice(cards, quota)) for quota in window)
     return dealt
-
-
-def _rotate(good: list[int], bad: list[int], prompts: Sequence[Hashable] | None, rng: random.Random) -> Group:
-    """Order a group's rows; choose the rotation with the fewest y' from the same prompt, none from the row itself."""
-    rows = rng.sample(good + bad, len(good) + len(bad))
-    best = min(range(1, len(rows)), key=lambda shift: _clashes(rows, shift, prompts))
-    if _clashes(rows, best, None):
-        # Repeats of a scarce row: alternating classes, each row's neighbour is of the other class.
-        rows = [row for row in chain.from_iterable(zip_longest(good, bad)) if row is not None]
-        best = 1
-    return Group(rows=tuple(rows), partners=tuple(rows[best:] + rows[:best]))
-
-
-def _clashes(rows: list[int], shift: int, prompts: Sequence[Hashable] | None) -> int:
-    pairs = list(zip(rows, rows[shift:] + rows[:shift], strict=True))
-    selves = sum(row == partner for row, partner in pairs)
-    return selves * len(rows) + (sum(prompts[a] == prompts[b] for a, b in pairs) if prompts is not None else 0)

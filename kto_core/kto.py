@@ -6,7 +6,6 @@ it was made from.
 
 import math
 import time
-from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,19 +18,19 @@ from kto_core.checkpoints import Checkpoints, Trained
 from kto_core.config import KTOConfig
 from kto_core.data import Rows, TrainingSet
 from kto_core.exceptions import TrainingError
-from kto_core.groups import Group, class_weights, plan_groups, plan_steps
+from kto_core.groups import Group, class_weights, mismatch, plan_groups, plan_steps
 from kto_core.logps import GroupBatch, GroupLogps
 from kto_core.models import check_context, load, model_hash, parameter_count, save, weights_hash, with_lora
 from kto_core.objectives import estimate_z0, kto_loss
 from kto_core.optimization import make_accelerator, make_optimizer, make_schedule, seeded
-from kto_core.preparation import ReadyGroup, prepare_groups
+from kto_core.preparation import ReadyRow, prepare_rows
 from kto_core.progress import Paced, Report, silent
 from kto_core.reference import LogpCache
 from kto_core.store import code_version, digest, publish, write_json, write_metrics
 from kto_core.tokenization import Encoder
 from kto_core.watch import SUMS, Figures, describe, sum_group, summarize
 
-FORMAT = 1  # raise it when the same inputs would give other weights
+FORMAT = 2  # raise it when the same inputs would give other weights
 CLASS_GRADIENTS = {True: "grad_norm_desirable", False: "grad_norm_undesirable"}
 SMALL = 10_000_000  # parameters; full fine-tuning of fewer bears LoRA's learning rate
 
@@ -58,7 +57,7 @@ def train_kto(
         store: folder of model folders.
         cache: folder of the log-probability cache.
         checkpoint_seconds: how often a checkpoint is written, beside the models; 0 is every step.
-        report: called with the stages `tokenize` and `reference` (groups), and `kto` (steps; figures loss, z0, margin).
+        report: called with the stages `tokenize` and `reference` (rows), and `kto` (steps; figures loss, z0, margin).
 
     Returns:
         store/kto-<id> with safetensors (LoRA merged), tokenizer, training.json, metrics.parquet and curve.png.
@@ -77,6 +76,7 @@ def train_kto(
 
     rows = data.rows("train")
     groups, steps = plan(rows, config)
+    lenders = mismatch(rows.prompt_keys(), rows.table["completion"].to_pylist())
     accelerator = make_accelerator(config.precision, tracker=config.tracker, project_dir=str(Path(store) / "logs"))
     if config.batch_groups % accelerator.num_processes:
         raise TrainingError(
@@ -91,13 +91,14 @@ def train_kto(
     )
     reference_weights = weights_hash(Path(reference))
     with LogpCache(Path(cache), weights=reference_weights, precision=config.precision) as logps:
-        ready, computed = prepare_groups(
-            {index: groups[index] for step in steps for index in step},
+        ready, reference_cache = prepare_rows(
+            {row: lenders[row] for step in steps for index in step for row in groups[index]},
             rows=rows,
             encoder=encoder,
             model=model,
             cache=logps,
             accelerator=accelerator,
+            batch_tokens=config.batch_tokens,
             report=report,
         )
     lambdas = _lambdas(rows, config)
@@ -105,19 +106,19 @@ def train_kto(
     checkpoints = Checkpoints(
         folder.parent / f".{folder.name}.checkpoints", seconds=checkpoint_seconds, accelerator=accelerator
     )
-    metrics = _train(policy, ready, steps, lambdas, config, accelerator, checkpoints, report)
+    taken = [[[ready[row] for row in groups[index]] for index in step] for step in steps]
+    metrics = _train(policy, taken, lambdas, config, accelerator, checkpoints, report)
     if accelerator.is_main_process:
-        looked_up = sum(2 * len(group.desirable) for group in ready.values())
         record = {
             "kind": "kto",
             "id": folder.name,
             "inputs": inputs | {"reference_weights": reference_weights, "reference_id": Path(reference).name},
             "config": config.to_dict(),
             "applied": {"desirable_weight": lambdas[0], "undesirable_weight": lambdas[1]},
-            "rows": _count(rows, seen={row for index in ready for row in groups[index].rows}),
+            "rows": _count(rows, seen=len(ready)),
             "groups": len(groups),
             "checkpoints": {"resumed_after": checkpoints.resumed_after, "torn": checkpoints.torn},
-            "reference_cache": {"reused": looked_up - computed, "computed": computed},
+            "reference_cache": reference_cache,
             "metrics": summarize(metrics) | {"seconds": round(time.monotonic() - started, 2)},
             "code_version": code_version(),
         }
@@ -139,7 +140,6 @@ def plan(rows: Rows, config: KTOConfig) -> tuple[list[Group], list[list[int]]]:
         group_rows=config.group_rows,
         balance=config.balance,
         seed=config.seed,
-        prompts=rows.prompt_keys(),
     )
     steps = plan_steps(
         len(groups),
@@ -151,7 +151,7 @@ def plan(rows: Rows, config: KTOConfig) -> tuple[list[Group], list[list[int]]]:
     return groups, steps
 
 
-def _count(rows: Rows, *, seen: set[int]) -> dict[str, object]:
+def _count(rows: Rows, *, seen: int) -> dict[str, object]:
     """What training was given, and what of it it met."""
     good = int(rows.desirable().sum())
     return {
@@ -159,8 +159,8 @@ def _count(rows: Rows, *, seen: set[int]) -> dict[str, object]:
         "desirable": good,
         "undesirable": len(rows) - good,
         "refused": rows.refused,
-        "seen": len(seen),
-        "share_seen": len(seen) / len(rows),
+        "seen": seen,
+        "share_seen": seen / len(rows),
     }
 
 
@@ -177,8 +177,7 @@ def _lambdas(rows: Rows, config: KTOConfig) -> tuple[float, float]:
 
 def _train(
     policy: Any,  # noqa: ANN401 - a transformers model, or peft's wrapper of one
-    ready: Mapping[int, ReadyGroup],
-    steps: list[list[int]],
+    steps: list[list[list[ReadyRow]]],
     lambdas: tuple[float, float],
     config: KTOConfig,
     accelerator: Accelerator,
@@ -197,12 +196,12 @@ def _train(
     metrics = checkpoints.resume(trained)
     for number, step in enumerate(steps[len(metrics) :], start=len(metrics) + 1):
         of_classes = (
-            _class_gradients(trained, [ready[index] for index in step], lambdas, config, accelerator)
+            _class_gradients(trained, step, lambdas, config, accelerator)
             if config.class_gradients_every and (number - 1) % config.class_gradients_every == 0
             else {}
         )
         began = time.perf_counter()
-        sums = _accumulate(network, [ready[index] for index in step], lambdas, config, accelerator)
+        sums = _accumulate(network, step, lambdas, config, accelerator)
         norm = float(accelerator.clip_grad_norm_(network.parameters(), config.max_grad_norm))
         optimizer.step()
         optimizer.zero_grad()
@@ -231,7 +230,7 @@ def _train(
 
 def _class_gradients(
     trained: Trained,
-    groups: list[ReadyGroup],
+    groups: list[list[ReadyRow]],
     lambdas: tuple[float, float],
     config: KTOConfig,
     accelerator: Accelerator,
@@ -248,7 +247,7 @@ def _class_gradients(
 
 def _accumulate(
     network: Any,  # noqa: ANN401 - whatever accelerate wrapped GroupLogps in
-    groups: list[ReadyGroup],
+    groups: list[list[ReadyRow]],
     lambdas: tuple[float, float],
     config: KTOConfig,
     accelerator: Accelerator,
@@ -259,26 +258,25 @@ def _accumulate(
 
     Each process takes its groups. Gives `SUMS` over all of them.
     """
-    total = sum(len(group.desirable) for group in groups)
+    total = sum(map(len, groups))
     mine = groups[accelerator.process_index :: accelerator.num_processes]
     sums = torch.zeros(len(SUMS), device=accelerator.device, dtype=torch.float64)
     # As many groups a pass in every process, whatever it has: FSDP wants them to meet in each.
-    together = max(1, config.batch_tokens // max(group.encoded.tokens for group in groups))
+    together = max(1, config.batch_tokens // max(sum(len(row.own.ids) for row in group) for group in groups))
     for at in range(0, len(mine), together):
         part = mine[at : at + together]
         with nullcontext() if at + together >= len(mine) else accelerator.no_sync(network):
             batch = GroupBatch.collate(
-                [row for group in part for row in group.encoded.rows],
-                [row for group in part for row in group.encoded.mismatched],
+                [row.own for group in part for row in group], [row.mismatched for group in part for row in group]
             ).to(accelerator.device)
             loss = torch.zeros((), device=accelerator.device)
-            rows = [len(group.desirable) for group in part]
-            outcomes = zip(part, *(t.split(rows) for t in (*network(batch), batch.rows.lengths)), strict=True)
-            for group, logps, kl_logps, lengths in outcomes:
-                desirable, weights, reference, reference_kl = (
-                    tensor.to(accelerator.device)
-                    for tensor in (group.desirable, group.weights, group.reference_logps, group.reference_kl_logps)
-                )
+            by_group = (t.split(list(map(len, part))) for t in (*network(batch), batch.rows.lengths))
+            for group, logps, kl_logps, lengths in zip(part, *by_group, strict=True):
+                desirable = torch.tensor([row.desirable for row in group], device=accelerator.device)
+                weights, reference, reference_kl = torch.tensor(
+                    [[row.weight, row.reference_logp, row.reference_kl_logp] for row in group],
+                    device=accelerator.device,
+                ).unbind(dim=1)
                 z0 = estimate_z0(kl_logps, reference_kl)
                 losses, rewards = kto_loss(
                     logps,

@@ -1,158 +1,156 @@
-"""Make planned groups ready to be learned: tokens of every row and mismatched pair, and log π_ref of both.
+"""Make planned rows ready to be learned: their tokens, their y's, and log π_ref of both.
 
-What the cache lacks is computed group by group, the way training will compute it, by the policy before its first
-step: it still is the reference then, so that no second model is ever in memory, and with a warm cache nothing is
-computed at all.
+What the cache lacks is computed by the policy before its first step: it still is the reference then, so that no second
+model is ever in memory, and with a warm cache nothing is computed at all.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from kto_core.data import Rows
 from kto_core.exceptions import TrainingError
-from kto_core.groups import Group
-from kto_core.logps import GroupBatch, GroupLogps
+from kto_core.logps import GroupBatch, GroupLogps, token_batches
 from kto_core.progress import Report
 from kto_core.reference import LogpCache
 from kto_core.tokenization import Encoded, Encoder
 
-CHUNK = 250  # groups tokenized, or written to the cache, at a time
+CHUNK_ROWS = 2000  # rows tokenized at a time
+CHUNK_BATCHES = 50  # batches whose log-probabilities are written to the cache at a time
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncodedGroup:
-    """Tokens of a group's rows (x, y) and mismatched pairs (x, y'), in the same order."""
+class ReadyRow:
+    """All that a row's loss needs besides the policy.
 
-    rows: list[Encoded]
-    mismatched: list[Encoded]
+    Attributes:
+        own: tokens of (x, y).
+        mismatched: tokens of (x, y').
+        desirable: its class.
+        weight: its weight in the loss.
+        reference_logp: log π_ref(y|x).
+        reference_kl_logp: log π_ref(y'|x).
+    """
 
-    @property
-    def tokens(self) -> int:
-        """Tokens of all rows, one by one."""
-        return sum(len(row.ids) for row in self.rows)
-
-    def batch(self, device: torch.device) -> GroupBatch:
-        """Lay the group out as tensors on `device`."""
-        return GroupBatch.collate(self.rows, self.mismatched).to(device)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadyGroup:
-    """A group with all that its loss needs besides the policy; tensors are [rows]."""
-
-    encoded: EncodedGroup
-    desirable: Tensor
-    weights: Tensor
-    reference_logps: Tensor
-    reference_kl_logps: Tensor
+    own: Encoded
+    mismatched: Encoded
+    desirable: bool
+    weight: float
+    reference_logp: float
+    reference_kl_logp: float
 
 
-def prepare_groups(
-    groups: Mapping[int, Group],
+def prepare_rows(
+    lenders: Mapping[int, int],
     *,
     rows: Rows,
     encoder: Encoder,
     model: PreTrainedModel,
     cache: LogpCache,
     accelerator: Accelerator,
+    batch_tokens: int,
     report: Report,
-) -> tuple[dict[int, ReadyGroup], int]:
-    """Tokenize `groups` and look up or compute their reference log-probabilities.
+) -> tuple[dict[int, ReadyRow], dict[str, int]]:
+    """Tokenize rows and look up or compute their reference log-probabilities.
 
     Args:
-        groups: the groups that training will meet, by their index in the plan.
-        rows: the training rows that groups index.
+        lenders: for each row that training will meet, the row whose completion is its y'.
+        rows: the training rows.
         encoder: tokenizes.
-        model: the reference, on any device; left in evaluation mode.
+        model: the reference, on any device; left in evaluation mode if it was run.
         cache: of the reference's log-probabilities.
-        accelerator: says on which device, and which share of the groups is this process's to compute.
-        report: called with the stages `tokenize` and `reference` (groups).
+        accelerator: says on which device, and which share of the rows is this process's to compute.
+        batch_tokens: tokens a forward pass.
+        report: called with the stages `tokenize` and `reference` (rows).
 
     Returns:
-        The ready groups by index, and how many log-probabilities had to be computed.
+        The ready rows by index, and how many log-probabilities were `reused` and `computed`, those of one text once.
     """
-    encoded = _encode(groups, rows, encoder, report)
-    computed = _fill(cache, encoded, model, accelerator, report)
-    desirable = torch.from_numpy(rows.desirable())
-    weights = torch.from_numpy(rows.weights()).float()
-    ready = {}
-    for index, group in encoded.items():
-        members = list(groups[index].rows)
-        ready[index] = ReadyGroup(
-            encoded=group,
-            desirable=desirable[members],
-            weights=weights[members],
-            reference_logps=_known(cache, group.rows),
-            reference_kl_logps=_known(cache, group.mismatched),
+    pairs = _encode(lenders, rows, encoder, report)
+    used = _fill(cache, list(pairs.values()), model, accelerator, batch_tokens, report)
+    desirable, weights = rows.desirable(), rows.weights()
+    known = [_known(cache, [pair[side] for pair in pairs.values()]) for side in (0, 1)]
+    ready = {
+        row: ReadyRow(
+            own=own,
+            mismatched=mismatched,
+            desirable=bool(desirable[row]),
+            weight=float(weights[row]),
+            reference_logp=logp,
+            reference_kl_logp=kl_logp,
         )
-    return ready, computed
+        for (row, (own, mismatched)), logp, kl_logp in zip(pairs.items(), *known, strict=True)
+    }
+    return ready, used
 
 
-def _encode(groups: Mapping[int, Group], rows: Rows, encoder: Encoder, report: Report) -> dict[int, EncodedGroup]:
-    encoded: dict[int, EncodedGroup] = {}
-    indices = sorted(groups)
-    for at in range(0, len(indices), CHUNK):
-        chunk = indices[at : at + CHUNK]
-        own = [row for index in chunk for row in groups[index].rows]
-        pairs = dict(zip(own, rows.pairs(own), strict=True))
-        borrowed = [
-            (pairs[row][0], pairs[partner][1])
-            for index in chunk
-            for row, partner in zip(groups[index].rows, groups[index].partners, strict=True)
-        ]
-        found, mismatched = iter(encoder.encode(pairs[row] for row in own)), iter(encoder.encode(borrowed))
-        for index in chunk:
-            members = groups[index].rows
-            encoded[index] = EncodedGroup(
-                rows=[next(found) for _ in members], mismatched=[next(mismatched) for _ in members]
-            )
-        report("tokenize", len(encoded), len(indices), "groups")
+def _encode(
+    lenders: Mapping[int, int], rows: Rows, encoder: Encoder, report: Report
+) -> dict[int, tuple[Encoded, Encoded]]:
+    encoded: dict[int, tuple[Encoded, Encoded]] = {}
+    wanted = sorted(lenders)
+    for at in range(0, len(wanted), CHUNK_ROWS):
+        chunk = wanted[at : at + CHUNK_ROWS]
+        own = list(rows.pairs(chunk))
+        borrowed = rows.pairs([lenders[row] for row in chunk])
+        mismatched = [(prompt, completion) for (prompt, _), (_, completion) in zip(own, borrowed, strict=True)]
+        found = encoder.encode([*own, *mismatched])
+        encoded.update(zip(chunk, zip(found[: len(chunk)], found[len(chunk) :], strict=True), strict=True))
+        report("tokenize", len(encoded), len(wanted), "rows")
     return encoded
 
 
 @torch.no_grad()
 def _fill(
     cache: LogpCache,
-    encoded: Mapping[int, EncodedGroup],
+    pairs: Sequence[tuple[Encoded, Encoded]],
     model: PreTrainedModel,
     accelerator: Accelerator,
+    batch_tokens: int,
     report: Report,
-) -> int:
+) -> dict[str, int]:
     """Compute and keep what the cache lacks; every process computes its share, the main one writes."""
-    lacking = [group for group in encoded.values() if None in cache.get(group.rows + group.mismatched)]
-    accelerator.wait_for_everyone()  # all have read before anyone writes, so that all see the same groups lacking
+    known = [cache.get([pair[side] for pair in pairs]) for side in (0, 1)]
+    lacking = {own: other for (own, other), *logps in zip(pairs, *known, strict=True) if None in logps}
+    texts = [(pair[side], logp) for side in (0, 1) for pair, logp in zip(pairs, known[side], strict=True)]
+    missing = {text.key() for text, logp in texts if logp is None}
+    used = {"reused": len({text.key() for text, _ in texts}) - len(missing), "computed": len(missing)}
+    accelerator.wait_for_everyone()  # all have read before anyone writes, so that all see the same rows lacking
     if not lacking:
-        return 0
+        return used
     reference = GroupLogps(model.to(accelerator.device).eval())
-    computed = 0
-    for at in range(0, len(lacking), CHUNK):
-        chunk = lacking[at : at + CHUNK]
+    batches = token_batches(list(lacking), tokens=batch_tokens)
+    done = 0
+    for at in range(0, len(batches), CHUNK_BATCHES):
+        chunk = batches[at : at + CHUNK_BATCHES]
         mine: list[tuple[int, list[float]]] = []
         for place in range(accelerator.process_index, len(chunk), accelerator.num_processes):
+            batch = GroupBatch.collate(chunk[place], [lacking[own] for own in chunk[place]])
             with accelerator.autocast():
-                logps, kl_logps = reference(chunk[place].batch(accelerator.device))
+                logps, kl_logps = reference(batch.to(accelerator.device))
             mine.append((place, [*logps.tolist(), *kl_logps.tolist()]))
-            report("reference", at + place + 1, len(lacking), "groups")
+            report("reference", done + sum(map(len, chunk[: place + 1])), len(lacking), "rows")
         values = dict(gather_object(mine))
+        done += sum(map(len, chunk))
         if accelerator.is_main_process:
-            for place, group in enumerate(chunk):
-                cache.put(group.rows + group.mismatched, values[place])
-        computed += sum(len(logps) for logps in values.values())
+            for place, owns in enumerate(chunk):
+                found = zip([*owns, *(lacking[own] for own in owns)], values[place], strict=True)
+                # What is known stays as it is: another packing would round it otherwise.
+                cache.put(*zip(*((text, logp) for text, logp in found if text.key() in missing), strict=True))
         accelerator.wait_for_everyone()
-    return computed
+    return used
 
 
-def _known(cache: LogpCache, rows: list[Encoded]) -> Tensor:
-    logps = torch.tensor([float("nan") if logp is None else logp for logp in cache.get(rows)])
-    if not bool(torch.isfinite(logps).all()):
+def _known(cache: LogpCache, rows: list[Encoded]) -> list[float]:
+    logps = cache.get(rows)
+    if not all(logp is not None and math.isfinite(logp) for logp in logps):
         raise TrainingError(
             "the reference gives a log-probability that is not finite; its weights are damaged, or its "
             "precision too small"
         )
-    return logps
+    return [float(logp) for logp in logps if logp is not None]
