@@ -93,3 +93,8 @@ COLUMN_SIGNALS: dict[str, tuple[str, ...]] = {
     "agent_id": SIGNALS,
 }
 """The signals whose arrival can change a column's value: what reading the column makes a rule depend on."""
+
+
+def columns_of(signal: str) -> list[str]:
+    """Return the columns that are about `signal` alone."""
+    return [column for column, signals in COLUMN_SIGNALS.items() if signals == (signal,)]

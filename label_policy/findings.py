@@ -1,8 +1,7 @@
-"""What is odd about a policy: rules that can never decide, tiers without rules, waits for nothing, signals unread.
+"""What is odd about a policy by itself: rules that can never decide, tiers without rules, waits for nothing.
 
-`review_policy` says what follows from the policy alone, and only what follows exactly; `review_coverage` says what the
-data at hand shows. A *warning* asks for a change of the policy, or of the data; a *note* is for the reader to judge: a
-rule that has not fired yet may be right all the same.
+Only what follows exactly is said. A *warning* asks for a change of the policy, or of the data; a *note* is for the
+reader to judge. What the data at hand add is in `label_policy.coverage_findings`.
 """
 
 from collections.abc import Iterable
@@ -11,18 +10,14 @@ from enum import StrEnum
 
 import duckdb
 
-from label_policy.columns import COLUMN_SIGNALS, CONDITION_COLUMNS, SECONDS_TO_READ
+from label_policy.columns import COLUMN_SIGNALS, CONDITION_COLUMNS, SECONDS_TO_READ, columns_of
 from label_policy.compiler import condition_tree
 from label_policy.conditions import Condition
-from label_policy.coverage import Coverage, RuleCoverage
 from label_policy.fields import Label, Tier
 from label_policy.implication import Implications
 from label_policy.policy import Policy
 from label_policy.sections import SENT_TEXT
 from label_policy.shares import limits_off_scale
-
-_MOST_NAMED = 3
-"""Earlier rules that a sentence names; a reader wants the ones that matter."""
 
 
 class Level(StrEnum):
@@ -63,92 +58,14 @@ def review_policy(policy: Policy) -> list[Finding]:
     return sorted(found, key=lambda finding: finding.level is Level.NOTE)
 
 
-def review_coverage(policy: Policy, coverage: Coverage) -> list[Finding]:
-    """Return what `coverage`, measured on some interactions, adds to `review_policy`, warnings first."""
-    if not coverage.interactions:
-        return []
-    dead = {rule for finding in _dead_rules(policy) for rule in finding.rules}
-    found = [*_silent_rules(policy, [rule for rule in coverage.rules if rule.rule not in dead], coverage)]
-    if coverage.undecided_rankings:
-        found.append(
-            _warning(
-                "undecided_rankings",
-                f"{coverage.undecided_rankings:,} of {coverage.rankings:,} texts of rankings are decided by no rule; "
-                "add rules that read preferred_at and not_preferred_at (one that abstains, where only the pair counts)",
-            )
-        )
-    unread = set(coverage.signals) - _signals_read(policy)
-    for signal, count in sorted(coverage.signals.items(), key=lambda item: -item[1]):
-        if signal in unread:
-            found.append(
-                _warning(
-                    "unread_signal",
-                    f"'{signal}' came on {_interactions(count)} and no rule reads it; "
-                    f"read {' or '.join(_columns_of(signal))} in a rule if it says something of a draft",
-                )
-            )
-    if policy.sent_text is None and coverage.edited:
-        found.append(
-            _note(
-                "no_sent_text",
-                f"{coverage.edited:,} edited drafts hold what was sent in their place; with a sent_text section, "
-                "those texts train too",
-            )
-        )
-    elif policy.sent_text is not None and not coverage.sent_texts:
-        found.append(_note("sent_text_unused", f"sent_text makes no row of {coverage.edited:,} edited drafts"))
-    return sorted(found, key=lambda finding: finding.level is Level.NOTE)
-
-
-def _warning(kind: str, message: str, *rules: str) -> Finding:
+def warning(kind: str, message: str, *rules: str) -> Finding:
+    """Return a finding that asks for a change."""
     return Finding(level=Level.WARNING, kind=kind, rules=rules, message=message)
 
 
-def _note(kind: str, message: str, *rules: str) -> Finding:
+def note(kind: str, message: str, *rules: str) -> Finding:
+    """Return a finding that is for the reader to judge."""
     return Finding(level=Level.NOTE, kind=kind, rules=rules, message=message)
-
-
-def _silent_rules(policy: Policy, rules: list[RuleCoverage], coverage: Coverage) -> Iterable[Finding]:
-    """The rules that decide nothing: because others do, because of what the data lack, or because they never hold."""
-    silent = [rule for rule in rules if not rule.decides]
-    for rule in silent:
-        if rule.holds:
-            yield _shadowed(rule)
-    unknown = [rule for rule in silent if rule.unknown == coverage.interactions]
-    for rule in unknown:
-        [condition] = [other.condition for other in policy.rules if other.id == rule.rule]
-        missing = [f"'{signal}'" for signal in sorted(condition.signals - coverage.signals.keys())]
-        why = f"{', '.join(missing)} never came" if missing else "some column that it compares is never filled"
-        yield _note(
-            "always_null",
-            f"rule '{rule.rule}' is unknown (NULL) on all of {_interactions(rule.unknown)}: {why}; "
-            "if the log has it, the mapping leaves it out",
-            rule.rule,
-        )
-    never = [rule.rule for rule in silent if not rule.holds and rule not in unknown]
-    if never:
-        yield _note(
-            "not_fired",
-            f"not fired on {_interactions(coverage.interactions)} from {coverage.first_shown:%Y-%m-%d} to "
-            f"{coverage.last_shown:%Y-%m-%d}: {', '.join(never)}; that may be right all the same",
-            *never,
-        )
-
-
-def _interactions(count: int) -> str:
-    return f"{count:,} interaction{'s' if count != 1 else ''}"
-
-
-def _shadowed(rule: RuleCoverage) -> Finding:
-    takers = [f"'{other}' ({count:,})" for other, count in rule.taken_by.items()]
-    rest = len(takers) - _MOST_NAMED
-    took = ", ".join(takers[:_MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
-    return _warning(
-        "shadowed",
-        f"rule '{rule.rule}' holds on {_interactions(rule.holds)} and decides none, "
-        f"taken by {took} above it; move it up, narrow those, or remove it",
-        rule.rule,
-    )
 
 
 def _dead_rules(policy: Policy) -> list[Finding]:
@@ -173,7 +90,7 @@ def _dead_rules(policy: Policy) -> list[Finding]:
             )
         else:
             continue
-        found.append(_warning("dead_rule", why, rule.id))
+        found.append(warning("dead_rule", why, rule.id))
     return found
 
 
@@ -194,7 +111,7 @@ def _off_scale(policy: Policy) -> Iterable[Finding]:
     asked += [(SENT_TEXT, [], policy.sent_text.condition)] if policy.sent_text is not None else []
     for name, rules, condition in asked:
         for column, number in dict.fromkeys(limits_off_scale(condition.meaning)):
-            yield _warning(
+            yield warning(
                 "off_scale",
                 f"{name} compares {column} with {number:g}, and it is between 0 and 1; write a share, as in 0.5",
                 *rules,
@@ -217,12 +134,12 @@ def _tiers_without_rules(policy: Policy) -> Iterable[Finding]:
     for place, tiers in named.items():
         for tier in tiers:
             if tier not in given:
-                yield _warning(
+                yield warning(
                     "tier_without_rule", f"{place} names the tier '{tier}', which no rule gives; remove it there"
                 )
     for tier in training.weights:
         if tier in given and tier not in training.tiers:
-            yield _warning(
+            yield warning(
                 "weight_unused",
                 f"training.weights names the tier '{tier}', which training.tiers leaves out; remove it or let it train",
             )
@@ -236,7 +153,7 @@ def _untrained_labels(policy: Policy) -> Iterable[Finding]:
         trains.add(Label.DESIRABLE)
     for label in (Label.DESIRABLE, Label.UNDESIRABLE):
         if label not in trains:
-            yield _warning(
+            yield warning(
                 "class_missing",
                 f"no {label} label trains under this policy, and training needs both classes; "
                 f"give a rule that is {label} a tier that trains and a weight above 0",
@@ -248,17 +165,17 @@ def _useless_settings(policy: Policy) -> Iterable[Finding]:
     columns = _columns_read(policy)
     for signal in policy.maturity:
         if signal not in awaited:
-            yield _warning(
+            yield warning(
                 "wait_for_nothing",
                 f"maturity.{signal} delays no label: no rule reads what '{signal}' changes; "
-                f"remove it, or read {' or '.join(_columns_of(signal))} in a rule",
+                f"remove it, or read {' or '.join(columns_of(signal))} in a rule",
             )
     for setting, given, column in (
         ("terms", policy.terms, "edit_kind"),
         ("reading_speed", policy.reading_speed, SECONDS_TO_READ),
     ):
         if given and column not in columns:
-            yield _warning(
+            yield warning(
                 "setting_unused", f"{setting} changes nothing: no rule reads {column}; remove it, or read {column}"
             )
 
@@ -266,18 +183,18 @@ def _useless_settings(policy: Policy) -> Iterable[Finding]:
 def _notes(policy: Policy) -> Iterable[Finding]:
     tiers = [tier for tier in Tier if tier not in _given_tiers(policy)]
     if tiers:
-        yield _note("tier_unused", f"no rule gives the tier {_either(tiers)}")
+        yield note("tier_unused", f"no rule gives the tier {_either(tiers)}")
     # A ranking's own two signals come with it.
-    late = _signals_read(policy) - policy.maturity.keys() - {"preferred", "not_preferred"}
+    late = signals_read(policy) - policy.maturity.keys() - {"preferred", "not_preferred"}
     if late:
-        yield _note(
+        yield note(
             "not_awaited",
             f"no window under maturity for {', '.join(sorted(late))}: a label is final without waiting for them, and "
             "one that comes later is recorded as a correction",
         )
     unread = [column for column in CONDITION_COLUMNS if column not in _columns_read(policy)]
     if unread:
-        yield _note("columns_unread", f"no rule reads {', '.join(unread)}")
+        yield note("columns_unread", f"no rule reads {', '.join(unread)}")
 
 
 def _either(names: Iterable[str]) -> str:
@@ -295,12 +212,7 @@ def _columns_read(policy: Policy) -> set[str]:
     return {column for condition in _conditions(policy) for column in condition.columns}
 
 
-def _signals_read(policy: Policy) -> set[str]:
-    """The signals that some condition asks after; who, why, when first and how fast say not which it was."""
+def signals_read(policy: Policy) -> set[str]:
+    """Return the signals that some condition asks after; who, why, when first and how fast say not which it was."""
     columns = _columns_read(policy) - {"agent_id", "reasons", "decided_at", "seconds_to_decision"}
     return {signal for column in columns for signal in COLUMN_SIGNALS.get(column, ())}
-
-
-def _columns_of(signal: str) -> list[str]:
-    """The columns that are about `signal` alone."""
-    return [column for column, signals in COLUMN_SIGNALS.items() if signals == (signal,)]

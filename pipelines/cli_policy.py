@@ -50,7 +50,8 @@ def policy_check(file: str, desk_name: str | None, no_data: bool, strict: bool, 
     warnings say what to do; notes may be as they should. Nothing is written.
     """
     from feedback.coverage import policy_coverage
-    from label_policy.findings import review_coverage, review_policy
+    from label_policy.coverage_findings import review_coverage
+    from label_policy.findings import review_policy
     from pipelines.policy_view import check_json, show_check
 
     if no_data and desk_name is not None:

@@ -21,7 +21,8 @@ from label_policy import (
     shipped_policies,
 )
 from label_policy.coverage import measure_coverage
-from label_policy.findings import Finding, Level, review_coverage, review_policy
+from label_policy.coverage_findings import review_coverage
+from label_policy.findings import Finding, Level, review_policy
 from label_policy.trace import awaited_windows, split_condition, trace_rules, trace_sent_text
 
 TYPES = {
