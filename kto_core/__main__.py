@@ -145,7 +145,12 @@ def evaluate(
 @cli.command()
 @click.option("--reference", type=FOLDER, required=True, help="Model folder that all start from.")
 @click.option("--training-set", type=FOLDER, required=True, help="Training-set folder with pairs.")
-@click.option("--objectives", default="dpo,orpo,simpo", show_default=True, help="As dpo,dpo:beta=0.1,orpo.")
+@click.option(
+    "--objectives",
+    default="dpo,orpo,simpo",
+    show_default=True,
+    help="dpo, ipo, orpo, simpo, or kto, with settings of their own where wanted: dpo:beta=0.1.",
+)
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Trainings of each.")
 @click.option("--max-rows", type=click.IntRange(min=2), default=4000, show_default=True, help="Held-out rows scored.")
 @click.option("--store", type=FOLDER, default=Path("models"), show_default=True, help="Folder that keeps models.")

@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
 from kto_core.bootstrap import DRAWS
 from kto_core.comparison_chart import draw_comparison
@@ -41,7 +42,7 @@ from kto_core.store import digest, publish, read_json, write_json
 FORMAT: Final = 1  # raise it when the same inputs would give other figures
 KTO, KTO_ON_PAIRS, REFERENCE, PRIOR = "kto", "kto on pairs", "reference", "prior"
 OBJECTIVES: Final = ("dpo", "orpo", "simpo")
-RANKED_BY: Final = {"orpo": "score", "simpo": "score"}  # and all else by reward
+RANKED_BY: Final = {"orpo": "score", "simpo": "score", REFERENCE: "score"}  # and all else by reward
 
 
 def compare(
@@ -63,7 +64,8 @@ def compare(
         reference: the model folder that all start from.
         training_set: a training-set folder with pairs; see `kto_core.preferences`.
         kto: KTO's settings; they give the budget.
-        objectives: `dpo`, `ipo`, `orpo` or `simpo`, each with settings of its own if wanted: `dpo:beta=0.1`.
+        objectives: `dpo`, `ipo`, `orpo` or `simpo`, each with settings of its own if wanted: `dpo:beta=0.1`; `kto`
+            with settings of its own is one more that learns from all rows.
         seeds: how many trainings of each; figures are means over them, and intervals are over tickets alone.
         evaluation: which held-out rows, and how they are scored.
         store: folder of model folders; what is there already is not trained again.
@@ -94,7 +96,8 @@ def compare(
         KTO_ON_PAIRS: partial(_train, train_kto, again, training_set=of_pairs, **common),
     }
     for text, config in configs.items():
-        trainings[text] = partial(_train, train_pairs, config, training_set=data.folder, **common)
+        train = train_kto if isinstance(config, KTOConfig) else train_pairs
+        trainings[text] = partial(_train, train, config, training_set=data.folder, **common)
     folders = {
         name: [training(seed, report=_under(report, name, seed, seeds)) for seed in range(seeds)]
         for name, training in trainings.items()
@@ -122,7 +125,6 @@ def compare(
     models = {name: [folder.name for folder in trained] for name, trained in folders.items()}
     place = Path(out) / f"compare-{digest({'format': FORMAT, 'models': models, **inputs})[:16]}"
     if not place.is_dir():
-        by = {name: RANKED_BY.get(config.objective, "reward") for name, config in configs.items()}
         scored = {PRIOR: [score_prior(held, rows, evaluation)]}
         for name, trained in {**folders, REFERENCE: [Path(reference)]}.items():
             scored[name] = [
@@ -130,7 +132,7 @@ def compare(
                     folder,
                     held,
                     reference=Path(reference),
-                    by="score" if name == REFERENCE else by.get(name, "reward"),
+                    by=RANKED_BY.get(name.split(":")[0], "reward"),
                     config=evaluation,
                     cache=Path(cache),
                     report=_under(report, name, seed, len(trained)),
@@ -142,7 +144,11 @@ def compare(
         )
         contestants = {
             name: {
-                **(_told(folders[name], len(rows) if name == KTO else len(pair_rows)) if name in folders else {}),
+                **(
+                    _told(folders[name], len(rows) if name.split(":")[0] == KTO else len(pair_rows))
+                    if name in folders
+                    else {}
+                ),
                 "ranked_by": scored[name][0].by,
                 "measures": values[name],
             }
@@ -155,18 +161,17 @@ def compare(
     return {**read_json(place / "comparison.json"), "folder": str(place)}
 
 
-def _parsed(text: str, kto: KTOConfig, steps: int) -> PairConfig:
+def _parsed(text: str, kto: KTOConfig, steps: int) -> KTOConfig | PairConfig:
     """The config of `objective` or `objective:setting=value:…`."""
     objective, *given = text.split(":")
     settings: dict[str, object] = {}
     for part in given:
         name, equals, value = part.partition("=")
-        try:
-            settings[name] = float(value) if equals else None
-        except ValueError:
-            settings[name] = value
         if not equals:
             raise TrainingError(f"objective {text!r} has {part!r}, which sets nothing; write it as dpo:beta=0.1")
+        settings[name] = yaml.safe_load(value)
+    if objective == KTO and settings:
+        return KTOConfig.from_dict({**kto.to_dict(), "max_steps": steps, **settings})
     return PairConfig.like(kto, steps=steps, **{**settings, "objective": objective})
 
 

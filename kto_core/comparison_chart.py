@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from kto_core.charts import DESIRABLE, NEUTRAL, UNDESIRABLE
 
@@ -21,7 +22,7 @@ PANELS = {
 def draw_comparison(result: Mapping[str, Any], path: Path) -> None:
     """Draw what `kto_core.compare` gives; a measure that could not be taken leaves its panel empty."""
     contestants = list(result["contestants"])
-    others = list(result["differences"]["kto"])
+    others = [arm for arm in contestants if arm != "kto"]
     figure = Figure(
         figsize=(3.1 * len(PANELS) + 1.2, 0.34 * (len(contestants) + len(others)) + 2.4), layout="constrained"
     )
@@ -52,6 +53,7 @@ def _dots(axis: Axes, figures: Mapping[str, Mapping[str, float] | None], colors:
     axis.set_yticks(range(len(figures)), list(figures), fontsize=9)
     axis.set_ylim(len(figures) - 0.5, -0.5)
     axis.tick_params(axis="x", labelsize=8)
+    axis.xaxis.set_major_locator(MaxNLocator(4))
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="x", color="0.92")
     axis.set_axisbelow(True)

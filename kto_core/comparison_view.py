@@ -7,12 +7,12 @@ from rich.console import Console
 from rich.table import Table
 
 MEASURES: Final = {
-    "auc_within": "AUC within categories, all rows",
-    "accuracy": "balanced accuracy, all rows",
-    "preference": "pairs in order, each by its own measure",
-    "preference_by_reward": "pairs in order by reward",
-    "preference_by_score": "pairs in order by score",
-    "choice_accuracy": "choice accuracy by score",
+    "auc_within": "AUC within categories",
+    "accuracy": "balanced accuracy",
+    "preference": "pairs in order",
+    "preference_by_reward": "… all by reward",
+    "preference_by_score": "… all by score",
+    "choice_accuracy": "choice accuracy",
 }
 
 
@@ -33,8 +33,9 @@ def show_comparison(result: Mapping[str, Any], console: Console) -> None:
     console.print(_measures(result))
     console.print(
         "95 % intervals over tickets, from the same resamples for both sides of a difference.\n"
-        "Reward: log-ratio to the reference, by which KTO, DPO and IPO rank. Score: mean token log-probability,\n"
-        "by which ORPO, SimPO and the reference do. Prior: how often a text was liked in training.",
+        "Pairs in order: by reward, the log-ratio to the reference, for KTO, DPO and IPO; by score, the mean\n"
+        "token log-probability, for ORPO, SimPO and the reference. All else is by score.\n"
+        "Prior: how often a text was liked in training, whatever the prompt.",
         style="dim",
         highlight=False,
         soft_wrap=True,
@@ -56,7 +57,7 @@ def _trainings(result: Mapping[str, Any]) -> Table:
 def _measures(result: Mapping[str, Any]) -> Table:
     table = Table(title="On held-out tickets", title_justify="left", title_style="bold")
     table.add_column("")
-    for name in ("value", "95 %", "KTO minus it", "95 %"):
+    for name in ("value", "95 %", "KTO − it", "95 %"):
         table.add_column(name, justify="right")
     for name, title in MEASURES.items():
         table.add_section()

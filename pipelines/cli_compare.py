@@ -19,7 +19,7 @@ from pipelines.printing import print_json
     "--objectives",
     default="dpo,orpo,simpo",
     show_default=True,
-    help="What KTO is compared with: dpo, ipo, orpo, simpo; with settings of their own: dpo:beta=0.1.",
+    help="dpo, ipo, orpo, simpo, or kto, with settings of their own where wanted: dpo:beta=0.1.",
 )
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Trainings of each.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object last, on stdout.")
