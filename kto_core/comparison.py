@@ -18,8 +18,7 @@ by which SimPO and ORPO do; and each by its own.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,6 +42,25 @@ FORMAT: Final = 1  # raise it when the same inputs would give other figures
 KTO, KTO_ON_PAIRS, REFERENCE, PRIOR = "kto", "kto on pairs", "reference", "prior"
 OBJECTIVES: Final = ("dpo", "orpo", "simpo")
 RANKED_BY: Final = {"orpo": "score", "simpo": "score", REFERENCE: "score"}  # and all else by reward
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contestant:
+    """Who is compared.
+
+    Attributes:
+        name: as in tables.
+        train: `train_kto` or `train_pairs`.
+        config: what `train` takes, with the seed of the first training.
+        training_set: what it learns from.
+        completions: how many distinct ones that has for it.
+    """
+
+    name: str
+    train: Callable[..., Path]
+    config: KTOConfig | PairConfig
+    training_set: Path
+    completions: int
 
 
 def compare(
@@ -74,8 +92,8 @@ def compare(
         report: called with the stages of every training and scoring, and `bootstrap` (figures).
 
     Returns:
-        What comparison.json holds, and `folder`: budget, data, held-out counts, `arms` and `differences` with value,
-        low, high and by_seed of each measure; a measure of fewer than 30 pairs, sets or rows of a class is None.
+        What comparison.json holds, and `folder`: budget, data, held-out counts, `contestants` and `differences` with
+        value, low, high and by_seed of each measure, None on fewer than 30 pairs, choice sets or rows of a class.
 
     Raises:
         TrainingError: if there are no pairs, an objective is none, or a training or scoring cannot be done.
@@ -85,39 +103,33 @@ def compare(
     pairs = read_pairs(data, "train", rows)
     pairs.require(data.folder)
     groups, steps = plan(rows, kto)
-    configs = {text: _parsed(text, kto, len(steps)) for text in objectives}
-    of_pairs, pair_rows = _slice(data, rows, pairs, Path(cache) / "slices")
-    again = replace(kto, max_steps=len(steps), epochs=float(_epochs(pair_rows, kto, len(steps))))
+    contestants = _contestants(data, rows, pairs, kto, objectives, len(steps), Path(cache) / "slices")
     held = held_out(data, rows, pairs, evaluation)
-
-    common: dict[str, Any] = {"reference": Path(reference), "store": Path(store), "cache": Path(cache)}
-    trainings: dict[str, Callable[..., Path]] = {
-        KTO: partial(_train, train_kto, kto, training_set=data.folder, **common),
-        KTO_ON_PAIRS: partial(_train, train_kto, again, training_set=of_pairs, **common),
-    }
-    for text, config in configs.items():
-        train = train_kto if isinstance(config, KTOConfig) else train_pairs
-        trainings[text] = partial(_train, train, config, training_set=data.folder, **common)
     folders = {
-        name: [training(seed, report=_under(report, name, seed, seeds)) for seed in range(seeds)]
-        for name, training in trainings.items()
+        one.name: [
+            one.train(
+                reference=Path(reference),
+                training_set=one.training_set,
+                config=replace(one.config, seed=one.config.seed + seed),
+                store=Path(store),
+                cache=Path(cache),
+                report=_under(report, one.name, seed, seeds),
+            )
+            for seed in range(seeds)
+        ]
+        for one in contestants
+    }
+    budget = {
+        "steps": len(steps),
+        "completions": sum(len(groups[group]) for step in steps for group in step),
+        "seeds": seeds,
     }
     inputs = {
         "training_set": data.version,
         "reference": Path(reference).name,
-        "budget": {
-            "steps": len(steps),
-            "completions": sum(len(groups[group]) for step in steps for group in step),
-            "seeds": seeds,
-        },
-        "rows": {"train": len(rows), "of_pairs": len(pair_rows)},
-        "pairs": {
-            "train": len(pairs),
-            "from_preferences": pairs.preferred,
-            "from_choice_sets": len(pairs) - pairs.preferred,
-            "refused": pairs.refused,
-            "tickets": len(set(pairs.table["ticket_id"].to_pylist())),
-        },
+        "budget": budget,
+        "rows": {"train": len(rows), "of_pairs": contestants[1].completions},
+        "pairs": _counted(pairs),
         "heldout": held.counts(),
         "evaluation": evaluation.to_dict(),
         "bootstrap": {"draws": DRAWS, "level": 0.95, "resampled": "tickets"},
@@ -127,38 +139,88 @@ def compare(
     if not place.is_dir():
         scored = {PRIOR: [score_prior(held, rows, evaluation)]}
         for name, trained in {**folders, REFERENCE: [Path(reference)]}.items():
+            says = [_under(report, name, seed, len(trained)) for seed in range(len(trained))]
             scored[name] = [
                 score_model(
                     folder,
                     held,
                     reference=Path(reference),
-                    by=RANKED_BY.get(name.split(":")[0], "reward"),
+                    by=RANKED_BY.get(_objective(name), "reward"),
                     config=evaluation,
                     cache=Path(cache),
-                    report=_under(report, name, seed, len(trained)),
+                    report=say,
                 )
-                for seed, folder in enumerate(trained)
+                for folder, say in zip(trained, says, strict=True)
             ]
         values, differences = measure(
             held, scored, against=(KTO, KTO_ON_PAIRS), seed=evaluation.seed, report=Paced(report)
         )
-        contestants = {
-            name: {
-                **(
-                    _told(folders[name], len(rows) if name.split(":")[0] == KTO else len(pair_rows))
-                    if name in folders
-                    else {}
-                ),
-                "ranked_by": scored[name][0].by,
-                "measures": values[name],
-            }
-            for name in (KTO, KTO_ON_PAIRS, *configs, REFERENCE, PRIOR)
+        told: dict[str, dict[str, Any]] = {one.name: _told(folders[one.name], one.completions) for one in contestants}
+        result = {
+            **inputs,
+            "contestants": {
+                name: {**told.get(name, {}), "ranked_by": scored[name][0].by, "measures": values[name]}
+                for name in (*folders, REFERENCE, PRIOR)
+            },
+            "differences": differences,
         }
         with publish(place) as scratch:
-            result = {**inputs, "contestants": contestants, "differences": differences}
             write_json(scratch / "comparison.json", result)
             draw_comparison(result, scratch / "comparison.png")
     return {**read_json(place / "comparison.json"), "folder": str(place)}
+
+
+def _contestants(
+    data: TrainingSet,
+    rows: Rows,
+    pairs: Pairs,
+    kto: KTOConfig,
+    objectives: Sequence[str],
+    steps: int,
+    slices: Path,
+) -> list[Contestant]:
+    """KTO, KTO on pairs, and one for each objective; nothing is trained yet."""
+    configs = {text: _parsed(text, kto, steps) for text in objectives}
+    sliced, of_pairs = _slice(data, rows, pairs, slices)
+    # As many epochs of the fewer rows as it takes to make the same steps.
+    epochs = float(math.ceil(steps * kto.batch_groups / len(plan(of_pairs, kto)[0])))
+    found = [
+        Contestant(name=KTO, train=train_kto, config=kto, training_set=data.folder, completions=len(rows)),
+        Contestant(
+            name=KTO_ON_PAIRS,
+            train=train_kto,
+            config=replace(kto, max_steps=steps, epochs=epochs),
+            training_set=sliced,
+            completions=len(of_pairs),
+        ),
+    ]
+    for text, config in configs.items():
+        single = isinstance(config, KTOConfig)
+        found.append(
+            Contestant(
+                name=text,
+                train=train_kto if single else train_pairs,
+                config=config,
+                training_set=data.folder,
+                completions=len(rows) if single else len(of_pairs),
+            )
+        )
+    return found
+
+
+def _counted(pairs: Pairs) -> dict[str, Any]:
+    return {
+        "train": len(pairs),
+        "from_preferences": pairs.preferred,
+        "from_choice_sets": len(pairs) - pairs.preferred,
+        "refused": pairs.refused,
+        "tickets": len(set(pairs.table["ticket_id"].to_pylist())),
+    }
+
+
+def _objective(name: str) -> str:
+    """A contestant's name without its settings."""
+    return name.split(":")[0]
 
 
 def _parsed(text: str, kto: KTOConfig, steps: int) -> KTOConfig | PairConfig:
@@ -173,15 +235,6 @@ def _parsed(text: str, kto: KTOConfig, steps: int) -> KTOConfig | PairConfig:
     if objective == KTO and settings:
         return KTOConfig.from_dict({**kto.to_dict(), "max_steps": steps, **settings})
     return PairConfig.like(kto, steps=steps, **{**settings, "objective": objective})
-
-
-def _train(train: Callable[..., Path], config: KTOConfig | PairConfig, seed: int, **inputs: object) -> Path:
-    return train(config=replace(config, seed=config.seed + seed), **inputs)
-
-
-def _epochs(rows: Rows, kto: KTOConfig, steps: int) -> int:
-    """Epochs that `steps` steps on `rows` reach into."""
-    return math.ceil(steps * kto.batch_groups / len(plan(rows, kto)[0]))
 
 
 def _under(report: Report, name: str, seed: int, seeds: int) -> Report:
