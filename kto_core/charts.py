@@ -21,25 +21,34 @@ def draw_sft_curve(metrics: Metrics, path: Path) -> None:
 
 
 def draw_kto_curve(metrics: Metrics, path: Path) -> None:
-    """Draw loss, rewards, z0 (before and after the clamp) and gradients by step, desirable and undesirable apart."""
-    figure, (loss, reward, z0, gradient) = _figure(4)
+    """Draw what a KTO run tells by step, desirable and undesirable apart: how it learns, how far it goes, how fast."""
+    figure, (loss, reward, distance, gradient, completion, speed) = _figure(3, rows=2)
     _line(loss, metrics, "loss", NEUTRAL, "all")
-    _line(loss, metrics, "loss_desirable", DESIRABLE, "desirable")
-    _line(loss, metrics, "loss_undesirable", UNDESIRABLE, "undesirable")
+    _classes(loss, metrics, "loss")
     loss.set_title("loss")
-    _line(reward, metrics, "reward_desirable", DESIRABLE, "desirable")
-    _line(reward, metrics, "reward_undesirable", UNDESIRABLE, "undesirable")
+    _classes(reward, metrics, "reward")
     reward.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     reward.set_title("reward  β·(log π − log π_ref)")
-    _line(z0, metrics, "z0_raw", "0.6", "before the clamp")
-    _line(z0, metrics, "z0", NEUTRAL, "z0")
-    z0.axhline(0, color="0.8", linewidth=0.8, zorder=0)
-    z0.set_title("z0, nats")
+    _line(distance, metrics, "z0_raw", "0.6", "z0 before the clamp")
+    _line(distance, metrics, "z0", NEUTRAL, "z0")
+    _points(distance, metrics, "kl", UNDESIRABLE, "KL(π_ref, π), held out")
+    distance.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+    distance.set_title("distance from the reference, nats")
     _line(gradient, metrics, "grad_norm", NEUTRAL, "all")
-    _line(gradient, metrics, "grad_norm_desirable", DESIRABLE, "desirable")
-    _line(gradient, metrics, "grad_norm_undesirable", UNDESIRABLE, "undesirable")
+    _classes(gradient, metrics, "grad_norm")
     gradient.set_ylim(bottom=0)
     gradient.set_title("norm of the gradient")
+    _classes(completion, metrics, "completion")
+    completion.set_ylim(bottom=0)
+    completion.set_title("completion tokens")
+    _line(speed, metrics, "tokens_per_second", NEUTRAL, "tokens a second")
+    speed.set_ylim(bottom=0)
+    rate = speed.twinx()
+    rate.spines[["top"]].set_visible(False)
+    _line(rate, metrics, "learning_rate", "0.6", "learning rate (right)")
+    rate.ticklabel_format(axis="y", scilimits=(0, 0))
+    rate.set_ylim(bottom=0)
+    speed.set_title(f"speed and rate; {_mean(metrics, 'padding'):.0%} padding")
     _finish(figure, path)
 
 
@@ -60,10 +69,10 @@ def draw_pair_curve(metrics: Metrics, path: Path, *, objective: str) -> None:
     _finish(figure, path)
 
 
-def _figure(panels: int) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(4.2 * panels, 3.2), layout="constrained")
+def _figure(panels: int, *, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(4.2 * panels, 3.2 * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = [figure.add_subplot(1, panels, i + 1) for i in range(panels)]
+    axes = [figure.add_subplot(rows, panels, i + 1) for i in range(rows * panels)]
     for axis in axes:
         axis.set_xlabel("step")
         axis.spines[["top", "right"]].set_visible(False)
@@ -86,6 +95,22 @@ def _line(axis: Axes, metrics: Metrics, name: str, color: str, label: str) -> No
         linewidth=1.6,
         label=label,
     )
+
+
+def _classes(axis: Axes, metrics: Metrics, name: str) -> None:
+    _line(axis, metrics, f"{name}_desirable", DESIRABLE, "desirable")
+    _line(axis, metrics, f"{name}_undesirable", UNDESIRABLE, "undesirable")
+
+
+def _points(axis: Axes, metrics: Metrics, name: str, color: str, label: str) -> None:
+    """A figure that few steps have."""
+    points = [(m["step"], m[name]) for m in metrics if m.get(name) is not None]
+    if points:
+        axis.plot(*zip(*points, strict=True), color=color, marker="o", markersize=4, linewidth=0.8, label=label)
+
+
+def _mean(metrics: Metrics, name: str) -> float:
+    return float(np.mean([m[name] for m in metrics]))
 
 
 def _finish(figure: Figure, path: Path) -> None:

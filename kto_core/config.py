@@ -212,9 +212,20 @@ class KTOConfig(Config):
     precision: Precision = field(
         default="float32", metadata=_about("what the forward pass computes in; weights stay float32")
     )
+    gradient_checkpointing: bool = field(
+        default=False, metadata=_about("compute activations again on the way back: less memory, a third more time")
+    )
     class_gradients_every: int = field(
         default=50,
         metadata=_about("steps between measurements of each class's gradient, which cost two steps; 0 never", least=0),
+    )
+    kl_prompts: int = field(
+        default=64,
+        metadata=_about("held-out prompts on which the KL to the reference is measured every epoch; 0 never", least=0),
+    )
+    stop_when_unhealthy: bool = field(
+        default=False,
+        metadata=_about("end training when KL saturates, one class dominates or both rewards fall, not only say so"),
     )
     seed: int = field(default=0, metadata=_about("decides groups, their order and adapters", least=0))
     tracker: str | None = field(

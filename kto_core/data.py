@@ -153,6 +153,10 @@ class TrainingSet:
             raise TrainingError(f"{folder / 'manifest.json'} names no version; build the training set again")
         return cls(folder=folder, manifest=manifest, version=version)
 
+    def holds(self, split: Split) -> bool:
+        """Whether there are files of one side of the split."""
+        return any(self.folder.glob(f"*desirable/{split}-*.parquet"))
+
     def rows(self, split: Split) -> Rows:
         """Read one side of the split, desirable rows first.
 

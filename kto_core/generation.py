@@ -109,6 +109,36 @@ def generate(
     return [str(tokenizer.decode(answers[i], skip_special_tokens=True)) for i in range(len(encoded))]
 
 
+@torch.no_grad()
+def draw(
+    model: PreTrainedModel,
+    prompts: Sequence[np.ndarray],
+    *,
+    most: int,
+    end: int,
+    batch_size: int = 64,
+    report: Report = silent,
+) -> list[list[int]]:
+    """A reply of `model` to each prompt, drawn from its distribution: token ids, `end` included unless cut off.
+
+    Args:
+        model: on its device, in evaluation mode.
+        prompts: token ids.
+        most: tokens after which a reply is cut off.
+        end: the token that ends one.
+        batch_size: rows decoded together.
+        report: called with the stage `held-out replies` (prompts).
+    """
+    replies: list[list[int]] = []
+    for at in range(0, len(prompts), batch_size):
+        some = list(prompts[at : at + batch_size])
+        draws = _draws(list(range(at, at + len(some))), most, seed=0).to(model.device)
+        drawn = _decode(model, some, most, 1.0, draws, torch.tensor([end], device=model.device), end)
+        replies.extend([*reply, end] if len(reply) < most else reply for reply in drawn)
+        report("held-out replies", len(replies), len(prompts), "prompts")
+    return replies
+
+
 def _decode(
     model: PreTrainedModel,
     prompts: list[np.ndarray],

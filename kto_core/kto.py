@@ -4,6 +4,7 @@ Plan the groups, make them ready (tokens, log π_ref), train through accelerate,
 it was made from.
 """
 
+import logging
 import math
 import time
 from contextlib import nullcontext
@@ -17,12 +18,15 @@ from kto_core.charts import draw_kto_curve
 from kto_core.checkpoints import Checkpoints, Trained
 from kto_core.config import KTOConfig
 from kto_core.data import Rows, TrainingSet
+from kto_core.distance import HeldOutReplies, draw_replies
 from kto_core.exceptions import TrainingError
 from kto_core.groups import Group, class_weights, mismatch, plan_groups, plan_steps
+from kto_core.health import history, troubles
 from kto_core.logps import GroupBatch, GroupLogps
 from kto_core.models import check_context, load, model_hash, parameter_count, save, weights_hash, with_lora
 from kto_core.objectives import estimate_z0, kto_loss
 from kto_core.optimization import make_accelerator, make_optimizer, make_schedule, seeded
+from kto_core.packing import causal, pack
 from kto_core.preparation import ReadyRow, prepare_rows
 from kto_core.progress import Paced, Report, silent
 from kto_core.reference import LogpCache
@@ -32,6 +36,7 @@ from kto_core.watch import SUMS, Figures, describe, sum_group, summarize
 
 FORMAT = 2  # raise it when the same inputs would give other weights
 CLASS_GRADIENTS = {True: "grad_norm_desirable", False: "grad_norm_undesirable"}
+LOGGER = logging.getLogger(__name__)
 SMALL = 10_000_000  # parameters; full fine-tuning of fewer bears LoRA's learning rate
 
 
@@ -101,13 +106,30 @@ def train_kto(
             batch_tokens=config.batch_tokens,
             report=report,
         )
+        held_out = None
+        if config.kl_prompts and data.holds("heldout"):
+            held_out = draw_replies(
+                data.rows("heldout"),
+                count=config.kl_prompts,
+                encoder=encoder,
+                model=model,
+                weights=reference_weights,
+                cache=logps,
+                folder=Path(cache),
+                accelerator=accelerator,
+                batch_tokens=config.batch_tokens,
+                report=report,
+            )
     lambdas = _lambdas(rows, config)
     policy: Any = with_lora(model, rank=config.lora_rank, alpha=config.lora_alpha) if config.lora_rank else model
+    if config.gradient_checkpointing:
+        causal(policy).activation_checkpointing_enable()
     checkpoints = Checkpoints(
         folder.parent / f".{folder.name}.checkpoints", seconds=checkpoint_seconds, accelerator=accelerator
     )
     taken = [[[ready[row] for row in groups[index]] for index in step] for step in steps]
-    metrics = _train(policy, taken, lambdas, config, accelerator, checkpoints, report)
+    epochs = {math.ceil(epoch * len(groups) / config.batch_groups) for epoch in range(1, len(steps) + 1)} | {len(steps)}
+    metrics = _train(policy, taken, lambdas, epochs, held_out, config, accelerator, checkpoints, report)
     if accelerator.is_main_process:
         record = {
             "kind": "kto",
@@ -119,6 +141,8 @@ def train_kto(
             "groups": len(groups),
             "checkpoints": {"resumed_after": checkpoints.resumed_after, "torn": checkpoints.torn},
             "reference_cache": reference_cache,
+            "packed": pack(model),
+            "troubles": history(metrics, beta=config.beta),
             "metrics": summarize(metrics) | {"seconds": round(time.monotonic() - started, 2)},
             "code_version": code_version(),
         }
@@ -179,12 +203,14 @@ def _train(
     policy: Any,  # noqa: ANN401 - a transformers model, or peft's wrapper of one
     steps: list[list[list[ReadyRow]]],
     lambdas: tuple[float, float],
+    epochs: set[int],
+    held_out: HeldOutReplies | None,
     config: KTOConfig,
     accelerator: Accelerator,
     checkpoints: Checkpoints,
     report: Report,
 ) -> list[Figures]:
-    """Train `policy` in place, from where the checkpoints say; figures of every step."""
+    """Train `policy` in place, from where the checkpoints say; figures of every step. An epoch ends at `epochs`."""
     rate = config.learning_rate or (1e-4 if config.lora_rank or parameter_count(policy) < SMALL else 1e-6)
     optimizer = make_optimizer(policy, learning_rate=rate, weight_decay=config.weight_decay)
     schedule = make_schedule(optimizer, steps=len(steps), warmup=config.warmup, schedule=config.schedule)
@@ -194,7 +220,10 @@ def _train(
         accelerator.init_trackers("feedback-kto", config={k: v for k, v in config.to_dict().items() if v is not None})
     trained = Trained(network=network, optimizer=optimizer, schedule=schedule)
     metrics = checkpoints.resume(trained)
+    told = set(history(metrics, beta=config.beta))
     for number, step in enumerate(steps[len(metrics) :], start=len(metrics) + 1):
+        if told and config.stop_when_unhealthy:
+            break
         of_classes = (
             _class_gradients(trained, step, lambdas, config, accelerator)
             if config.class_gradients_every and (number - 1) % config.class_gradients_every == 0
@@ -212,6 +241,7 @@ def _train(
             "step": number,
             "grad_norm": norm,
             **{name: of_classes.get(name) for name in CLASS_GRADIENTS.values()},
+            "kl": held_out.kl(network, accelerator) if held_out is not None and number in epochs else None,
             "learning_rate": rate_now,
             "seconds": seconds,
             "tokens_per_second": sums["tokens"] / seconds,
@@ -221,8 +251,12 @@ def _train(
             raise TrainingError(f"the KTO loss is not finite at step {number}; lower learning_rate or use float32")
         metrics.append(figures)
         accelerator.log(known, step=number)
-        shown = {name: known[name] for name in ("loss", "z0", "margin") if name in known}
+        shown = {name: known[name] for name in ("loss", "z0", "margin", "kl") if name in known}
         report("kto", number, len(steps), "steps", **shown)
+        for name, sentence in troubles(metrics, beta=config.beta).items():
+            if name not in told and accelerator.is_main_process:
+                LOGGER.warning("step %s: %s", number, sentence)
+            told.add(name)
         checkpoints.save(trained, metrics)
     accelerator.end_training()
     return metrics

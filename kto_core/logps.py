@@ -242,8 +242,10 @@ class CompletionLogps(nn.Module):
 class GroupLogps(CompletionLogps):
     """A causal model seen as a function from a group to log π(y|x) and log π(y'|x); what accelerate wraps for KTO."""
 
-    def forward(self, batch: GroupBatch) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """Log-probabilities of rows ([B], with gradient) and of mismatched pairs ([B], without)."""
+    def forward(self, batch: GroupBatch | Batch) -> tuple[Tensor, Tensor] | Tensor:  # type: ignore[override]
+        """Log-probabilities of rows ([B], with gradient) and of mismatched pairs ([B], without), or of rows alone."""
+        if isinstance(batch, Batch):
+            return self._logps(batch)
         kept: dict[int, Pieces] = {}
         logps = self._logps(batch.rows, kept=kept)
         after = batch.mismatched

@@ -128,9 +128,10 @@ AttentionMaskInterface.register(NAME, sdpa_mask)  # without a layout, the masks 
 def pack(model: nn.Module) -> bool:
     """Let `model` attend by `attend` from now on if it can; whether it does."""
     inner = causal(model)
-    if not _packs(inner):
+    config = inner.config.get_text_config()
+    if config._attn_implementation != NAME and not _packs(inner):
         return False
-    inner.config.get_text_config()._attn_implementation = NAME
+    config._attn_implementation = NAME
     return True
 
 

@@ -62,6 +62,16 @@ class Encoder:
         self._control = sorted({str(t) for t in tokenizer.get_added_vocab() if str(t).strip()}, key=len, reverse=True)
 
     @property
+    def max_completion_tokens(self) -> int:
+        """How long a completion may be."""
+        return self._max_completion
+
+    @property
+    def end_id(self) -> int:
+        """What ends a completion that was not cut off."""
+        return int(self._tokenizer.eos_token_id)
+
+    @property
     def pad_id(self) -> int:
         """What fills a batch; padding is masked by position, so that it may equal any other id."""
         pad = self._tokenizer.pad_token_id

@@ -87,6 +87,8 @@ def summarize(metrics: Sequence[Figures]) -> Figures:
         "z0": mean("z0", last),
         "z0_raw": mean("z0_raw", last),
         "grad_norm": mean("grad_norm", last),
+        "kl": next((m["kl"] for m in reversed(metrics) if m["kl"] is not None), None),
+        "padding": mean("padding", metrics),
         "steps_per_second": 1.0 / float(np.median([m["seconds"] or math.inf for m in metrics])),
         "tokens_per_second": mean("tokens_per_second", metrics),
     }

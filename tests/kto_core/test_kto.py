@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import pyarrow.parquet as pq
@@ -5,7 +6,7 @@ import pytest
 import torch
 
 from kto_core import KTOConfig, TrainingError, train_kto
-from kto_core.logps import GroupLogps
+from kto_core.logps import Batch, GroupBatch, GroupLogps
 from kto_core.models import load, weights_hash
 from tests.kto_core.toy import toy_rows, write_training_set
 
@@ -20,16 +21,19 @@ def read(folder):
 def train(reference, training_set, tmp_path_factory):
     home = tmp_path_factory.mktemp("kto")
 
-    def run(*, training_set=training_set, cache=home / "cache", store=home / "models", **settings):
+    def run(*, training_set=training_set, cache=home / "cache", store=home / "models", drawn=False, **settings):
         config = KTOConfig(**(FAST | settings))
-        return train_kto(reference=reference, training_set=training_set, config=config, store=store, cache=cache)
+        with pytest.MonkeyPatch.context() as patch:
+            if not drawn:  # a figure takes longer than toy steps do
+                patch.setattr("kto_core.kto.draw_kto_curve", lambda _, path: path.touch())
+            return train_kto(reference=reference, training_set=training_set, config=config, store=store, cache=cache)
 
     return run
 
 
 @pytest.fixture(scope="module")
 def candidate(train):
-    return train(max_steps=None, epochs=2, learning_rate=3e-3)
+    return train(max_steps=None, epochs=2, learning_rate=3e-3, drawn=True)
 
 
 def test_desirable_rewards_rise_above_undesirable_ones(candidate):
@@ -68,7 +72,7 @@ def test_a_cold_cache_computes_what_a_warm_one_reuses(train, tmp_path):
     forward = GroupLogps.forward
 
     def counted(self, batch):
-        calls.append(self.training)
+        calls.append((type(batch), self.training))
         return forward(self, batch)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -78,8 +82,8 @@ def test_a_cold_cache_computes_what_a_warm_one_reuses(train, tmp_path):
     assert cache["reused"] == 0
     assert 1.5 < cache["computed"] / read(cold)["rows"]["seen"] <= 2, "y' that another row of the prompt has is known"
     assert read(warm)["reference_cache"] == {"reused": cache["computed"], "computed": 0}
-    assert all(calls), "with a warm cache only training runs the model"
-    assert len(calls) == 3, "a step's groups go together"
+    # With a warm cache only training runs the model, a step's groups together, and then the held-out replies.
+    assert calls == [(GroupBatch, True)] * 3 + [(Batch, False)]
 
 
 def test_only_other_texts_need_the_reference_again(train, tmp_path):
@@ -145,6 +149,43 @@ def test_each_classes_gradient_is_measured_and_changes_nothing(train, reference,
     for figures in pq.read_table(one_sided / "metrics.parquet").to_pylist():
         assert figures["grad_norm_desirable"] == 0
         assert figures["grad_norm_undesirable"] == pytest.approx(figures["grad_norm"], rel=1e-6)
+
+
+def test_the_distance_from_the_reference_grows_on_held_out_prompts(candidate, train, tmp_path):
+    metrics = pq.read_table(candidate / "metrics.parquet").to_pylist()
+    measured = [(row["step"], row["kl"]) for row in metrics if row["kl"] is not None]
+    assert [step for step, _ in measured] == [len(metrics) // 2, len(metrics)], "an epoch each"
+    assert 0 < measured[0][1] < measured[1][1]
+    assert read(candidate)["metrics"]["kl"] == measured[1][1]
+    # One that goes nowhere is at the reference, but for rounding.
+    still = pq.read_table(train(learning_rate=1e-12, store=tmp_path) / "metrics.parquet").to_pylist()
+    assert still[-1]["kl"] == pytest.approx(0, abs=1e-4)
+
+
+WAYS = list(itertools.product([False, True], [16, 4096], ["float32", "bfloat16"], [0, 2]))
+
+
+@pytest.mark.parametrize(("checkpointing", "batch_tokens", "precision", "lora_rank"), WAYS)
+def test_settings_combine(train, checkpointing, batch_tokens, precision, lora_rank):
+    """What saves memory gives the same steps: groups one by one or together, activations kept or computed again."""
+    common = {"precision": precision, "lora_rank": lora_rank, "max_steps": 2, "learning_rate": 1e-2, "kl_prompts": 0}
+    plain = pq.read_table(train(**common) / "metrics.parquet").to_pylist()
+    other = train(**common, gradient_checkpointing=checkpointing, batch_tokens=batch_tokens)
+    tolerance = 1e-5 if precision == "float32" else 0.05
+    for mine, theirs in zip(pq.read_table(other / "metrics.parquet").to_pylist(), plain, strict=True):
+        for name in ("loss", "z0_raw", "grad_norm", "reward_desirable", "reward_undesirable"):
+            assert mine[name] == pytest.approx(theirs[name], abs=tolerance, rel=tolerance)
+
+
+def test_a_run_in_trouble_says_so_and_can_be_stopped(train, tmp_path, caplog):
+    wild = {"max_steps": 15, "epochs": 2, "learning_rate": 0.05, "schedule": "constant", "warmup": 0.0}
+    full = read(train(**wild, store=tmp_path / "full"))
+    trouble = full["troubles"]["both rewards fall"]
+    assert trouble["step"] == 10
+    assert [record.getMessage() for record in caplog.records] == [f"step 10: {trouble['what']}"]
+    stopped = read(train(**wild, store=tmp_path / "stopped", stop_when_unhealthy=True))
+    assert stopped["troubles"] == full["troubles"]
+    assert stopped["metrics"]["steps"] == 10 < full["metrics"]["steps"] == 15
 
 
 def test_one_class_is_refused_before_any_model_is_loaded(train, tmp_path):

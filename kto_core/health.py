@@ -1,0 +1,83 @@
+"""What goes wrong in KTO runs, seen in their figures while they run, with what to do about it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from kto_core.watch import Figures
+
+WINDOW: Final = 10  # steps that a finding is a mean over
+MEASUREMENTS: Final = 3  # of the classes' gradients
+SATURATED: Final = 3.0  # β·z0, where the sigmoid's slope is 18 % of what it is at 0
+REACH: Final = 1000  # steps that one look needs: the measurements of gradients may lie far apart
+DOMINANT: Final = 10.0  # times the other class's gradient
+FALLEN: Final = 0.2  # reward lost since the start, where it is 0 for every reply
+
+
+def troubles(metrics: Sequence[Figures], *, beta: float) -> dict[str, str]:
+    """What is wrong at the last of these steps: a sentence by the name of the trouble.
+
+    Args:
+        metrics: figures of every step so far, as `train_kto` records them.
+        beta: β of the run.
+
+    """
+    found = {
+        "kl saturates": _saturation(metrics, beta),
+        "one class dominates": _dominance(metrics),
+        "both rewards fall": _fall(metrics),
+    }
+    return {name: sentence for name, sentence in found.items() if sentence}
+
+
+def history(metrics: Sequence[Figures], *, beta: float) -> dict[str, dict[str, object]]:
+    """The troubles of a run: for each the step that it was first seen at, and what was to be said then."""
+    first: dict[str, dict[str, object]] = {}
+    for steps in range(1, len(metrics) + 1):
+        for name, sentence in troubles(metrics[max(0, steps - REACH) : steps], beta=beta).items():
+            first.setdefault(name, {"step": metrics[steps - 1]["step"], "what": sentence})
+    return first
+
+
+def _saturation(metrics: Sequence[Figures], beta: float) -> str | None:
+    z0 = _mean(metrics[-WINDOW:], "z0")
+    if len(metrics) < WINDOW or z0 is None or beta * z0 < SATURATED:
+        return None
+    left = 1.0 / math.cosh(beta * z0 / 2) ** 2  # σ(x)·(1 − σ(x)), as a share of its value at 0
+    return (
+        f"KL saturates: z0 is {z0:.1f} nats and β·z0 {beta * z0:.1f}, so that a reply as likely as under the reference "
+        f"has {left:.0%} of the gradient that it began with; lower learning_rate or beta, or train fewer steps"
+    )
+
+
+def _dominance(metrics: Sequence[Figures]) -> str | None:
+    pairs = [
+        (good, bad)
+        for figures in metrics
+        if (good := figures.get("grad_norm_desirable")) and (bad := figures.get("grad_norm_undesirable"))
+    ][-MEASUREMENTS:]
+    if len(pairs) < MEASUREMENTS:
+        return None
+    ratio = math.exp(math.fsum(math.log(good / bad) for good, bad in pairs) / len(pairs))
+    if 1 / DOMINANT < ratio < DOMINANT:
+        return None
+    larger, smaller = ("desirable", "undesirable") if ratio > 1 else ("undesirable", "desirable")
+    return (
+        f"one class dominates: the gradient of {larger} rows is {max(ratio, 1 / ratio):.0f} × that of {smaller} ones; "
+        f"lower {larger}_weight or raise {smaller}_weight, and see whether {smaller} rows are learned already"
+    )
+
+
+def _fall(metrics: Sequence[Figures]) -> str | None:
+    good, bad = (_mean(metrics[-WINDOW:], f"reward_{side}") for side in ("desirable", "undesirable"))
+    if len(metrics) < WINDOW or good is None or bad is None or max(good, bad) > -FALLEN:
+        return None
+    return (
+        f"both rewards fall: from 0 at the start to {good:.2f} for desirable rows and {bad:.2f} for undesirable "
+        "ones, so that replies of both kinds become less likely than under the reference; lower learning_rate"
+    )
+
+
+def _mean(metrics: Sequence[Mapping[str, float | None]], name: str) -> float | None:
+    values = [value for figures in metrics if (value := figures.get(name)) is not None]
+    return math.fsum(values) / len(values) if values else None
