@@ -23,7 +23,7 @@ from kto_core.exceptions import TrainingError
 from kto_core.groups import Group, class_weights, mismatch, plan_groups, plan_steps
 from kto_core.health import history, troubles
 from kto_core.logps import GroupBatch, GroupLogps
-from kto_core.models import check_context, load, model_hash, parameter_count, save, weights_hash, with_lora
+from kto_core.models import check_context, gathered, load, model_hash, parameter_count, save, weights_hash, with_lora
 from kto_core.objectives import estimate_z0, kto_loss
 from kto_core.optimization import make_accelerator, make_optimizer, make_schedule, seeded
 from kto_core.packing import causal, pack
@@ -121,7 +121,7 @@ def train_kto(
                 report=report,
             )
     lambdas = _lambdas(rows, config)
-    policy: Any = with_lora(model, rank=config.lora_rank, alpha=config.lora_alpha) if config.lora_rank else model
+    policy = _policy(model, config)
     if config.gradient_checkpointing:
         causal(policy).activation_checkpointing_enable()
     checkpoints = Checkpoints(
@@ -129,7 +129,8 @@ def train_kto(
     )
     taken = [[[ready[row] for row in groups[index]] for index in step] for step in steps]
     epochs = {math.ceil(epoch * len(groups) / config.batch_groups) for epoch in range(1, len(steps) + 1)} | {len(steps)}
-    metrics = _train(policy, taken, lambdas, epochs, held_out, config, accelerator, checkpoints, report)
+    metrics, network = _train(policy, taken, lambdas, epochs, held_out, config, accelerator, checkpoints, report)
+    whole = gathered(network, lambda: _policy(load(Path(reference))[0], config), accelerator)
     if accelerator.is_main_process:
         record = {
             "kind": "kto",
@@ -147,13 +148,18 @@ def train_kto(
             "code_version": code_version(),
         }
         with publish(folder) as scratch:
-            save(policy, tokenizer, scratch)
+            save(whole, tokenizer, scratch)
             write_metrics(scratch / "metrics.parquet", metrics)
             draw_kto_curve(metrics, scratch / "curve.png")
             write_json(scratch / "training.json", record | {"weights_hash": weights_hash(scratch)})
     checkpoints.remove()
     accelerator.wait_for_everyone()
+    accelerator.end_training()
     return folder
+
+
+def _policy(model: Any, config: KTOConfig) -> Any:  # noqa: ANN401 - a transformers model, or peft's wrapper of one
+    return with_lora(model, rank=config.lora_rank, alpha=config.lora_alpha) if config.lora_rank else model
 
 
 def plan(rows: Rows, config: KTOConfig) -> tuple[list[Group], list[list[int]]]:
@@ -209,8 +215,11 @@ def _train(
     accelerator: Accelerator,
     checkpoints: Checkpoints,
     report: Report,
-) -> list[Figures]:
-    """Train `policy` in place, from where the checkpoints say; figures of every step. An epoch ends at `epochs`."""
+) -> tuple[list[Figures], Any]:
+    """Train `policy` from where the checkpoints say: figures of every step, and the network that learned.
+
+    An epoch ends after each step that `epochs` has.
+    """
     rate = config.learning_rate or (1e-4 if config.lora_rank or parameter_count(policy) < SMALL else 1e-6)
     optimizer = make_optimizer(policy, learning_rate=rate, weight_decay=config.weight_decay)
     schedule = make_schedule(optimizer, steps=len(steps), warmup=config.warmup, schedule=config.schedule)
@@ -258,8 +267,7 @@ def _train(
                 LOGGER.warning("step %s: %s", number, sentence)
             told.add(name)
         checkpoints.save(trained, metrics)
-    accelerator.end_training()
-    return metrics
+    return metrics, network
 
 
 def _class_gradients(

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
-from kto_core.packing import Layout, Pieces, accepted, pack, run
+from kto_core.packing import Layout, Pieces, accepted, causal, pack, run
 from kto_core.tokenization import Encoded
 
 LEAST_SHARED: Final = 16  # tokens; attending to a segment apart costs more than computing fewer twice
@@ -227,6 +227,8 @@ class CompletionLogps(nn.Module):
         super().__init__()
         self.model = model
         self.packs = pack(model)
+        # FSDP asks what to shard by.
+        self._no_split_modules = causal(model)._no_split_modules
 
     def forward(self, batch: Batch) -> Tensor:
         """Log π(y|x) summed over completion tokens, [B], with gradient."""

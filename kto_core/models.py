@@ -5,12 +5,14 @@ import json
 import mmap
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import peft
 import torch
+from accelerate import Accelerator, DistributedType
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from kto_core.config import TinyConfig
@@ -92,6 +94,24 @@ def with_lora(model: PreTrainedModel, *, rank: int, alpha: int) -> peft.PeftMode
         # peft 0.21 asks transformers 5.23 by a name that it has renamed
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
         return peft.get_peft_model(model, config)
+
+
+def gathered(network: torch.nn.Module, twin: Callable[[], Any], accelerator: Accelerator) -> Any:  # noqa: ANN401
+    """The model that `network` wraps, whole in the main process; every process calls it.
+
+    Args:
+        network: what accelerate made of a module with the model as its attribute `model`.
+        twin: makes a model of the same kind, which takes the weights over where FSDP keeps them in shards.
+        accelerator: of the run.
+    """
+    if accelerator.distributed_type is not DistributedType.FSDP:
+        return accelerator.unwrap_model(network).model
+    weights = get_model_state_dict(network, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    if not accelerator.is_main_process:
+        return None
+    model = twin()
+    model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in weights.items()})
+    return model
 
 
 def check_context(model: PreTrainedModel, *, prompt: int, completion: int) -> None:
