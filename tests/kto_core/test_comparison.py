@@ -18,7 +18,7 @@ from kto_core.preferences import read_pairs
 from tests.kto_core.test_pairs import write_pairs
 from tests.kto_core.toy import toy_rows, write_training_set
 
-KTO = KTOConfig(beta=0.5, learning_rate=5e-3, max_steps=4, batch_groups=2, class_gradients_every=0)
+KTO = KTOConfig(beta=0.5, learning_rate=5e-3, max_steps=4, batch_groups=2, class_gradients_every=0, kl_prompts=0)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ def test_the_command_prints_json_or_tables(result, reference, mixed, home):
     words = ["compare", "--reference", reference, "--training-set", mixed, "--store", home / "models"]
     words += ["--cache", home / "cache", "--out", home / "out", "--objectives", "dpo,simpo:gamma=0.5", "--seeds", 2]
     words += ["--beta", 0.5, "--learning-rate", 5e-3, "--max-steps", 4, "--batch-groups", 2]
-    words = [str(word) for word in [*words, "--class-gradients-every", 0]]
+    words = [str(word) for word in [*words, "--class-gradients-every", 0, "--kl-prompts", 0]]
     told = CliRunner().invoke(cli, [*words, "--json"], catch_exceptions=False)
     assert json.loads(told.stdout) == json.loads(json.dumps(result))
     shown = CliRunner().invoke(cli, words, catch_exceptions=False)

@@ -26,7 +26,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (desk / "current" / f"{name}.json").write_text(json.dumps({"path": str(path)}))
     settings = {
         "source": "canonical", "input": str(home), "policy": "harbor-support.v1", "first_day": "2026-11-01",
-        "kto": {"max_steps": 2, "batch_groups": 1, "beta": 0.5, "class_gradients_every": 0},
+        "kto": {"max_steps": 2, "batch_groups": 1, "beta": 0.5, "class_gradients_every": 0, "kl_prompts": 0},
         "evaluation": {"max_rows": 200},
     }  # fmt: skip
     (desk / "desk.yaml").write_text(yaml.safe_dump(settings))
@@ -36,8 +36,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fewer resamples; and what the command has set for its process is not left to the next test."""
+    """Fewer resamples, and no curve of each training; and what the command has set for its process is not left to the next test."""
     monkeypatch.setattr("kto_core.comparison_measures.DRAWS", 100)
+    monkeypatch.setattr("kto_core.kto.draw_kto_curve", lambda *_: None)
+    monkeypatch.setattr("kto_core.pairs.draw_pair_curve", lambda *_, **__: None)
     yield
     say_home(None)
 
