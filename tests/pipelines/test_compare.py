@@ -36,7 +36,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fewer resamples, and no curve of each training; and what the command has set for its process is not left to the next test."""
+    """Fewer resamples, no curve of each training, and nothing that the command sets is left to the next test."""
     monkeypatch.setattr("kto_core.comparison_measures.DRAWS", 100)
     monkeypatch.setattr("kto_core.kto.draw_kto_curve", lambda *_: None)
     monkeypatch.setattr("kto_core.pairs.draw_pair_curve", lambda *_, **__: None)
