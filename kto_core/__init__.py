@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kto_core.pairs import train_pairs
     from kto_core.release import champion, promote, rollback, write_release
     from kto_core.sft import train_sft
+    from kto_core.sweep import run_sweep
 
 # Threads that wait for each other by spinning stall one another when the machine has other work: with two more
 # processes on 2 cores, a training step took 8 times as long. OpenMP reads this when torch is loaded, hence here.
@@ -55,6 +56,7 @@ __all__ = [
     "orpo_loss",
     "promote",
     "rollback",
+    "run_sweep",
     "simpo_loss",
     "train_kto",
     "train_pairs",
@@ -75,6 +77,7 @@ _HOME = {
     "orpo_loss": "objectives",
     "promote": "release",
     "rollback": "release",
+    "run_sweep": "sweep",
     "simpo_loss": "objectives",
     "train_kto": "kto",
     "train_pairs": "pairs",

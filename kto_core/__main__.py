@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -18,20 +18,24 @@ import kto_core
 from kto_core.config import Config, EvaluationConfig, KTOConfig, SFTConfig
 from kto_core.exceptions import TrainingError
 from kto_core.progress import Report, TerminalReport
+from kto_core.sweep_space import SWEPT, parse_space
 
 C = TypeVar("C", bound=Config)
 Command = Callable[..., None]
 FOLDER = click.Path(path_type=Path)
 
 
-def settings(kind: type[Config]) -> Callable[[Command], Command]:
-    """Give a command `--config FILE` and an option a setting of `kind`; what is not given stays out of its `values`."""
+def settings(kind: type[Config], *, but: Collection[str] = ()) -> Callable[[Command], Command]:
+    """Give a command `--config FILE` and an option a setting of `kind`; what is not given stays out of its `values`.
+
+    Settings named in `but` can only be set in the file.
+    """
 
     def decorate(command: Command) -> Command:
         hints = typing.get_type_hints(kind)
         for field in reversed(dataclasses.fields(kind)):
-            if isinstance(field.default, Config):
-                continue  # a nested config, set in the file
+            if isinstance(field.default, Config) or field.name in but:
+                continue  # a nested config can only be set in the file either
             shown = "none" if field.default is None else field.default
             command = click.option(
                 f"--{field.name.replace('_', '-')}",
@@ -193,6 +197,77 @@ def compare(
         _print(result)
         return
     show_comparison(result, Console())
+    click.echo(result["folder"])
+
+
+@cli.command()
+@click.option("--reference", type=FOLDER, required=True, help="Model folder that all trials start from.")
+@click.option("--training-set", type=FOLDER, required=True, help="Training-set folder.")
+@click.option("--beta", help="Values of β, as 0.1,0.3,1.  [a third of the file's, the file's, and three times it]")
+@click.option("--undesirable-weight", help="Values of λ_U, as 0.5,1.  [half the file's, the file's, and twice it]")
+@click.option("--learning-rate", help="Values of the learning rate.  [the file's]")
+@click.option(
+    "--sampler",
+    type=click.Choice(["grid", "tpe"]),
+    default="grid",
+    show_default=True,
+    help="Every combination, or draws between the least and the largest values, where trials were best.",
+)
+@click.option("--trials", type=click.IntRange(min=1), help="Trials in all.  [every combination, or 20 draws]")
+@click.option(
+    "--objective",
+    default="auc_within",
+    show_default=True,
+    help="What decides which is best: auc_within, auc, accuracy or choice_accuracy.",
+)
+@click.option("--max-rows", type=click.IntRange(min=2), default=4000, show_default=True, help="Held-out rows scored.")
+@click.option("--keep-all", is_flag=True, help="Keep every trial's weights, not only the best one's.")
+@click.option("--cache", type=FOLDER, default=Path("cache"), show_default=True, help="Folder of log-probabilities.")
+@click.option("--out", type=FOLDER, default=Path("sweeps"), show_default=True, help="Folder of sweeps.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+@settings(KTOConfig, but=SWEPT)
+def sweep(
+    reference: Path,
+    training_set: Path,
+    beta: str | None,
+    undesirable_weight: str | None,
+    learning_rate: str | None,
+    sampler: Literal["grid", "tpe"],
+    trials: int | None,
+    objective: str,
+    max_rows: int,
+    keep_all: bool,
+    cache: Path,
+    out: Path,
+    as_json: bool,
+    config_file: Path | None,
+    **values: object,
+) -> None:
+    """KTO at other β, λ_U and learning rates, each measured on held-out rows; run again, it goes on where it was."""
+    from kto_core.sweep_view import show_sweep
+
+    kto = build(KTOConfig, config_file, values)
+    lengths = {name: getattr(kto, name) for name in ("max_prompt_tokens", "max_completion_tokens", "precision")}
+    tried = {"beta": beta, "undesirable_weight": undesirable_weight, "learning_rate": learning_rate}
+    with _terminal() as report:
+        result = kto_core.run_sweep(
+            reference=reference,
+            training_set=training_set,
+            config=kto,
+            space=parse_space(tried, kto),
+            sampler=sampler,
+            trials=trials,
+            objective=objective,
+            evaluation=EvaluationConfig(max_rows=max_rows, **lengths),
+            cache=cache,
+            out=out,
+            keep_all=keep_all,
+            report=report,
+        )
+    if as_json:
+        _print(result)
+        return
+    show_sweep(result, Console())
     click.echo(result["folder"])
 
 

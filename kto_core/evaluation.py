@@ -16,6 +16,7 @@ import torch
 
 from kto_core.config import EvaluationConfig, KTOConfig
 from kto_core.data import Rows, TrainingSet
+from kto_core.exceptions import TrainingError
 from kto_core.logps import Batch, completion_logps, token_batches
 from kto_core.models import check_context, load, load_tokenizer, weights_hash
 from kto_core.optimization import make_accelerator
@@ -227,13 +228,19 @@ def score_rows(
             for batch in token_batches(lacking, tokens=config.batch_tokens):
                 with accelerator.autocast():
                     laid = Batch.collate(batch, pad_id=encoder.pad_id).to(accelerator.device)
-                    kept.put(batch, completion_logps(model, laid).tolist())
+                    logps = completion_logps(model, laid)
+                if not logps.isfinite().all():
+                    raise TrainingError(
+                        f"{folder} gives log-probabilities that are not finite; it was trained at too high a learning "
+                        "rate, or its weights are damaged"
+                    )
+                kept.put(batch, logps.tolist())
                 done += len(batch)
                 report(stage, done, len(rows), "rows")
         else:
             report(stage, len(rows), len(rows), "rows")
-        logps = np.array(kept.get(rows), dtype=np.float64)
-    return logps, np.array([row.completion_tokens for row in rows], dtype=np.float64)
+        scores = np.array(kept.get(rows), dtype=np.float64)
+    return scores, np.array([row.completion_tokens for row in rows], dtype=np.float64)
 
 
 def _beta(candidate: Path) -> float:

@@ -9,6 +9,8 @@ from typing import Protocol, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+_BARS = 12
+
 
 class Report(Protocol):
     """`report(stage, done, total, unit, **figures)`: `done` of `total` `unit`s of `stage`, and figures such as loss."""
@@ -40,7 +42,7 @@ class Paced:
 class TerminalReport:
     """A bar a stage on stderr, the figures beside it, or a line now and then where stderr is no terminal.
 
-    Use it as a context manager.
+    The bars of the last stages are shown, as many as fit a screen. Use it as a context manager.
     """
 
     def __init__(self) -> None:
@@ -74,6 +76,8 @@ class TerminalReport:
             return
         shown = _shown(figures)
         if stage not in self._tasks:
+            if len(self._tasks) == _BARS:
+                self._progress.remove_task(self._tasks.pop(next(iter(self._tasks))))
             self._tasks[stage] = self._progress.add_task(stage, total=total, unit=unit, figures=shown)
         self._progress.update(self._tasks[stage], completed=done, total=total, unit=unit, figures=shown)
 

@@ -27,6 +27,7 @@ from pipelines.cli_policy import policy
 from pipelines.cli_rebuild import rebuild
 from pipelines.cli_release import release
 from pipelines.cli_source import source
+from pipelines.cli_sweep import sweep
 from pipelines.exceptions import USER_ERRORS, UsageError
 from pipelines.policy_names import find_policy
 from pipelines.printing import commands, print_json, say_home
@@ -189,7 +190,7 @@ def retrain(as_json: bool) -> None:
     _finish(desk, _run_job(desk, "retrain", {}), as_json)
 
 
-for command in (compare, rebuild, source, policy, release):
+for command in (compare, sweep, rebuild, source, policy, release):
     cli.add_command(command)
 
 

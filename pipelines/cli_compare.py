@@ -33,7 +33,7 @@ def compare(objectives: str, seeds: int, as_json: bool) -> None:
     from kto_core.progress import TerminalReport
 
     desk = Desk.active()
-    reference, training_set = (_newest(desk, name) for name in ("reference_model", "training_set"))
+    reference, training_set = (newest(desk, name) for name in ("reference_model", "training_set"))
     with TerminalReport() as report:
         result = kto_core.compare(
             reference=reference,
@@ -54,7 +54,7 @@ def compare(objectives: str, seeds: int, as_json: bool) -> None:
         print_json(result)
 
 
-def _newest(desk: Desk, name: str) -> Path:
+def newest(desk: Desk, name: str) -> Path:
     """The folder that an asset made last."""
     try:
         return Path(json.loads((desk.current / f"{name}.json").read_text(encoding="utf-8"))["path"])
