@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from assets.common import OWNERS, DeskResource
-from assets.training import POOL, RETRY, model_metadata, run_worker
+from assets.training import POOL, RETRY, model_metadata, run_worker, training_record
 
 
 @dg.asset(
@@ -34,3 +34,15 @@ def kto_candidate(
     )
     path = Path(outcome["path"])
     return dg.Output(outcome, metadata=model_metadata(path), data_version=dg.DataVersion(path.name))
+
+
+@dg.asset_check(asset=kto_candidate)
+def training_went_well(kto_candidate: dict[str, Any]) -> dg.AssetCheckResult:
+    """KL did not saturate, no class's gradient dominated, and rewards did not fall together: see `kto_core.health`."""
+    troubles = training_record(Path(kto_candidate["path"]))["troubles"]
+    return dg.AssetCheckResult(
+        passed=not troubles,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(f"from step {each['step']:.0f}, {each['what']}" for each in troubles.values()) or None,
+        metadata={name: each["step"] for name, each in troubles.items()},
+    )

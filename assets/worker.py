@@ -7,14 +7,16 @@ answer, not a crash: it goes back as a message too and the process exits 0, so t
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dagster_pipes import PipesContext, open_dagster_pipes
+from dagster_pipes import PipesContext, PipesDefaultContextLoader, PipesEnvVarParamsLoader, open_dagster_pipes
 
 import kto_core
 from assets.progress import log_progress
-from feedback.progress import Report
+from feedback.progress import Report, silent
 from harbor.exceptions import HarborError
 
 
@@ -63,6 +65,9 @@ TASKS = {"sft": _sft, "kto": _kto, "evaluate": _evaluate}
 
 def main() -> None:
     """Do the task that the Pipes extras describe."""
+    if int(os.environ.get("RANK", "0")):
+        _help()
+        return
     with open_dagster_pipes():
         pipes = PipesContext.get()
         task = pipes.get_extra("task")
@@ -72,6 +77,15 @@ def main() -> None:
             pipes.report_custom_message({"refused": str(error)})
         else:
             pipes.report_custom_message({"outcome": outcome})
+
+
+def _help() -> None:
+    """Do this process's share of a task that a launcher (torchrun) started several processes for."""
+    loader = PipesEnvVarParamsLoader()  # type: ignore[no-untyped-call]
+    with PipesDefaultContextLoader().load_context(loader.load_context_params()) as given:
+        task = (given.get("extras") or {})["task"]
+    with suppress(kto_core.TrainingError, HarborError):  # the first process is refused as well, and says so
+        TASKS[task["name"]](task, silent)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         f"training met {rows['share_seen']:.1%} |",
         f"| KTO | {metrics['steps']} steps, β {settings['beta']}, λ_D {settings['desirable_weight']}, "
         f"λ_U {settings['undesirable_weight']}, {_adapters(settings)} |",
+        f"| in training | {_troubles(manifest['troubles'])} |",
         f"| gate | {_gate(manifest['gate'])} |",
         "",
         *_measured(evaluation),
@@ -76,6 +77,10 @@ def _named(policy: Mapping[str, Any]) -> str:
     return (
         f"{policy.get('name')} {policy.get('version') or ''}".strip() + f", digest `{str(policy.get('digest'))[:16]}`"
     )
+
+
+def _troubles(troubles: Mapping[str, Any]) -> str:
+    return "; ".join(f"from step {each['step']:.0f}, {each['what']}" for each in troubles.values()) or "nothing amiss"
 
 
 def _adapters(settings: Mapping[str, Any]) -> str:

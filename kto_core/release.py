@@ -68,6 +68,7 @@ def write_release(
         "hyperparameters": training["config"],
         "rows": training["rows"],
         "metrics": training["metrics"],
+        "troubles": training["troubles"],
         "evaluation": dict(evaluation),
         "gate": dict(gate) if gate is not None else None,
         "code_version": training["code_version"],
