@@ -17,7 +17,7 @@ import torch
 from kto_core.config import EvaluationConfig, KTOConfig
 from kto_core.data import Rows, TrainingSet
 from kto_core.exceptions import TrainingError
-from kto_core.logps import Batch, completion_logps, token_batches
+from kto_core.logps import Batch, CompletionLogps, token_batches
 from kto_core.models import check_context, load, load_tokenizer, weights_hash
 from kto_core.optimization import make_accelerator
 from kto_core.progress import Paced, Report, silent
@@ -223,12 +223,11 @@ def score_rows(
             accelerator = make_accelerator(config.precision)
             model, _ = load(folder)
             check_context(model, prompt=config.max_prompt_tokens, completion=config.max_completion_tokens)
-            model.to(accelerator.device).eval()
+            network = CompletionLogps(model.to(accelerator.device).eval())
             done = len(rows) - len(lacking)
             for batch in token_batches(lacking, tokens=config.batch_tokens):
                 with accelerator.autocast():
-                    laid = Batch.collate(batch, pad_id=encoder.pad_id).to(accelerator.device)
-                    logps = completion_logps(model, laid)
+                    logps = network(Batch.collate(batch).to(accelerator.device))
                 if not logps.isfinite().all():
                     raise TrainingError(
                         f"{folder} gives log-probabilities that are not finite; it was trained at too high a learning "

@@ -52,7 +52,7 @@ class Batch:
     row: Tensor
 
     @classmethod
-    def collate(cls, rows: Sequence[Encoded], *, pad_id: int = 0) -> Self:
+    def collate(cls, rows: Sequence[Encoded]) -> Self:
         """Pack rows; what at least `LEAST_SHARED` tokens of several prompts have in common is laid down once."""
         tree = _Tree(rows)
         return cls._of(rows, tree.pieces, tree.begins, tree.past, [tree.leaf[i] for i in range(len(rows))])
@@ -107,16 +107,6 @@ class Batch:
         """The same batch on `device`."""
         names = ("ids", "positions", "before", "targets", "row")
         return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
-
-    @property
-    def padded_tokens(self) -> int:
-        """TODO."""
-        return len(self.ids)
-
-    @property
-    def taught(self) -> Tensor:
-        """TODO."""
-        return torch.arange(int(self.lengths.max()))[None] < self.lengths[:, None]
 
     @property
     def lengths(self) -> Tensor:
@@ -263,12 +253,6 @@ class GroupLogps(CompletionLogps):
             return batch.tokens
         passes = (batch.rows.rows(), batch.mismatched.rows(batch.rows))
         return sum(len(rows) * max(map(len, rows)) for rows in passes)
-
-
-def completion_logps(model: nn.Module, batch: Batch) -> Tensor:
-    """Log π(y|x) summed over completion tokens, [B], with gradient."""
-    logps: Tensor = CompletionLogps(model)(batch)
-    return logps
 
 
 def _padded(model: nn.Module, batch: Batch, rows: list[Tensor]) -> Tensor:

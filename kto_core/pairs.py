@@ -162,6 +162,7 @@ def train_pairs(
             write_json(scratch / "training.json", record | {"weights_hash": weights_hash(scratch)})
     checkpoints.remove()
     accelerator.wait_for_everyone()
+    accelerator.end_training()
     return folder
 
 
@@ -329,7 +330,6 @@ def _train(
         shown = {name: figures[name] for name in ("loss", "margin", "accuracy")}
         report(config.objective, number, len(steps), "steps", **shown)
         checkpoints.save(trained, metrics)
-    accelerator.end_training()
     return metrics
 
 

@@ -35,7 +35,7 @@ from kto_core.progress import Paced, Report, silent
 from kto_core.store import code_version, digest, publish, write_json, write_metrics
 from kto_core.tokenization import Encoded, Encoder
 
-FORMAT = 1  # raise it when the same inputs would give other weights
+FORMAT = 2  # raise it when the same inputs would give other weights
 CHUNK_ROWS = 2000  # rows tokenized between two reports
 BUCKET_BATCHES = 32  # rows are sorted by length within this many batches
 
@@ -104,6 +104,7 @@ def train_sft(*, model: str | Path, rows: Path | None, config: SFTConfig, store:
                 },
             )
     accelerator.wait_for_everyone()
+    accelerator.end_training()
     return folder
 
 
@@ -153,7 +154,6 @@ def _train(
         metrics.append(figures)
         accelerator.log(figures, step=step)
         report("sft", step, steps, "steps", loss=figures["loss"], tokens_per_second=figures["tokens_per_second"])
-    accelerator.end_training()
     return trained, metrics, len(wanted)
 
 

@@ -1,9 +1,12 @@
 """The training worker as the run sees it: what it says, however its words come through the file."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from assets.desk import Desk, DeskSettings
@@ -34,6 +37,7 @@ from dagster_pipes import PipesEnvVarParamsLoader
 with open(PipesEnvVarParamsLoader().load_messages_params()["path"], "a") as file:
     file.write("no message\\n")
 """
+NOTHING = {"name": "kto"}
 
 
 @pytest.fixture
@@ -42,15 +46,13 @@ def desk(tmp_path: Path) -> Desk:
     return Desk.create(tmp_path / "home", "desk", settings)
 
 
-def train(desk: Desk, worker: str) -> tuple[object, list[str]]:
+def train(desk: Desk, *worker: str, task: Mapping[str, object] = NOTHING) -> tuple[object, list[str]]:
     """The path that the worker reported, None where the run failed, and what the run's log says."""
-    desk = Desk.create(
-        desk.home, desk.name, desk.settings.model_copy(update={"launcher": (sys.executable, "-c", worker)})
-    )
+    desk = Desk.create(desk.home, desk.name, desk.settings.model_copy(update={"launcher": (sys.executable, *worker)}))
 
     @dg.asset
     def model(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        return dg.MaterializeResult(metadata=run_worker(context, desk, {"name": "kto"}))
+        return dg.MaterializeResult(metadata=run_worker(context, desk, task))
 
     with dg.instance_for_test() as instance:
         result = dg.materialize([model], instance=instance, raise_on_error=False)
@@ -61,11 +63,25 @@ def train(desk: Desk, worker: str) -> tuple[object, list[str]]:
 
 
 def test_what_the_worker_says_arrives_whole_and_in_order(desk: Desk) -> None:
-    path, said = train(desk, HALTING)
+    path, said = train(desk, "-c", HALTING)
     assert path == "x" * 9000
     assert [line for line in said if line.startswith("kto: ")] == [f"kto: {n}/4 steps" for n in range(1, 5)]
 
 
 @pytest.mark.parametrize("worker", [SILENT, GARBLED])
 def test_a_worker_that_is_not_understood_fails_the_run(desk: Desk, worker: str) -> None:
-    assert train(desk, worker)[0] is None
+    assert train(desk, "-c", worker)[0] is None
+
+
+def test_a_worker_may_be_two_processes_of_which_one_speaks(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    rows = [{"prompt": [{"role": "user", "content": f"case {i}"}], "completion": "hello"} for i in range(8)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    config = {"steps": 2, "batch_rows": 4, "tiny": {"layers": 1, "width": 8, "heads": 1, "vocabulary": 300}}
+    task = {"name": "sft", "model": "tiny", "rows": str(tmp_path / "rows.parquet"), "config": config}
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "assets.worker"]
+    path, said = train(desk, *launcher, task=task | {"store": str(tmp_path / "models")})
+    assert [place.name for place in Path(str(path)).glob("*.safetensors")]
+    assert sum(line.startswith("sft: 2/2") for line in said) == 1
