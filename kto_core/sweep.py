@@ -3,14 +3,15 @@
 The reference's log-probabilities do not depend on any of these, so that after the first trial none is computed again
 (`reference_computed` of each trial says so). Every trial is measured on the same held-out rows by `kto_core.evaluate`,
 and by the desk's own task where it has one. What is sought is quality at a small distance from the reference: trials
-that no other beats in both are marked as `pareto`.
+that no other beats in both are marked as `pareto`, and those that the held-out tickets cannot tell from the best one
+as `as_good`.
 
 A sweep lies in one folder, `sweep-<id>`, named by all that its figures depend on, so that a sweep over other data or
 settings never mixes with it:
 
     sweep.sqlite              the Optuna study: settings, state and figures of every trial
     sweep.json, sweep.png     the result, and its figure
-    trials/<settings>/        training.json, metrics.parquet and curve.png of each trial
+    trials/<settings>/        training.json, metrics.parquet, curve.png and scores.npy (held-out rows) of each trial
     trials/<settings>/kto-*   the candidate: only the best one's is kept
 """
 
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import numpy as np
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -32,6 +34,8 @@ from kto_core.models import model_hash
 from kto_core.progress import Report, silent
 from kto_core.store import digest, read_json, write_json
 from kto_core.sweep_chart import draw_sweep
+from kto_core.sweep_noise import HeldOutScores
+from kto_core.sweep_ranking import compared, ranked
 from kto_core.sweep_space import Space, cells, checked, configured
 from kto_core.sweep_study import ERROR, distributions, finished, open_study, recover, waiting
 
@@ -39,6 +43,7 @@ FORMAT: Final = 1  # raise it when the same inputs would give other figures
 DRAWN: Final = 20  # trials of a sweep that draws, where nothing is said
 MEASURES: Final = ("auc_within", "auc", "accuracy", "choice_accuracy")  # of `evaluate`; all are better high
 RECORDS: Final = ("training.json", "metrics.parquet", "curve.png")
+SCORES: Final = "scores.npy"
 Sampler = Literal["grid", "tpe"]
 
 
@@ -65,6 +70,7 @@ class _Sweep:
     training_set: Path
     base: KTOConfig
     evaluation: EvaluationConfig
+    held: HeldOutScores
     cache: Path
     task: Task | None
     folder: Path
@@ -129,11 +135,12 @@ def run_sweep(
         cache: folder of the log-probability cache.
         out: folder of sweeps.
         keep_all: keep every trial's candidate, not only the best one's.
-        report: called with the stages of every trial, and `sweep` (trials; figures of the last one).
+        report: called with the stages of every trial, `sweep` (trials; figures of the last one) and `bootstrap`.
 
     Returns:
         What sweep.json holds, and `folder`: `trials`, best first, each with its settings and figures; `failed`;
-        `best`; `reference` and `prior`, figures of the same rows; `distance`, by which figure `pareto` goes.
+        `best`, and `nearest`, of the trials as good as it the nearest to the reference; `reference` and `prior`,
+        figures of the same rows; `distance`, by which figure `pareto` and `nearest` go.
 
     Raises:
         TrainingError: if the space or the objective makes no sense, another process works on this sweep, or every
@@ -159,6 +166,7 @@ def run_sweep(
         training_set=data.folder,
         base=config,
         evaluation=evaluation,
+        held=HeldOutScores(data, evaluation),
         cache=Path(cache),
         task=task,
         folder=Path(out) / f"sweep-{digest({'format': FORMAT, **inputs})[:16]}",
@@ -177,16 +185,16 @@ def run_sweep(
         while len(finished(study)) < total and (waiting(study) or not wanted):
             _try(study, study.ask(distributions(space)), shared, objective, total)
             _prune(study, shared, objective, higher[objective], keep_all)
-        ranked = _ranked(study, objective, higher[objective])
-        if not ranked:
+        best_first = ranked(finished(study), objective, higher[objective])
+        if not best_first:
             failed = finished(study)
             raise TrainingError(
                 f"all trials of the sweep failed ({len(failed)}), the last one so: {failed[-1].user_attrs[ERROR]}"
             )
         _prune(study, shared, objective, higher[objective], keep_all)  # what another objective has left
-        best = shared.home(ranked[0].params) / ranked[0].user_attrs["candidate"]
+        best = shared.home(best_first[0].params) / best_first[0].user_attrs["candidate"]
         if not best.is_dir():  # another objective had another best, or someone removed it
-            best = shared.train(ranked[0].params, _under(report, "best"))
+            best = shared.train(best_first[0].params, _under(report, "best"))
         result = {
             "training_set": data.version,
             "reference_id": Path(reference).name,
@@ -195,8 +203,13 @@ def run_sweep(
             "objective": {"name": objective, "higher": higher[objective]},
             "kpis": dict(task.kpis) if task else {},
             **baseline,
-            **_told(ranked, finished(study), shared, objective, higher[objective]),
-            "best": {"settings": ranked[0].params, "candidate": str(best)},
+            **compared(best_first, _draws(best_first, shared, objective), config, objective, higher[objective]),
+            "failed": [
+                {"trial": trial.number, "settings": trial.params, "error": trial.user_attrs[ERROR]}
+                for trial in finished(study)
+                if ERROR in trial.user_attrs
+            ],
+            "best": {"settings": best_first[0].params, "candidate": str(best)},
         }
     write_json(shared.folder / "sweep.json", result)
     draw_sweep(result, shared.folder / "sweep.png")
@@ -240,6 +253,7 @@ def _measure(settings: Mapping[str, float], shared: _Sweep, report: Report) -> d
     heldout = shared.evaluate(candidate, report)
     for name in RECORDS:
         shutil.copyfile(candidate / name, candidate.parent / name)
+    np.save(candidate.parent / SCORES, shared.held.of(candidate, cache=shared.cache, report=silent))
     trained, asked = record["metrics"], record["reference_cache"]
     return {
         "candidate": candidate.name,
@@ -254,22 +268,9 @@ def _measure(settings: Mapping[str, float], shared: _Sweep, report: Report) -> d
     }
 
 
-def _ranked(study: Study, objective: str, higher: bool) -> list[FrozenTrial]:
-    """Trials that gave figures, best first; of equals the nearer to the reference."""
-    trials = [trial for trial in finished(study) if trial.state is TrialState.COMPLETE]
-    distance = _distance(trials)
-    sign = -1 if higher else 1
-    return sorted(trials, key=lambda trial: (sign * trial.user_attrs[objective], trial.user_attrs[distance]))
-
-
-def _distance(trials: Sequence[FrozenTrial]) -> str:
-    """The figure that says how far trials went: KL on held-out prompts, or z0 where that was not measured."""
-    return "z0" if any(trial.user_attrs["kl"] is None for trial in trials) else "kl"
-
-
 def _prune(study: Study, shared: _Sweep, objective: str, higher: bool, keep_all: bool) -> None:
     """Remove candidates that are not the best one's, and checkpoints of trials that failed; records stay."""
-    best = [trial.number for trial in _ranked(study, objective, higher)[:1]]
+    best = [trial.number for trial in ranked(finished(study), objective, higher)[:1]]
     for trial in finished(study):
         home = shared.home(trial.params)
         gone = list(home.glob(".kto-*"))
@@ -279,29 +280,15 @@ def _prune(study: Study, shared: _Sweep, objective: str, higher: bool, keep_all:
             shutil.rmtree(folder)
 
 
-def _told(
-    ranked: Sequence[FrozenTrial], every: Sequence[FrozenTrial], shared: _Sweep, objective: str, higher: bool
-) -> dict[str, Any]:
-    """Trials as plain values, best first, and those that failed."""
-    distance = _distance(ranked)
-    sign = 1 if higher else -1
-    places = [(sign * trial.user_attrs[objective], -trial.user_attrs[distance]) for trial in ranked]
-    rows = [
-        {
-            "trial": trial.number,
-            "settings": trial.params,
-            "as_set": all(getattr(shared.base, name) == value for name, value in trial.params.items()),
-            "pareto": not any(one >= at and two >= near and (one, two) != (at, near) for one, two in places),
-            **trial.user_attrs,
-        }
-        for trial, (at, near) in zip(ranked, places, strict=True)
-    ]
-    failed = [
-        {"trial": trial.number, "settings": trial.params, "error": trial.user_attrs[ERROR]}
-        for trial in every
-        if ERROR in trial.user_attrs
-    ]
-    return {"distance": distance, "trials": rows, "failed": failed}
+def _draws(trials: Sequence[FrozenTrial], shared: _Sweep, objective: str) -> list[np.ndarray | None]:
+    """The objective of each trial over resampled tickets; None of a KPI, whose tickets are not known here."""
+    if objective not in MEASURES:
+        return [None] * len(trials)
+    draws = []
+    for done, trial in enumerate(trials, start=1):
+        draws.append(shared.held.draws(objective, np.load(shared.home(trial.params) / SCORES)))
+        shared.report("bootstrap", done, len(trials), "trials")
+    return draws
 
 
 def _under(report: Report, name: str) -> Report:

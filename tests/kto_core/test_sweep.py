@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 from click.testing import CliRunner
@@ -16,8 +17,10 @@ from rich.console import Console
 
 from kto_core import EvaluationConfig, KTOConfig, TrainingError, evaluate, run_sweep
 from kto_core.__main__ import cli
+from kto_core.data import TrainingSet
 from kto_core.sweep import Task
 from kto_core.sweep_chart import draw_sweep
+from kto_core.sweep_noise import HeldOutScores
 from kto_core.sweep_space import cells, checked, parse_space
 from kto_core.sweep_study import open_study
 from kto_core.sweep_view import show_sweep
@@ -103,7 +106,29 @@ def test_best_first_and_only_its_weights_are_kept(result):
 def test_done_again_it_only_reads(result, run, stages):
     stages.clear()
     assert run(report=lambda stage, *_, **__: stages.append(stage)) == result
-    assert stages == []
+    assert {*stages} == {"bootstrap"}
+
+
+def test_as_good_is_what_the_held_out_tickets_cannot_tell_from_the_best(result, run, training_set):
+    for measure in ("auc_within", "auc", "accuracy", "choice_accuracy"):
+        held = HeldOutScores(TrainingSet.open(training_set), EvaluationConfig())
+        best, *others = run(objective=measure)["trials"]
+        scores = {place: np.load(file) for place, file in enumerate(Path(result["folder"]).glob("trials/*/scores.npy"))}
+        assert len(scores) == 4
+        points = {place: held.statistic(measure, one) for place, one in scores.items()}
+        if points[0] is None:  # too few choice sets
+            assert measure == "choice_accuracy"
+            assert {trial["as_good"] for trial in others} == {None}
+            continue
+        figures = sorted(float(of(np.ones((1, len(tickets))))[0]) for of, tickets in points.values())
+        assert figures == pytest.approx(sorted(trial[measure] for trial in (best, *others)))
+        assert best["as_good"]
+        for trial in others:
+            low, high = trial["behind"]["low"], trial["behind"]["high"]
+            assert trial["as_good"] == (low <= 0 <= high)
+            assert low - 1e-9 <= trial[measure] - best[measure] <= high + 1e-9
+    nearest = min((t for t in result["trials"] if t["as_good"]), key=lambda trial: trial["kl"])
+    assert result["nearest"] == nearest["settings"]
 
 
 def test_another_objective_has_its_best_and_a_task_its_own_figures(run):
