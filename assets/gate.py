@@ -13,8 +13,9 @@ def judge(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """Whether the candidate may become champion, with a reason for each measure that stands against it.
 
     It must rank held-out drafts better than the reference did (within a category, so that knowing which categories are
-    liked counts for nothing) and put desirable ones above undesirable ones in reward. Where the truth is known, it must
-    resolve no fewer tickets at first contact and invent policy no more often.
+    liked counts for nothing; by more than other tickets would move it, at 95 %) and put desirable ones above
+    undesirable ones in reward. Where the truth is known, it must resolve no fewer tickets at first contact and invent
+    policy no more often.
 
     Returns:
         `{"passed": bool, "reasons": [str, …]}`; reasons are empty when it passed.
@@ -32,6 +33,12 @@ def judge(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     else:
         if after <= before:
             reasons.append(f"held-out AUC within categories went from {before:.4f} to {after:.4f}")
+        elif heldout["auc_within_gain"][0] <= 0:
+            low, high = heldout["auc_within_gain"]
+            reasons.append(
+                f"held-out AUC within categories rose from {before:.4f} to {after:.4f}, which may be chance: with "
+                f"other tickets it would change by {low:.4f} to {high:.4f} (95 %)"
+            )
         if margin <= 0:
             reasons.append(f"held-out reward margin is {margin:.4f}, not above 0")
     if truth is not None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from kto_core.bootstrap import auc_of, bootstrap, interval
 from kto_core.config import EvaluationConfig, KTOConfig
 from kto_core.data import Rows, TrainingSet
 from kto_core.exceptions import TrainingError
@@ -82,8 +83,9 @@ def evaluate(
         JSON values: `rows`, `rows_held_out`, `rows_seen_in_training` (left out), `training_set`, `weights` (hashes),
         `desirable`, `undesirable`, `choice_sets`; `auc_*`, `auc_within_*` (its mean over categories), `accuracy_*`
         (balanced, cross-fitted) and `choice_accuracy_*` for `before`, `after` and `prior`, with
-        `choice_accuracy_random`; `reward_desirable`, `reward_undesirable`, `reward_margin`, `beta`; and the same
-        figures under `categories`. What cannot be measured on these rows is None.
+        `choice_accuracy_random`; `auc_within_gain`, the 95 % interval (low, high) of how far AUC within categories rose
+        from before to after, over tickets; `reward_desirable`, `reward_undesirable`, `reward_margin`, `beta`; and the
+        same figures under `categories`. What cannot be measured on these rows is None.
 
     Raises:
         TrainingError: if the models or the training set cannot be read.
@@ -117,6 +119,11 @@ def evaluate(
     for place, category in enumerate(rows.categories):
         by_category[category].append(place)
     categories_measured = {name: measure(rows.at(np.array(places))) for name, places in sorted(by_category.items())}
+    gains = [
+        bootstrap(auc_of(rows.scores[name], rows.desirable, rows.categories), [str(tickets[i]) for i in drawn])
+        for name in ("before", "after")
+    ]
+    gain = interval(gains[1] - gains[0])
     return {
         "rows_held_out": len(held),
         "rows_seen_in_training": len(held) - len(fresh),
@@ -125,6 +132,7 @@ def evaluate(
         "weights": {"reference": weights_hash(Path(reference)), "candidate": weights_hash(Path(candidate))},
         **measure(rows),
         **{f"auc_within_{name}": auc_within(categories_measured.values(), name) for name in rows.scores},
+        "auc_within_gain": list(gain) if gain else None,
         "categories": categories_measured,
     }
 

@@ -13,6 +13,7 @@ def evaluation(**changed: Any) -> dict[str, Any]:
         "undesirable": 100,
         "auc_within_before": 0.6,
         "auc_within_after": 0.7,
+        "auc_within_gain": [0.05, 0.15],
         "reward_margin": 1.0,
         # Pooled, the candidate looks worse: the gate does not read that.
         "auc_before": 0.9,
@@ -29,6 +30,7 @@ def test_a_better_candidate_passes() -> None:
     ("changed", "said"),
     [
         ({"auc_within_after": 0.6}, "AUC within categories went from 0.6000 to 0.6000"),
+        ({"auc_within_gain": [-0.01, 0.2]}, "it would change by -0.0100 to 0.2000 (95 %)"),
         ({"reward_margin": 0.0}, "reward margin is 0.0000"),
         ({"undesirable": FEWEST_PER_CLASS - 1}, "29 held-out undesirable rows are too few"),
         ({"auc_within_before": None, "auc_within_after": None}, "no category of held-out rows has both classes"),
