@@ -29,6 +29,9 @@ def show_sweep(result: Mapping[str, Any], console: Console) -> None:
         soft_wrap=True,
     )
     console.print(_table(result))
+    for trouble in sorted({name for trial in trials for name in trial["troubles"]}):
+        of = [told(trial["settings"]) for trial in trials if trouble in trial["troubles"]]
+        console.print(f"{trouble}: {'; '.join(of)}.", highlight=False, soft_wrap=True)
     for trial in failed:
         console.print(f"{told(trial['settings'])} failed: {escape(trial['error'])}", highlight=False, soft_wrap=True)
     computed = [trial["reference_computed"] for trial in sorted(trials, key=lambda trial: trial["trial"])]
@@ -43,9 +46,9 @@ def show_sweep(result: Mapping[str, Any], console: Console) -> None:
         soft_wrap=True,
     )
     console.print(
-        "KL and z0: nats that replies moved from the reference, at the end of training. As good: the held-out tickets "
-        f"\ncannot tell it from the best (95 %). Pareto: no other trial is better and nearer "
-        f"({DISTANCES[result['distance']]}). Prior: how often a\ntext was liked in training.",
+        f"{DISTANCES[result['distance']]}: nats that replies moved from the reference. As good: the held-out tickets "
+        "cannot\ntell it from the best (95 %). Pareto: no other trial is better and nearer. Prior: how often a text\n"
+        "was liked in training.",
         style="dim",
         highlight=False,
         soft_wrap=True,
@@ -54,15 +57,15 @@ def show_sweep(result: Mapping[str, Any], console: Console) -> None:
 
 def _table(result: Mapping[str, Any]) -> Table:
     settings, kpis, goal = list(result["space"]), list(result["kpis"]), result["objective"]["name"]
-    measures = [name for name in COLUMNS if result["reference"][name] is not None]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    known = [name for name in COLUMNS if result["reference"][name] is not None]
+    measures = [name for name in known if name != "auc" or name == goal]  # what the categories tell is not the model's
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in settings:
-        table.add_column(SWEPT[name].replace(" ", "\n"), justify="right")
+        table.add_column(SWEPT[name].replace(" ", "\n"), justify="right", no_wrap=True)
     for name in (*measures, *kpis):
         title = COLUMNS.get(name) or name.replace("_", "\n")
-        table.add_column(title, justify="right", style="bold" if name == goal else "")
-    for title in DISTANCES.values():
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True, style="bold" if name == goal else "")
+    table.add_column(DISTANCES[result["distance"]], justify="right", no_wrap=True)
     table.add_column("")
     for place, trial in enumerate(result["trials"]):
         notes = [
@@ -70,19 +73,18 @@ def _table(result: Mapping[str, Any]) -> Table:
             *(["as good"] if trial["as_good"] and place else []),
             *(["Pareto"] if trial["pareto"] else []),
             *(["as set"] if trial["as_set"] else []),
-            *trial["troubles"],
         ]
         table.add_row(
             *(f"{trial['settings'][name]:.4g}" for name in settings),
             *(_figure(trial[name], name in kpis) for name in (*measures, *kpis)),
-            *("" if trial[name] is None else f"{trial[name]:.3g}" for name in DISTANCES),
+            f"{trial[result['distance']]:.3g}",
             ", ".join(notes),
             style="green" if place == 0 else "",
         )
     table.add_section()
     for name in ("reference", "prior"):
         figures = [_figure(result[name].get(measure), measure in kpis) for measure in (*measures, *kpis)]
-        table.add_row(*([""] * len(settings)), *figures, "", "", name, style="dim")
+        table.add_row(*([""] * len(settings)), *figures, "", name, style="dim")
     return table
 
 
