@@ -72,9 +72,12 @@ def _fall(metrics: Sequence[Figures]) -> str | None:
     good, bad = (_mean(metrics[-WINDOW:], f"reward_{side}") for side in ("desirable", "undesirable"))
     if len(metrics) < WINDOW or good is None or bad is None or max(good, bad) > -FALLEN:
         return None
+    # Replies of one desk are alike, so that pushing some down takes others along; falling together is another matter.
+    if good - bad > -good:
+        return None
     return (
-        f"both rewards fall: from 0 at the start to {good:.2f} for desirable rows and {bad:.2f} for undesirable "
-        "ones, so that replies of both kinds become less likely than under the reference; lower learning_rate"
+        f"both rewards fall: from 0 at the start to {good:.2f} for desirable rows and {bad:.2f} for undesirable ones, "
+        "further down than apart, so that the model forgets more than it tells apart; lower learning_rate"
     )
 
 

@@ -256,8 +256,11 @@ def _train(
             "tokens_per_second": sums["tokens"] / seconds,
         }
         known = {name: value for name, value in figures.items() if value is not None}
-        if not math.isfinite(known["loss"]):
-            raise TrainingError(f"the KTO loss is not finite at step {number}; lower learning_rate or use float32")
+        if not all(math.isfinite(value) for value in known.values()):
+            broken = next(name for name, value in known.items() if not math.isfinite(value))
+            raise TrainingError(
+                f"the {broken} of KTO is not finite at step {number}; lower learning_rate, or use float32"
+            )
         metrics.append(figures)
         accelerator.log(known, step=number)
         shown = {name: known[name] for name in ("loss", "z0", "margin", "kl") if name in known}

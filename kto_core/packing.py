@@ -111,14 +111,19 @@ def attend(
     for own, q, k, v, past in zip(layout.sizes, queries, keys, values, layout.past, strict=True):
         before = sum(tokens for _, tokens in past)
         if before:
-            k = torch.cat([*(past_keys[segment][:, :, :tokens] for segment, tokens in past), k], dim=2)
-            v = torch.cat([*(past_values[segment][:, :, :tokens] for segment, tokens in past), v], dim=2)
+            k = torch.cat([*(_first(past_keys[segment], tokens) for segment, tokens in past), k], dim=2)
+            v = torch.cat([*(_first(past_values[segment], tokens) for segment, tokens in past), v], dim=2)
         plain = not before and (sliding_window is None or own <= sliding_window)
         mask = None if plain else layout.mask(own, before, window=sliding_window, query=q)
         attended.append(
             scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=plain, dropout_p=dropout, scale=scaling)
         )
     return torch.cat(attended, dim=2).transpose(1, 2).contiguous(), None
+
+
+def _first(piece: Tensor, tokens: int) -> Tensor:
+    """The whole piece as it is: a slice of all of it would fill as many zeros on the way back."""
+    return piece if tokens == piece.shape[2] else piece[:, :, :tokens]
 
 
 AttentionInterface.register(NAME, attend)

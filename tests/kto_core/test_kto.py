@@ -178,7 +178,7 @@ def test_settings_combine(train, checkpointing, batch_tokens, precision, lora_ra
 
 
 def test_a_run_in_trouble_says_so_and_can_be_stopped(train, tmp_path, caplog):
-    wild = {"max_steps": 15, "epochs": 2, "learning_rate": 0.05, "schedule": "constant", "warmup": 0.0}
+    wild = {"max_steps": 15, "epochs": 2, "learning_rate": 0.2, "schedule": "constant", "warmup": 0.0}
     full = read(train(**wild, store=tmp_path / "full"))
     trouble = full["troubles"]["both rewards fall"]
     assert trouble["step"] == 10
