@@ -41,13 +41,15 @@ def draw_kto_curve(metrics: Metrics, path: Path) -> None:
     _classes(completion, metrics, "completion")
     completion.set_ylim(bottom=0)
     completion.set_title("completion tokens")
-    _line(speed, metrics, "tokens_per_second", NEUTRAL, "tokens a second")
+    _line(speed, metrics, "tokens_per_second", NEUTRAL, "_")
     speed.set_ylim(bottom=0)
+    speed.set_ylabel("tokens a second", color=NEUTRAL)
     rate = speed.twinx()
     rate.spines[["top"]].set_visible(False)
-    _line(rate, metrics, "learning_rate", "0.6", "learning rate (right)")
+    _line(rate, metrics, "learning_rate", "0.6", "_")
     rate.ticklabel_format(axis="y", scilimits=(0, 0))
     rate.set_ylim(bottom=0)
+    rate.set_ylabel("learning rate", color="0.5")
     speed.set_title(f"speed and rate; {_mean(metrics, 'padding'):.0%} padding")
     _finish(figure, path)
 
@@ -115,5 +117,6 @@ def _mean(metrics: Metrics, name: str) -> float:
 
 def _finish(figure: Figure, path: Path) -> None:
     for axis in figure.axes:
-        axis.legend(frameon=False, fontsize=8)
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=85)  # a thousand pixels wide, as much as pages show at once
