@@ -18,13 +18,6 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -34,9 +27,8 @@ from kto_core.watch import Figures
 KEPT: Final = 2  # the newest, and the one before it in case that is torn
 _TENSORS: Final = "state.safetensors"
 _RECORD: Final = "state.json"
-# What LoRA leaves frozen is the reference's, and is there already.
-_OPTIONS: Final = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
-_OPTIONS_BACK: Final = StateDictOptions(full_state_dict=True, ignore_frozen_params=True, strict=False)
+# Of torch's `StateDictOptions`. What LoRA leaves frozen is the reference's, and is there already.
+_OPTIONS: Final = {"full_state_dict": True, "ignore_frozen_params": True}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,16 +76,18 @@ class Checkpoints:
         [path] = broadcast_object_list(found)
         if path is None:
             return []
+        sharded = _sharded()
+        options = sharded.StateDictOptions(**_OPTIONS, strict=False)
         record = json.loads((path / _RECORD).read_text())
         tensors = load_file(path / _TENSORS)
         model: Any = _under(tensors, "model.")
-        set_model_state_dict(trained.network, model, options=_OPTIONS_BACK)
+        sharded.set_model_state_dict(trained.network, model, options=options)
         state: dict[str, dict[str, Tensor]] = {}
         for name, tensor in _under(tensors, "optimizer.").items():
             parameter, _, kind = name.rpartition(".")
             state.setdefault(parameter, {})[kind] = tensor
         optimizer: Any = {"state": state, "param_groups": record["param_groups"]}
-        set_optimizer_state_dict(trained.network, trained.bare_optimizer, optimizer, options=_OPTIONS_BACK)
+        sharded.set_optimizer_state_dict(trained.network, trained.bare_optimizer, optimizer, options=options)
         trained.schedule.load_state_dict(record["schedule"])
         own = f"rng.{self._accelerator.process_index}."
         _set_rng(_under(tensors, own))
@@ -106,8 +100,10 @@ class Checkpoints:
         [due] = broadcast_object_list([time.monotonic() - self._last >= self._seconds])
         if not due:
             return
-        model: Any = get_model_state_dict(trained.network, options=_OPTIONS)
-        optimizer: Any = get_optimizer_state_dict(trained.network, trained.bare_optimizer, options=_OPTIONS)
+        sharded = _sharded()
+        options = sharded.StateDictOptions(**_OPTIONS, cpu_offload=True)
+        model: Any = sharded.get_model_state_dict(trained.network, options=options)
+        optimizer: Any = sharded.get_optimizer_state_dict(trained.network, trained.bare_optimizer, options=options)
         rng = gather_object([_rng()])
         if self._accelerator.is_main_process:
             tensors: dict[str, Tensor] = {f"model.{name}": value for name, value in model.items()}
@@ -150,6 +146,13 @@ class Checkpoints:
             self.torn.append(path.name)
             shutil.rmtree(path, ignore_errors=True)
         return None
+
+
+def _sharded() -> Any:  # noqa: ANN401 - a module
+    """Torch's reading and writing of states that may be sharded: a second to import, which short runs go without."""
+    import torch.distributed.checkpoint.state_dict as sharded
+
+    return sharded
 
 
 def _is_whole(path: Path) -> bool:

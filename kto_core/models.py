@@ -12,7 +12,6 @@ from typing import Any
 import peft
 import torch
 from accelerate import Accelerator, DistributedType
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from kto_core.config import TinyConfig
@@ -106,6 +105,8 @@ def gathered(network: torch.nn.Module, twin: Callable[[], Any], accelerator: Acc
     """
     if accelerator.distributed_type is not DistributedType.FSDP:
         return accelerator.unwrap_model(network).model
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict  # a second to import
+
     weights = get_model_state_dict(network, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
     if not accelerator.is_main_process:
         return None
