@@ -131,8 +131,50 @@ AUDIT_SAMPLE = Table(
         [
             *LABELS.schema,
             ("stratum", pa.string()),
+            ("stratum_size", pa.int64()),  # labels that the stratum held when the sample was drawn
             ("inclusion_probability", pa.float64()),
+            ("suspected", pa.bool_()),  # drawn because a model's scores speak against the label
+            ("readers", pa.int32()),  # how many people are to read it
             ("seed", pa.int64()),
         ]
     ),
 )
+"""The labels that people are asked to read, in random order; replaced by each draw."""
+
+VERDICTS = Table(
+    name="verdicts",
+    schema=pa.schema(
+        [
+            ("verdict_id", pa.string()),
+            ("draft_id", pa.string()),
+            ("text_digest", pa.string()),  # of prompt and completion as they were read
+            ("reviewer", pa.string()),
+            ("verdict", pa.string()),  # desirable, undesirable, unsure; withdrawn takes the reviewer's last one back
+            ("reason", pa.string()),  # of the list that the review page offers
+            ("note", pa.string()),
+            ("seconds", pa.float64()),  # from showing the row to the verdict
+            ("origin", pa.string()),  # review, import, or simulated: nobody read it
+            *_VERDICT,  # what the policy said when it was read
+            ("stratum", pa.string()),
+            ("policy_digest", pa.string()),
+            ("recorded_at", TIME),
+        ]
+    ),
+)
+"""What people said of drafts, with what the policy had said: appended to, never replaced."""
+
+OVERRIDES = Table(
+    name="overrides",
+    schema=pa.schema(
+        [
+            ("override_id", pa.string()),
+            ("policy_digest", pa.string()),  # it opens the gate for this policy and no other
+            ("tiers", pa.list_(pa.string())),  # that train although their audit does not let them
+            ("who", pa.string()),
+            ("why", pa.string()),
+            ("expires_at", TIME),
+            ("recorded_at", TIME),
+        ]
+    ),
+)
+"""Who opened the audit's gate by hand, and why: appended to, never replaced."""
