@@ -40,7 +40,7 @@ from label_policy.edits import (
     terms_changed,
 )
 from label_policy.exceptions import PolicyError
-from label_policy.fields import Label, Tier
+from label_policy.fields import Failing, Label, Tier
 from label_policy.loading import dump_policy, load_policy, parse_policy
 from label_policy.policy import NO_RULE, Policy, Rule
 from label_policy.sections import SENT_TEXT, Audit, SentText, Training
@@ -62,6 +62,7 @@ __all__ = [
     "Audit",
     "Condition",
     "EditKind",
+    "Failing",
     "Label",
     "Policy",
     "PolicyError",

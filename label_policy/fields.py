@@ -86,6 +86,26 @@ def _precision(value: object) -> float:
     return precision
 
 
+def _share(value: object) -> float:
+    share = _number(value, "a share such as 0.1")
+    if not 0 <= share <= 1:
+        raise PolicyError(f"{value} is no share of rows; write a number from 0 to 1, such as 0.1")
+    return share
+
+
+def _confidence(value: object) -> float:
+    confidence = _number(value, "a confidence such as 0.95")
+    if not 0.5 <= confidence < 1:
+        raise PolicyError(f"{value} is no confidence of an interval; write a number from 0.5 to below 1, such as 0.95")
+    return confidence
+
+
+def _most(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise PolicyError(f"'{value}' is not a number of rows; write a whole number of 0 or more, such as 20")
+    return value
+
+
 def _term(value: object) -> str:
     text = value.strip() if isinstance(value, str) else ""
     if not text or not any(map(str.isalnum, text)):
@@ -106,6 +126,17 @@ def _one_of(what: str, known: Collection[str]) -> Callable[[object], object]:
     return check
 
 
+STRATUM_COLUMNS = ("label", "tier", "rule", "category", "source", "agent_id", "model_version")
+"""What of a label can part the audit's strata."""
+
+
+class Failing(StrEnum):
+    """What becomes of a tier whose audit fails."""
+
+    EXCLUDE = "exclude"
+    BLOCK = "block"
+
+
 RULE_ID = "[a-z][a-z0-9_]{0,63}"
 """A rule's id, as a regular expression."""
 
@@ -122,4 +153,9 @@ When = Annotated[str, BeforeValidator(_condition)]
 Weight = Annotated[float, BeforeValidator(_weight)]
 Speed = Annotated[float, BeforeValidator(_speed)]
 Precision = Annotated[float, BeforeValidator(_precision)]
+Share = Annotated[float, BeforeValidator(_share)]
+Confidence = Annotated[float, BeforeValidator(_confidence)]
+Most = Annotated[int, BeforeValidator(_most)]
+StratumColumn = Annotated[str, BeforeValidator(_one_of("stratum column", STRATUM_COLUMNS))]
+KnownFailing = Annotated[Failing, BeforeValidator(_one_of("consequence", tuple(Failing)))]
 Term = Annotated[str, BeforeValidator(_term)]

@@ -158,6 +158,6 @@ class Policy(BaseModel):
             "terms": sorted({term.casefold() for term in self.terms}),
             "rules": rules,
             "sent_text": self.sent_text and self.sent_text.meaning(),
-            "audit": [self.audit.per_class, self.audit.precision],
+            "audit": self.audit.meaning(),
             "training": self.training.factors(),
         }

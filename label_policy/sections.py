@@ -7,7 +7,20 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
 from label_policy.conditions import Condition, parse_condition
 from label_policy.exceptions import FieldError
-from label_policy.fields import KnownTier, Precision, Sentence, Tier, Weight, When
+from label_policy.fields import (
+    Confidence,
+    Failing,
+    KnownFailing,
+    KnownTier,
+    Most,
+    Precision,
+    Sentence,
+    Share,
+    StratumColumn,
+    Tier,
+    Weight,
+    When,
+)
 
 SENT_TEXT = "sent_text"
 """The rule of an agent's own text, on the label that it gets."""
@@ -60,16 +73,44 @@ class SentText(_Section):
 
 
 class Audit(_Section):
-    """What people's verdicts must say of a tier before it is trusted.
+    """What people read, and what they must find of a tier before it is trusted.
 
     Attributes:
         per_class: rows to read of each of desirable and undesirable, at least.
         precision: by tier, the share of labels that must at least be right, at the lower bound of its interval.
+        strata: the columns by which labels are parted before they are drawn.
+        floor: rows to read of each stratum, at least.
+        overlap: the share of rows that two people read, so that their agreement can be measured.
+        failing: what becomes of a tier that finds less: it does not train, or nothing does.
+        confidence: of the intervals.
+        suspects: rows of each class, at most, that are read because a model's scores speak against their labels.
 
     """
 
     per_class: Annotated[StrictInt, Field(ge=1)] = 200
     precision: dict[KnownTier, Precision] = {}
+    strata: tuple[StratumColumn, ...] = ("label", "tier", "rule", "category")
+    floor: Annotated[StrictInt, Field(ge=1)] = 5
+    overlap: Share = 0.1
+    failing: KnownFailing = Failing.EXCLUDE
+    confidence: Confidence = 0.95
+    suspects: Most = 20
+
+    @model_validator(mode="after")
+    def _check_strata(self) -> Self:
+        for column in ("label", "tier"):
+            if column not in self.strata:
+                raise FieldError(
+                    ("strata",), f"'{column}' is missing, and precision is measured by it; list label and tier at least"
+                )
+        if len(set(self.strata)) < len(self.strata):
+            raise FieldError(("strata",), "a column stands twice; list each once")
+        return self
+
+    def meaning(self) -> list[Any]:
+        """What the digest is taken over: what came later counts only where it is not the default."""
+        later = self.model_dump(mode="json", exclude_defaults=True, exclude={"per_class", "precision"})
+        return [self.per_class, self.precision, *([later] if later else [])]
 
 
 class Training(_Section):

@@ -52,6 +52,7 @@ SAME = {
     "owner": ("owner: support", "owner: quality"),
     "name": ("name: desk", "name: counter"),
     "version": ("version: 1", "version: 2"),
+    "what is the default of an audit": ("rules:\n", "audit: {overlap: 0.1, floor: 5, failing: exclude}\nrules:\n"),
 }
 OTHER = {
     "a rule's id": ("id: down", "id: thumb"),
@@ -75,6 +76,8 @@ OTHER = {
     "a weight": ("weight: 0.5", "weight: 0.25"),
     "a window": ("reopened: 7d", "reopened: 8d"),
     "one window fewer": ("  escalated: 36h\n", ""),
+    "how many people read": ("rules:\n", "audit: {overlap: 0.2}\nrules:\n"),
+    "what becomes of a tier that fails": ("rules:\n", "audit: {failing: block}\nrules:\n"),
     "a window of another signal": ("escalated: 36h", "unresolved: 36h"),
 }
 

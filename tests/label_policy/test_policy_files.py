@@ -153,6 +153,9 @@ sent_text:
   why: It shows what would have been right.
 audit:
   per_class: 100
+  strata: [label, tier, rule]
+  overlap: 0.2
+  failing: block
   precision:
     explicit: 0.9
 training:
@@ -166,7 +169,9 @@ def test_the_sections_are_read_and_written():
     policy = parse_policy(SECTIONS)
     assert (policy.reading_speed, policy.terms) == (40.0, ("store credit", "premium"))
     assert policy.sent_text is not None and policy.sent_text.condition.columns == {"edit_kind"}
-    assert (policy.audit.per_class, policy.audit.precision) == (100, {Tier.EXPLICIT: 0.9})
+    audit = policy.audit
+    assert (audit.per_class, audit.precision, audit.strata) == (100, {Tier.EXPLICIT: 0.9}, ("label", "tier", "rule"))
+    assert (audit.overlap, audit.failing, audit.floor, audit.confidence) == (0.2, "block", 5, 0.95)
     assert policy.training.factors() == {Tier.EXPLICIT: 1.0, Tier.STRONG: 0.5}
     assert parse_policy(dump_policy(policy)) == policy
 
@@ -195,17 +200,31 @@ BAD_SECTIONS = [
     ("  why: It shows what would have been right.\n", "", 15, "sent_text.why: this key is missing; add it"),
     ("sent_text:", "sent_texts:", 15, "sent_texts: this key is not known"),
     ("  per_class: 100", "  per_class: 0", 21, "audit.per_class: "),
-    ("explicit: 0.9", "explicit: 90", 23, "audit.precision.explicit: 90 is no share of correct labels"),
+    ("[label, tier, rule]", "[label, tier, agent]", 22, "audit.strata[2]: there is no stratum column 'agent'; did you"),
+    ("[label, tier, rule]", "[tier, rule]", 22, "audit.strata: 'label' is missing, and precision is measured by it"),
+    ("[label, tier, rule]", "[label, tier, tier]", 22, "audit.strata: a column stands twice; list each once"),
+    ("overlap: 0.2", "overlap: 20", 23, "audit.overlap: 20 is no share of rows; write a number from 0 to 1"),
+    (
+        "failing: block",
+        "failing: stop",
+        24,
+        "audit.failing: there is no consequence 'stop'; the consequences are exclude",
+    ),
+    ("failing: block", "floor: 0", 24, "audit.floor: this must be a whole number of 1 or more; it is 0"),
+    ("failing: block", "confidence: 95", 24, "audit.confidence: 95 is no confidence of an interval; write a number"),
+    ("failing: block", "suspects: -1", 24, "audit.suspects: '-1' is not a number of rows; write a whole number of 0"),
+    ("failing: block", "overlaps: 0.2", 24, "audit.overlaps: this key is not known; did you mean 'overlap'?"),
+    ("explicit: 0.9", "explicit: 90", 26, "audit.precision.explicit: 90 is no share of correct labels"),
     (
         "explicit: 0.9",
         "gold: 0.9",
-        23,
+        26,
         "audit.precision.gold: there is no tier 'gold'; the tiers are critical",
     ),
-    ("[explicit, strong]", "explicit", 25, "training.tiers: this must be a list"),
-    ("[explicit, strong]", "[explict]", 25, "training.tiers[0]: there is no tier 'explict'; did you mean 'explicit'?"),
-    ("[explicit, strong]", "[]", 25, "training.tiers: no tier trains; list at least one of"),
-    ("    strong: 0.5", "    strong: -1", 27, "training.weights.strong: -1 cannot weigh a row"),
+    ("[explicit, strong]", "explicit", 28, "training.tiers: this must be a list"),
+    ("[explicit, strong]", "[explict]", 28, "training.tiers[0]: there is no tier 'explict'; did you mean 'explicit'?"),
+    ("[explicit, strong]", "[]", 28, "training.tiers: no tier trains; list at least one of"),
+    ("    strong: 0.5", "    strong: -1", 30, "training.weights.strong: -1 cannot weigh a row"),
     ("maturity: {reopened: 7d}", "maturity: 7d", 5, "maturity: this must be keys with values"),
     ("id: rushed", "id: sent_text", 9, "rule 1: id: 'sent_text' is the rule of what agents sent"),
 ]
