@@ -19,6 +19,7 @@ from kto_core.generation import draw
 from kto_core.logps import Batch, CompletionLogps, token_batches
 from kto_core.progress import Report
 from kto_core.reference import LogpCache
+from kto_core.reference_logps import fill, known_logps
 from kto_core.store import digest, read_json, write_json
 from kto_core.tokenization import Encoded, Encoder
 
@@ -75,7 +76,7 @@ def draw_replies(
         folder: where replies are kept.
         accelerator: of the run; the main process draws.
         batch_tokens: tokens a forward pass.
-        report: called with the stage `held-out replies`.
+        report: called with the stages `held-out replies` and `reference` (rows).
     """
     first = {key: index for index, key in reversed(list(enumerate(held.prompt_keys())))}
     chosen = [index for _, index in sorted(first.items())[:count]]
@@ -92,22 +93,5 @@ def draw_replies(
         Encoded(ids=np.concatenate([prompt, np.array(reply, dtype=np.int32)]), start=len(prompt))
         for prompt, reply in zip(prompts, replies, strict=True)
     ]
-    if accelerator.is_main_process:
-        _score(cache, rows, model, accelerator, batch_tokens)
-    accelerator.wait_for_everyone()
-    logps = [float(logp) for logp in cache.get(rows) if logp is not None]
-    return HeldOutReplies(rows=rows, logps=logps, batch_tokens=batch_tokens)
-
-
-@torch.no_grad()
-def _score(
-    cache: LogpCache, rows: list[Encoded], model: PreTrainedModel, accelerator: Accelerator, batch_tokens: int
-) -> None:
-    lacking = [row for row, logp in zip(rows, cache.get(rows), strict=True) if logp is None]
-    if not lacking:
-        return
-    reference = CompletionLogps(model.to(accelerator.device).eval())
-    for part in token_batches(lacking, tokens=batch_tokens):
-        with accelerator.autocast():
-            logps = reference(Batch.collate(part).to(accelerator.device))
-        cache.put(part, logps.tolist())
+    fill(cache, rows, model=model, accelerator=accelerator, batch_tokens=batch_tokens, report=report)
+    return HeldOutReplies(rows=rows, logps=known_logps(cache, rows), batch_tokens=batch_tokens)

@@ -1,11 +1,13 @@
 """What goes wrong in KTO runs, seen in their figures while they run, with what to do about it."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from kto_core.watch import Figures
 
+LOGGER: Final = logging.getLogger(__name__)
 WINDOW: Final = 10  # steps that a finding is a mean over
 MEASUREMENTS: Final = 3  # of the classes' gradients
 SATURATED: Final = 3.0  # β·z0, where the sigmoid's slope is 18 % of what it is at 0
@@ -30,13 +32,34 @@ def troubles(metrics: Sequence[Figures], *, beta: float) -> dict[str, str]:
     return {name: sentence for name, sentence in found.items() if sentence}
 
 
-def history(metrics: Sequence[Figures], *, beta: float) -> dict[str, dict[str, object]]:
-    """The troubles of a run: for each the step that it was first seen at, and what was to be said then."""
-    first: dict[str, dict[str, object]] = {}
-    for steps in range(1, len(metrics) + 1):
-        for name, sentence in troubles(metrics[max(0, steps - REACH) : steps], beta=beta).items():
-            first.setdefault(name, {"step": metrics[steps - 1]["step"], "what": sentence})
-    return first
+class Watch:
+    """Tells each trouble of a run once, as a warning in the log, when it is first seen.
+
+    Args:
+        beta: β of the run.
+        speaks: whether this process is the one that warns.
+
+    Attributes:
+        told: the step and the sentence of each trouble, by its name.
+    """
+
+    def __init__(self, *, beta: float, speaks: bool) -> None:
+        self._beta = beta
+        self._speaks = speaks
+        self._seen = 0
+        self.told: dict[str, dict[str, object]] = {}
+
+    def look(self, metrics: Sequence[Figures]) -> bool:
+        """Look at the steps that came since the last look, given all so far; whether nothing has been wrong yet."""
+        for steps in range(self._seen + 1, len(metrics) + 1):
+            for name, sentence in troubles(metrics[max(0, steps - REACH) : steps], beta=self._beta).items():
+                if name in self.told:
+                    continue
+                self.told[name] = {"step": metrics[steps - 1]["step"], "what": sentence}
+                if self._speaks:
+                    LOGGER.warning("step %s: %s", steps, sentence)
+        self._seen = len(metrics)
+        return not self.told
 
 
 def _saturation(metrics: Sequence[Figures], beta: float) -> str | None:

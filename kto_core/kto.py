@@ -4,10 +4,10 @@ Plan the groups, make them ready (tokens, log π_ref), train through accelerate,
 it was made from.
 """
 
-import logging
 import math
 import time
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +18,27 @@ from kto_core.charts import draw_kto_curve
 from kto_core.checkpoints import Checkpoints, Trained
 from kto_core.config import KTOConfig
 from kto_core.data import Rows, TrainingSet
-from kto_core.distance import HeldOutReplies, draw_replies
+from kto_core.distance import draw_replies
 from kto_core.exceptions import TrainingError
 from kto_core.groups import Group, class_weights, mismatch, plan_groups, plan_steps
-from kto_core.health import history, troubles
+from kto_core.health import Watch
 from kto_core.logps import GroupBatch, GroupLogps
-from kto_core.models import check_context, gathered, load, model_hash, parameter_count, save, weights_hash, with_lora
+from kto_core.models import adapted, check_context, gathered, load, model_hash, save, weights_hash
 from kto_core.objectives import estimate_z0, kto_loss
-from kto_core.optimization import make_accelerator, make_optimizer, make_schedule, seeded
+from kto_core.optimization import make_accelerator, peak_rate, seeded
 from kto_core.packing import causal, pack
 from kto_core.preparation import ReadyRow, prepare_rows
 from kto_core.progress import Paced, Report, silent
 from kto_core.reference import LogpCache
+from kto_core.steps import Objective, run_steps
 from kto_core.store import code_version, digest, publish, write_json, write_metrics
 from kto_core.tokenization import Encoder
 from kto_core.watch import SUMS, Figures, describe, sum_group, summarize
 
 FORMAT = 2  # raise it when the same inputs would give other weights
 CLASS_GRADIENTS = {True: "grad_norm_desirable", False: "grad_norm_undesirable"}
-LOGGER = logging.getLogger(__name__)
-SMALL = 10_000_000  # parameters; full fine-tuning of fewer bears LoRA's learning rate
+
+GroupedRows = list[list[ReadyRow]]  # of one step, by group
 
 
 def train_kto(
@@ -120,17 +121,40 @@ def train_kto(
                 batch_tokens=config.batch_tokens,
                 report=report,
             )
-    lambdas = _lambdas(rows, config)
-    policy = _policy(model, config)
+    policy = adapted(model, rank=config.lora_rank, alpha=config.lora_alpha)
     if config.gradient_checkpointing:
         causal(policy).activation_checkpointing_enable()
+    lambdas = _lambdas(rows, config)
+    watch = Watch(beta=config.beta, speaks=accelerator.is_main_process)
+    ends = {math.ceil(epoch * len(groups) / config.batch_groups) for epoch in range(1, len(steps))} | {len(steps)}
     checkpoints = Checkpoints(
         folder.parent / f".{folder.name}.checkpoints", seconds=checkpoint_seconds, accelerator=accelerator
     )
-    taken = [[[ready[row] for row in groups[index]] for index in step] for step in steps]
-    epochs = {math.ceil(epoch * len(groups) / config.batch_groups) for epoch in range(1, len(steps) + 1)} | {len(steps)}
-    metrics, network = _train(policy, taken, lambdas, epochs, held_out, config, accelerator, checkpoints, report)
-    whole = gathered(network, lambda: _policy(load(Path(reference))[0], config), accelerator)
+    metrics, network = run_steps(
+        GroupLogps(policy),
+        [[[ready[row] for row in groups[index]] for index in step] for step in steps],
+        Objective(
+            name="kto",
+            accumulate=partial(_accumulate, lambdas=lambdas, config=config, accelerator=accelerator),
+            shown=("loss", "z0", "margin", "kl"),
+            before=partial(_class_gradients, lambdas=lambdas, config=config, accelerator=accelerator),
+            after=lambda network, number: {
+                "kl": held_out.kl(network, accelerator) if held_out is not None and number in ends else None
+            },
+            goes_on=lambda metrics: watch.look(metrics) or not config.stop_when_unhealthy,
+        ),
+        learning_rate=config.learning_rate or peak_rate(policy, lora_rank=config.lora_rank),
+        config=config,
+        accelerator=accelerator,
+        checkpoints=checkpoints,
+        report=report,
+    )
+    watch.look(metrics)
+    whole = gathered(
+        network,
+        lambda: adapted(load(Path(reference))[0], rank=config.lora_rank, alpha=config.lora_alpha),
+        accelerator,
+    )
     if accelerator.is_main_process:
         record = {
             "kind": "kto",
@@ -143,7 +167,7 @@ def train_kto(
             "checkpoints": {"resumed_after": checkpoints.resumed_after, "torn": checkpoints.torn},
             "reference_cache": reference_cache,
             "packed": pack(model),
-            "troubles": history(metrics, beta=config.beta),
+            "troubles": watch.told,
             "metrics": summarize(metrics) | {"seconds": round(time.monotonic() - started, 2)},
             "code_version": code_version(),
         }
@@ -156,10 +180,6 @@ def train_kto(
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return folder
-
-
-def _policy(model: Any, config: KTOConfig) -> Any:  # noqa: ANN401 - a transformers model, or peft's wrapper of one
-    return with_lora(model, rank=config.lora_rank, alpha=config.lora_alpha) if config.lora_rank else model
 
 
 def plan(rows: Rows, config: KTOConfig) -> tuple[list[Group], list[list[int]]]:
@@ -205,86 +225,22 @@ def _lambdas(rows: Rows, config: KTOConfig) -> tuple[float, float]:
     )
 
 
-def _train(
-    policy: Any,  # noqa: ANN401 - a transformers model, or peft's wrapper of one
-    steps: list[list[list[ReadyRow]]],
-    lambdas: tuple[float, float],
-    epochs: set[int],
-    held_out: HeldOutReplies | None,
-    config: KTOConfig,
-    accelerator: Accelerator,
-    checkpoints: Checkpoints,
-    report: Report,
-) -> tuple[list[Figures], Any]:
-    """Train `policy` from where the checkpoints say: figures of every step, and the network that learned.
-
-    An epoch ends after each step that `epochs` has.
-    """
-    rate = config.learning_rate or (1e-4 if config.lora_rank or parameter_count(policy) < SMALL else 1e-6)
-    optimizer = make_optimizer(policy, learning_rate=rate, weight_decay=config.weight_decay)
-    schedule = make_schedule(optimizer, steps=len(steps), warmup=config.warmup, schedule=config.schedule)
-    network, optimizer = accelerator.prepare(GroupLogps(policy), optimizer)
-    network.train()
-    if config.tracker:
-        accelerator.init_trackers("feedback-kto", config={k: v for k, v in config.to_dict().items() if v is not None})
-    trained = Trained(network=network, optimizer=optimizer, schedule=schedule)
-    metrics = checkpoints.resume(trained)
-    told = set(history(metrics, beta=config.beta))
-    for number, step in enumerate(steps[len(metrics) :], start=len(metrics) + 1):
-        if told and config.stop_when_unhealthy:
-            break
-        of_classes = (
-            _class_gradients(trained, step, lambdas, config, accelerator)
-            if config.class_gradients_every and (number - 1) % config.class_gradients_every == 0
-            else {}
-        )
-        began = time.perf_counter()
-        sums = _accumulate(network, step, lambdas, config, accelerator)
-        norm = float(accelerator.clip_grad_norm_(network.parameters(), config.max_grad_norm))
-        optimizer.step()
-        optimizer.zero_grad()
-        rate_now = float(schedule.get_last_lr()[0])
-        schedule.step()
-        seconds = time.perf_counter() - began
-        figures = describe(sums) | {
-            "step": number,
-            "grad_norm": norm,
-            **{name: of_classes.get(name) for name in CLASS_GRADIENTS.values()},
-            "kl": held_out.kl(network, accelerator) if held_out is not None and number in epochs else None,
-            "learning_rate": rate_now,
-            "seconds": seconds,
-            "tokens_per_second": sums["tokens"] / seconds,
-        }
-        known = {name: value for name, value in figures.items() if value is not None}
-        if not all(math.isfinite(value) for value in known.values()):
-            broken = next(name for name, value in known.items() if not math.isfinite(value))
-            raise TrainingError(
-                f"the {broken} of KTO is not finite at step {number}; lower learning_rate, or use float32"
-            )
-        metrics.append(figures)
-        accelerator.log(known, step=number)
-        shown = {name: known[name] for name in ("loss", "z0", "margin", "kl") if name in known}
-        report("kto", number, len(steps), "steps", **shown)
-        for name, sentence in troubles(metrics, beta=config.beta).items():
-            if name not in told and accelerator.is_main_process:
-                LOGGER.warning("step %s: %s", number, sentence)
-            told.add(name)
-        checkpoints.save(trained, metrics)
-    return metrics, network
-
-
 def _class_gradients(
     trained: Trained,
-    groups: list[list[ReadyRow]],
+    number: int,
+    groups: GroupedRows,
+    *,
     lambdas: tuple[float, float],
     config: KTOConfig,
     accelerator: Accelerator,
-) -> dict[str, float]:
-    """The norm of each class's part of the step's gradient, by the name of its figure; training goes on as without."""
-    norms = {}
+) -> Figures:
+    """The norm of each class's part of the step's gradient, in steps that measure it; training goes on as without."""
+    if not config.class_gradients_every or (number - 1) % config.class_gradients_every:
+        return dict.fromkeys(CLASS_GRADIENTS.values())
+    norms: Figures = {}
     with torch.random.fork_rng():
         for side, name in CLASS_GRADIENTS.items():
-            _accumulate(trained.network, groups, lambdas, config, accelerator, only=side)
+            _accumulate(trained.network, groups, lambdas=lambdas, config=config, accelerator=accelerator, only=side)
             norms[name] = float(accelerator.clip_grad_norm_(trained.network.parameters(), math.inf))
             trained.optimizer.zero_grad()
     return norms
@@ -292,16 +248,16 @@ def _class_gradients(
 
 def _accumulate(
     network: Any,  # noqa: ANN401 - whatever accelerate wrapped GroupLogps in
-    groups: list[list[ReadyRow]],
+    groups: GroupedRows,
+    *,
     lambdas: tuple[float, float],
     config: KTOConfig,
     accelerator: Accelerator,
-    *,
     only: bool | None = None,
-) -> dict[str, float]:
+) -> Figures:
     """Gradients of the mean loss over the step's rows, or of the part of it that one class has.
 
-    Each process takes its groups. Gives `SUMS` over all of them.
+    Each process takes its groups; the figures are of all of them.
     """
     total = sum(map(len, groups))
     mine = groups[accelerator.process_index :: accelerator.num_processes]
@@ -340,4 +296,4 @@ def _accumulate(
             # Processes' gradients are averaged, so that the mean over all rows needs their number back.
             accelerator.backward(loss * accelerator.num_processes / total)
     reduced = accelerator.reduce(sums, reduction="sum")
-    return dict(zip(SUMS, reduced.tolist(), strict=True))
+    return describe(dict(zip(SUMS, reduced.tolist(), strict=True)))

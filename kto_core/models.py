@@ -95,6 +95,11 @@ def with_lora(model: PreTrainedModel, *, rank: int, alpha: int) -> peft.PeftMode
         return peft.get_peft_model(model, config)
 
 
+def adapted(model: PreTrainedModel, *, rank: int, alpha: int) -> Any:  # noqa: ANN401 - the model, or peft's wrapper
+    """The model as it trains: with adapters of `rank`, or itself where that is 0."""
+    return with_lora(model, rank=rank, alpha=alpha) if rank else model
+
+
 def gathered(network: torch.nn.Module, twin: Callable[[], Any], accelerator: Accelerator) -> Any:  # noqa: ANN401
     """The model that `network` wraps, whole in the main process; every process calls it.
 

@@ -1,4 +1,4 @@
-"""What SFT and KTO share: the accelerator, AdamW, and the learning rate's rise and fall."""
+"""What every run needs: the accelerator, AdamW, and the learning rate's rise and fall."""
 
 import math
 
@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from kto_core.config import Precision, Schedule
 from kto_core.exceptions import TrainingError
 
+SMALL = 10_000_000  # parameters; full fine-tuning of fewer bears LoRA's learning rate
 MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
@@ -41,6 +42,11 @@ def make_accelerator(
 def seeded(seed: int) -> None:
     """Seed torch on every device: the same seed on the same machine gives the same weights."""
     torch.manual_seed(seed)
+
+
+def peak_rate(model: nn.Module, *, lora_rank: int) -> float:
+    """The learning rate of KTO and of pairs where the config names none."""
+    return 1e-4 if lora_rank or sum(p.numel() for p in model.parameters()) < SMALL else 1e-6
 
 
 def make_optimizer(model: nn.Module, *, learning_rate: float, weight_decay: float) -> AdamW:

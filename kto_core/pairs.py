@@ -10,36 +10,38 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from kto_core.charts import draw_pair_curve
-from kto_core.checkpoints import Checkpoints, Trained
+from kto_core.checkpoints import Checkpoints
 from kto_core.config import PairConfig
 from kto_core.data import TrainingSet
 from kto_core.exceptions import TrainingError
 from kto_core.groups import plan_steps
-from kto_core.kto import SMALL
-from kto_core.logps import Batch, CompletionLogps, token_batches
-from kto_core.models import check_context, load, model_hash, parameter_count, save, weights_hash, with_lora
+from kto_core.logps import Batch, CompletionLogps
+from kto_core.models import adapted, check_context, gathered, load, model_hash, save, weights_hash
 from kto_core.objectives import PairObjective, dpo_loss, ipo_loss, orpo_loss, simpo_loss
-from kto_core.optimization import make_accelerator, make_optimizer, make_schedule, seeded
+from kto_core.optimization import make_accelerator, peak_rate, seeded
 from kto_core.preferences import Pairs, read_pairs
 from kto_core.progress import Paced, Report, silent
 from kto_core.reference import LogpCache
+from kto_core.reference_logps import fill, known_logps
+from kto_core.steps import Objective, run_steps
 from kto_core.store import code_version, digest, publish, write_json, write_metrics
 from kto_core.tokenization import Encoded, Encoder
 from kto_core.watch import Figures
 
 FORMAT: Final = 1  # raise it when the same inputs would give other weights
 REFERENCED: Final = ("dpo", "ipo")  # the objectives that read log π_ref
-CHUNK: Final = 1000  # pairs tokenized, or batches computed, between two reports or writes
+CHUNK: Final = 1000  # pairs tokenized between two reports
 SUMS: Final = (
     "pairs", "loss", "reward_chosen", "reward_rejected", "learned", "completion_chosen", "completion_rejected", "tokens"
 )  # fmt: skip
@@ -130,11 +132,29 @@ def train_pairs(
     with LogpCache(Path(cache), weights=reference_weights, precision=config.precision) as kept:
         met = sorted({pair for step in steps for pair in step})
         ready, computed = _prepare(pairs, met, encoder, model, kept, config, accelerator, report)
-    policy: Any = with_lora(model, rank=config.lora_rank, alpha=config.lora_alpha) if config.lora_rank else model
+    policy = adapted(model, rank=config.lora_rank, alpha=config.lora_alpha)
     checkpoints = Checkpoints(
         folder.parent / f".{folder.name}.checkpoints", seconds=checkpoint_seconds, accelerator=accelerator
     )
-    metrics = _train(policy, ready, steps, config, accelerator, checkpoints, report)
+    metrics, network = run_steps(
+        CompletionLogps(policy),
+        [[ready[pair] for pair in step] for step in steps],
+        Objective(
+            name=config.objective,
+            accumulate=partial(accumulate, config=config, accelerator=accelerator),
+            shown=("loss", "margin", "accuracy"),
+        ),
+        learning_rate=config.learning_rate or peak_rate(policy, lora_rank=config.lora_rank),
+        config=config,
+        accelerator=accelerator,
+        checkpoints=checkpoints,
+        report=report,
+    )
+    whole = gathered(
+        network,
+        lambda: adapted(load(Path(reference))[0], rank=config.lora_rank, alpha=config.lora_alpha),
+        accelerator,
+    )
     if accelerator.is_main_process:
         record = {
             "kind": config.objective,
@@ -156,7 +176,7 @@ def train_pairs(
             "code_version": code_version(),
         }
         with publish(folder) as scratch:
-            save(policy, tokenizer, scratch)
+            save(whole, tokenizer, scratch)
             write_metrics(scratch / "metrics.parquet", metrics)
             draw_pair_curve(metrics, scratch / "curve.png", objective=config.objective)
             write_json(scratch / "training.json", record | {"weights_hash": weights_hash(scratch)})
@@ -191,8 +211,8 @@ def accumulate(
     pairs: Sequence[ReadyPair],
     config: PairConfig,
     accelerator: Accelerator,
-) -> dict[str, float]:
-    """Gradients of the mean loss over the step's pairs, and `SUMS` over all of them; each process takes its share."""
+) -> Figures:
+    """Gradients of the mean loss over the step's pairs, and figures of all of them; each process takes its share."""
     parts = _passes(pairs[accelerator.process_index :: accelerator.num_processes], config.batch_tokens)
     sums = torch.zeros(len(SUMS), device=accelerator.device, dtype=torch.float64)
     for i, part in enumerate(parts):
@@ -208,7 +228,7 @@ def accumulate(
             columns = (torch.ones_like(good), losses.detach(), good, bad, good > bad, *lengths.chunk(2))
             of_tokens = sums.new_tensor(sum(pair.tokens for pair in part))
             sums += torch.stack([*(column.double().sum() for column in columns), of_tokens])
-    return dict(zip(SUMS, accelerator.reduce(sums, reduction="sum").tolist(), strict=True))
+    return describe(dict(zip(SUMS, accelerator.reduce(sums, reduction="sum").tolist(), strict=True)))
 
 
 def _passes(pairs: Sequence[ReadyPair], tokens: int) -> list[list[ReadyPair]]:
@@ -225,7 +245,7 @@ def _prepare(
     pairs: Pairs,
     met: Sequence[int],
     encoder: Encoder,
-    model: nn.Module,
+    model: PreTrainedModel,
     cache: LogpCache,
     config: PairConfig,
     accelerator: Accelerator,
@@ -240,13 +260,15 @@ def _prepare(
     computed = 0
     logps = np.full((2, len(met)), math.nan)
     if config.objective in REFERENCED:
-        computed = _fill(cache, [*sides[0], *sides[1]], model, config, accelerator, report)
-        logps = np.array([cache.get(side) for side in sides], dtype=np.float64)
-        if not np.isfinite(logps).all():
-            raise TrainingError(
-                "the reference gives a log-probability that is not finite; its weights are damaged, or its "
-                "precision too small"
-            )
+        computed = fill(
+            cache,
+            [*sides[0], *sides[1]],
+            model=model,
+            accelerator=accelerator,
+            batch_tokens=config.batch_tokens,
+            report=report,
+        )["computed"]
+        logps = np.array([known_logps(cache, side) for side in sides])
     ready = {
         place: ReadyPair(chosen=chosen, rejected=rejected, reference_logps=(float(good), float(bad)))
         for place, chosen, rejected, good, bad in zip(met, *sides, *logps, strict=True)
@@ -254,91 +276,17 @@ def _prepare(
     return ready, computed
 
 
-@torch.no_grad()
-def _fill(
-    cache: LogpCache,
-    rows: Sequence[Encoded],
-    model: nn.Module,
-    config: PairConfig,
-    accelerator: Accelerator,
-    report: Report,
-) -> int:
-    """Compute and keep the log π_ref that the cache lacks; every process computes its share, the main one writes."""
-    distinct = list({row.key(): row for row in rows}.values())
-    lacking = [row for row, logp in zip(distinct, cache.get(distinct), strict=True) if logp is None]
-    accelerator.wait_for_everyone()  # all have read before anyone writes, so that all see the same rows lacking
-    reference = CompletionLogps(model.to(accelerator.device).eval())
-    batches = token_batches(lacking, tokens=config.batch_tokens)
-    done = 0
-    for at in range(0, len(batches), CHUNK):
-        chunk = batches[at : at + CHUNK]
-        mine: list[tuple[int, list[float]]] = []
-        for place in range(accelerator.process_index, len(chunk), accelerator.num_processes):
-            with accelerator.autocast():
-                mine.append((place, reference(Batch.collate(chunk[place]).to(accelerator.device)).tolist()))
-            report("reference", done + sum(map(len, chunk[: place + 1])), len(lacking), "completions")
-        values = dict(gather_object(mine))
-        if accelerator.is_main_process:
-            for place, batch in enumerate(chunk):
-                cache.put(batch, values[place])
-        done += sum(map(len, chunk))
-        accelerator.wait_for_everyone()
-    return done
-
-
-def _train(
-    policy: Any,  # noqa: ANN401 - a transformers model, or peft's wrapper of one
-    ready: Mapping[int, ReadyPair],
-    steps: list[list[int]],
-    config: PairConfig,
-    accelerator: Accelerator,
-    checkpoints: Checkpoints,
-    report: Report,
-) -> list[Figures]:
-    """Train `policy` in place, from where the checkpoints say; figures of every step."""
-    rate = config.learning_rate or (1e-4 if config.lora_rank or parameter_count(policy) < SMALL else 1e-6)
-    optimizer = make_optimizer(policy, learning_rate=rate, weight_decay=config.weight_decay)
-    schedule = make_schedule(optimizer, steps=len(steps), warmup=config.warmup, schedule=config.schedule)
-    network, optimizer = accelerator.prepare(CompletionLogps(policy), optimizer)
-    network.train()
-    if config.tracker:
-        accelerator.init_trackers("feedback-kto", config={k: v for k, v in config.to_dict().items() if v is not None})
-    trained = Trained(network=network, optimizer=optimizer, schedule=schedule)
-    metrics = checkpoints.resume(trained)
-    for number, step in enumerate(steps[len(metrics) :], start=len(metrics) + 1):
-        began = time.perf_counter()
-        sums = accumulate(network, [ready[pair] for pair in step], config, accelerator)
-        norm = float(accelerator.clip_grad_norm_(network.parameters(), config.max_grad_norm))
-        optimizer.step()
-        optimizer.zero_grad()
-        rate_now = float(schedule.get_last_lr()[0])
-        schedule.step()
-        seconds = time.perf_counter() - began
-        figures = describe(sums) | {
-            "step": number,
-            "grad_norm": norm,
-            "learning_rate": rate_now,
-            "seconds": seconds,
-            "tokens_per_second": sums["tokens"] / seconds,
-        }
-        if not math.isfinite(figures["loss"]):
-            raise TrainingError(
-                f"the {config.objective} loss is not finite at step {number}; lower learning_rate or use float32"
-            )
-        metrics.append({**figures})
-        accelerator.log(figures, step=number)
-        shown = {name: figures[name] for name in ("loss", "margin", "accuracy")}
-        report(config.objective, number, len(steps), "steps", **shown)
-        checkpoints.save(trained, metrics)
-    return metrics
-
-
-def describe(sums: Mapping[str, float]) -> dict[str, float]:
+def describe(sums: Mapping[str, float]) -> Figures:
     """Means over the step's pairs; `accuracy` is the share whose chosen reward is the greater."""
     names = [name for name in SUMS if name not in ("pairs", "learned", "tokens")]
     means = {name: sums[name] / sums["pairs"] for name in names}
-    margin = means["reward_chosen"] - means["reward_rejected"]
-    return {"pairs": sums["pairs"], **means, "margin": margin, "accuracy": sums["learned"] / sums["pairs"]}
+    return {
+        "pairs": sums["pairs"],
+        "tokens": sums["tokens"],
+        **means,
+        "margin": means["reward_chosen"] - means["reward_rejected"],
+        "accuracy": sums["learned"] / sums["pairs"],
+    }
 
 
 def summarize(metrics: Sequence[Figures]) -> Figures:

@@ -1,27 +1,18 @@
-"""Make planned rows ready to be learned: their tokens, their y's, and log π_ref of both.
+"""Make planned rows ready to be learned: their tokens, their y's, and log π_ref of both."""
 
-What the cache lacks is computed by the policy before its first step: it still is the reference then, so that no second
-model is ever in memory, and with a warm cache nothing is computed at all.
-"""
-
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from transformers import PreTrainedModel
 
 from kto_core.data import Rows
-from kto_core.exceptions import TrainingError
-from kto_core.logps import GroupBatch, GroupLogps, token_batches
 from kto_core.progress import Report
 from kto_core.reference import LogpCache
+from kto_core.reference_logps import fill, known_logps
 from kto_core.tokenization import Encoded, Encoder
 
 CHUNK_ROWS = 2000  # rows tokenized at a time
-CHUNK_BATCHES = 50  # batches whose log-probabilities are written to the cache at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +63,10 @@ def prepare_rows(
         The ready rows by index, and how many log-probabilities were `reused` and `computed`, those of one text once.
     """
     pairs = _encode(lenders, rows, encoder, report)
-    used = _fill(cache, list(pairs.values()), model, accelerator, batch_tokens, report)
+    sides = [[pair[side] for pair in pairs.values()] for side in (0, 1)]
+    used = fill(cache, *sides, model=model, accelerator=accelerator, batch_tokens=batch_tokens, report=report)
     desirable, weights = rows.desirable(), rows.weights()
-    known = [_known(cache, [pair[side] for pair in pairs.values()]) for side in (0, 1)]
+    known = [known_logps(cache, side) for side in sides]
     ready = {
         row: ReadyRow(
             own=own,
@@ -103,54 +95,3 @@ def _encode(
         encoded.update(zip(chunk, zip(found[: len(chunk)], found[len(chunk) :], strict=True), strict=True))
         report("tokenize", len(encoded), len(wanted), "rows")
     return encoded
-
-
-@torch.no_grad()
-def _fill(
-    cache: LogpCache,
-    pairs: Sequence[tuple[Encoded, Encoded]],
-    model: PreTrainedModel,
-    accelerator: Accelerator,
-    batch_tokens: int,
-    report: Report,
-) -> dict[str, int]:
-    """Compute and keep what the cache lacks; every process computes its share, the main one writes."""
-    known = [cache.get([pair[side] for pair in pairs]) for side in (0, 1)]
-    lacking = {own: other for (own, other), *logps in zip(pairs, *known, strict=True) if None in logps}
-    texts = [(pair[side], logp) for side in (0, 1) for pair, logp in zip(pairs, known[side], strict=True)]
-    missing = {text.key() for text, logp in texts if logp is None}
-    used = {"reused": len({text.key() for text, _ in texts}) - len(missing), "computed": len(missing)}
-    accelerator.wait_for_everyone()  # all have read before anyone writes, so that all see the same rows lacking
-    if not lacking:
-        return used
-    reference = GroupLogps(model.to(accelerator.device).eval())
-    batches = token_batches(list(lacking), tokens=batch_tokens)
-    done = 0
-    for at in range(0, len(batches), CHUNK_BATCHES):
-        chunk = batches[at : at + CHUNK_BATCHES]
-        mine: list[tuple[int, list[float]]] = []
-        for place in range(accelerator.process_index, len(chunk), accelerator.num_processes):
-            batch = GroupBatch.collate(chunk[place], [lacking[own] for own in chunk[place]])
-            with accelerator.autocast():
-                logps, kl_logps = reference(batch.to(accelerator.device))
-            mine.append((place, [*logps.tolist(), *kl_logps.tolist()]))
-            report("reference", done + sum(map(len, chunk[: place + 1])), len(lacking), "rows")
-        values = dict(gather_object(mine))
-        done += sum(map(len, chunk))
-        if accelerator.is_main_process:
-            for place, owns in enumerate(chunk):
-                found = zip([*owns, *(lacking[own] for own in owns)], values[place], strict=True)
-                # What is known stays as it is: another packing would round it otherwise.
-                cache.put(*zip(*((text, logp) for text, logp in found if text.key() in missing), strict=True))
-        accelerator.wait_for_everyone()
-    return used
-
-
-def _known(cache: LogpCache, rows: list[Encoded]) -> list[float]:
-    logps = cache.get(rows)
-    if not all(logp is not None and math.isfinite(logp) for logp in logps):
-        raise TrainingError(
-            "the reference gives a log-probability that is not finite; its weights are damaged, or its "
-            "precision too small"
-        )
-    return [float(logp) for logp in logps if logp is not None]

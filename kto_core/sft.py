@@ -6,42 +6,58 @@ Cross-entropy over completion tokens only, rows bucketed by length, one folder i
 import math
 import random
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from kto_core.charts import draw_sft_curve
+from kto_core.checkpoints import Checkpoints
 from kto_core.config import SFTConfig
 from kto_core.data import Rows, read_corpus
 from kto_core.exceptions import TrainingError
 from kto_core.logps import Batch, CompletionLogps, token_batches
 from kto_core.models import (
     PRESETS,
+    adapted,
     check_context,
+    gathered,
     load_or_make,
     model_hash,
     parameter_count,
     save,
     weights_hash,
-    with_lora,
 )
-from kto_core.optimization import make_accelerator, make_optimizer, make_schedule, seeded
+from kto_core.optimization import make_accelerator, seeded
 from kto_core.progress import Paced, Report, silent
+from kto_core.steps import Objective, run_steps
 from kto_core.store import code_version, digest, publish, write_json, write_metrics
 from kto_core.tokenization import Encoded, Encoder
+from kto_core.watch import Figures
 
 FORMAT = 2  # raise it when the same inputs would give other weights
 CHUNK_ROWS = 2000  # rows tokenized between two reports
 BUCKET_BATCHES = 32  # rows are sorted by length within this many batches
 
 
-def train_sft(*, model: str | Path, rows: Path | None, config: SFTConfig, store: Path, report: Report = silent) -> Path:
+def train_sft(
+    *,
+    model: str | Path,
+    rows: Path | None,
+    config: SFTConfig,
+    store: Path,
+    checkpoint_seconds: float = 60.0,
+    report: Report = silent,
+) -> Path:
     """Fine-tune `model` on `rows` and keep the result in `store`; a result that is there already is reused.
+
+    A run that was killed goes on from its last checkpoint.
 
     Args:
         model: a preset (`tiny`, `smollm2`) or a folder that transformers can load.
@@ -49,6 +65,7 @@ def train_sft(*, model: str | Path, rows: Path | None, config: SFTConfig, store:
             with `config.steps == 0`, which keeps the model as it is.
         config: how to train.
         store: folder of model folders.
+        checkpoint_seconds: how often a checkpoint is written, beside the models; 0 is every step.
         report: called with the stages `tokenize` (rows) and `sft` (steps; figures loss, tokens_per_second).
 
     Returns:
@@ -74,14 +91,42 @@ def train_sft(*, model: str | Path, rows: Path | None, config: SFTConfig, store:
     accelerator = make_accelerator(config.precision, tracker=config.tracker, project_dir=str(store / "logs"))
     seeded(config.seed)
     started = time.monotonic()
-    network, tokenizer = load_or_make(str(model), rows=corpus, tiny=config.tiny, seed=config.seed)
-    metrics: list[dict[str, float]] = []
+    made, tokenizer = load_or_make(str(model), rows=corpus, tiny=config.tiny, seed=config.seed)
+    checkpoints = Checkpoints(
+        store / f".{folder.name}.checkpoints", seconds=checkpoint_seconds, accelerator=accelerator
+    )
+    whole: Any = made
+    metrics: list[Figures] = []
     seen = 0
     if corpus is not None and config.steps != 0:
-        network, metrics, seen = _train(network, tokenizer, corpus, config, str(model), accelerator, report)
+        check_context(made, prompt=config.max_prompt_tokens, completion=config.max_completion_tokens)
+        steps, seen = _steps(tokenizer, corpus, config, report)
+        metrics, network = run_steps(
+            CompletionLogps(adapted(made, rank=config.lora_rank, alpha=config.lora_alpha)),
+            steps,
+            Objective(
+                name="sft",
+                accumulate=partial(_accumulate, batch_tokens=config.batch_tokens, accelerator=accelerator),
+                shown=("loss", "tokens_per_second"),
+            ),
+            learning_rate=config.learning_rate or (2e-3 if str(model) == "tiny" else 2e-5),
+            config=config,
+            accelerator=accelerator,
+            checkpoints=checkpoints,
+            report=report,
+        )
+        whole = gathered(
+            network,
+            lambda: adapted(
+                load_or_make(str(model), rows=corpus, tiny=config.tiny, seed=config.seed)[0],
+                rank=config.lora_rank,
+                alpha=config.lora_alpha,
+            ),
+            accelerator,
+        )
     if accelerator.is_main_process:
         with publish(folder) as scratch:
-            save(network, tokenizer, scratch)
+            save(whole, tokenizer, scratch)
             if metrics:
                 write_metrics(scratch / "metrics.parquet", metrics)
                 draw_sft_curve(metrics, scratch / "curve.png")
@@ -93,32 +138,27 @@ def train_sft(*, model: str | Path, rows: Path | None, config: SFTConfig, store:
                     "inputs": inputs | {"model_name": str(model) if str(model) in PRESETS else Path(model).name},
                     "config": config.to_dict(),
                     "weights_hash": weights_hash(scratch),
-                    "parameters": parameter_count(network),
+                    "parameters": parameter_count(whole),
                     "rows": {
                         "given": len(corpus) if corpus else 0,
                         "refused": corpus.refused if corpus else {},
                         "seen": seen,
                     },
+                    "checkpoints": {"resumed_after": checkpoints.resumed_after, "torn": checkpoints.torn},
                     "metrics": _summary(metrics) | {"seconds": round(time.monotonic() - started, 2)},
                     "code_version": code_version(),
                 },
             )
+    checkpoints.remove()
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return folder
 
 
-def _train(
-    network: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    corpus: Rows,
-    config: SFTConfig,
-    model: str,
-    accelerator: Accelerator,
-    report: Report,
-) -> tuple[Any, list[dict[str, float]], int]:
-    """Train in place; gives the network (wrapped by peft with LoRA), figures a step, and rows seen."""
-    check_context(network, prompt=config.max_prompt_tokens, completion=config.max_completion_tokens)
+def _steps(
+    tokenizer: PreTrainedTokenizerBase, corpus: Rows, config: SFTConfig, report: Report
+) -> tuple[list[list[Encoded]], int]:
+    """The rows of every step, and how many different ones they are."""
     steps = config.steps or max(1, math.ceil(config.epochs * len(corpus) / config.batch_rows))
     batches = plan_batches(corpus.characters(), batch_rows=config.batch_rows, steps=steps, seed=config.seed)
     encoder = Encoder(
@@ -126,67 +166,34 @@ def _train(
         max_prompt_tokens=config.max_prompt_tokens,
         max_completion_tokens=config.max_completion_tokens,
     )
-    wanted = sorted({index for batch in batches for index in batch})
-    encoded = _encode(encoder, corpus, wanted, report)
-    trained: Any = with_lora(network, rank=config.lora_rank, alpha=config.lora_alpha) if config.lora_rank else network
-    rate = config.learning_rate or (2e-3 if model == "tiny" else 2e-5)
-    optimizer = make_optimizer(trained, learning_rate=rate, weight_decay=config.weight_decay)
-    schedule = make_schedule(optimizer, steps=steps, warmup=config.warmup, schedule=config.schedule)
-    policy, optimizer = accelerator.prepare(CompletionLogps(trained), optimizer)
-    policy.train()
-    if config.tracker:
-        accelerator.init_trackers("feedback-kto-sft")
-    metrics: list[dict[str, float]] = []
-    for step, batch in enumerate(batches, start=1):
-        began = time.perf_counter()
-        figures: dict[str, float] = _step(
-            policy,
-            optimizer,
-            accelerator,
-            [encoded[i] for i in batch],
-            batch_tokens=config.batch_tokens,
-            max_grad_norm=config.max_grad_norm,
-        )
-        figures["step"] = step
-        figures["learning_rate"] = float(schedule.get_last_lr()[0])
-        schedule.step()
-        figures["tokens_per_second"] = figures["tokens"] / (time.perf_counter() - began)
-        metrics.append(figures)
-        accelerator.log(figures, step=step)
-        report("sft", step, steps, "steps", loss=figures["loss"], tokens_per_second=figures["tokens_per_second"])
-    return trained, metrics, len(wanted)
+    encoded = _encode(encoder, corpus, sorted({index for batch in batches for index in batch}), report)
+    return [[encoded[index] for index in batch] for batch in batches], len(encoded)
 
 
-def _step(
-    policy: Any,  # noqa: ANN401 - whatever accelerate wrapped the model in
-    optimizer: Any,  # noqa: ANN401
-    accelerator: Accelerator,
-    rows: list[Encoded],
+def _accumulate(
+    network: Any,  # noqa: ANN401 - whatever accelerate wrapped CompletionLogps in
+    rows: Sequence[Encoded],
     *,
     batch_tokens: int,
-    max_grad_norm: float,
-) -> dict[str, float]:
-    """One optimizer step: cross-entropy a completion token, over all processes' rows."""
+    accelerator: Accelerator,
+) -> Figures:
+    """Gradients of the cross-entropy a completion token over all processes' rows, and figures of all of them."""
     tokens = sum(row.completion_tokens for row in rows)
     mine = rows[accelerator.process_index :: accelerator.num_processes] or rows[:1]
     share = 1.0 if len(rows) > accelerator.process_index else 0.0
     loss = torch.zeros((), device=accelerator.device)
     parts = token_batches(mine, tokens=batch_tokens)
     for i, part in enumerate(parts):
-        with nullcontext() if i == len(parts) - 1 else accelerator.no_sync(policy):
-            logps = policy(Batch.collate(part).to(accelerator.device))
+        with nullcontext() if i == len(parts) - 1 else accelerator.no_sync(network):
+            logps = network(Batch.collate(part).to(accelerator.device))
             part_loss = -logps.sum() * share / tokens
             accelerator.backward(part_loss * accelerator.num_processes)
             loss += part_loss.detach()
-    norm = float(accelerator.clip_grad_norm_(policy.parameters(), max_grad_norm))
-    optimizer.step()
-    optimizer.zero_grad()
-    total = float(accelerator.reduce(loss, reduction="sum"))
-    if not math.isfinite(total):
-        raise TrainingError(
-            "the SFT loss is not finite; lower learning_rate, or use precision bfloat16 rather than float16"
-        )
-    return {"loss": total, "grad_norm": norm, "completion_tokens": tokens, "tokens": sum(len(row.ids) for row in rows)}
+    return {
+        "loss": float(accelerator.reduce(loss, reduction="sum")),
+        "completion_tokens": tokens,
+        "tokens": sum(len(row.ids) for row in rows),
+    }
 
 
 def plan_batches(lengths: np.ndarray, *, batch_rows: int, steps: int, seed: int) -> list[list[int]]:
@@ -214,7 +221,7 @@ def _encode(encoder: Encoder, corpus: Rows, wanted: list[int], report: Report) -
     return encoded
 
 
-def _summary(metrics: list[dict[str, float]]) -> dict[str, float | int]:
+def _summary(metrics: Sequence[Figures]) -> Figures:
     if not metrics:
         return {"steps": 0}
     tenth = max(1, len(metrics) // 10)

@@ -63,6 +63,7 @@ def describe(sums: Mapping[str, float]) -> Figures:
         "loss": (sums["loss_desirable"] + sums["loss_undesirable"])
         / (sums["rows_desirable"] + sums["rows_undesirable"]),
         "margin": good - bad if good is not None and bad is not None else None,
+        "tokens": sums["tokens"],
         "z0": sums["z0"] / sums["groups"],
         "z0_raw": sums["z0_raw"] / sums["groups"],
         "padding": 1.0 - sums["tokens"] / sums["computed"],

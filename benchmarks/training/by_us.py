@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import kto_core.kto
 from benchmarks.training.turns import Turns
@@ -28,15 +29,15 @@ def main() -> None:
 
     # Every step is a turn: reports are not paced, and training begins when the first turn comes.
     kto_core.kto.Paced = lambda report: report  # type: ignore[assignment,misc]
-    train = kto_core.kto._train
+    train = kto_core.kto.run_steps
 
-    def begin(*arguments: object) -> object:
+    def begin(*arguments: Any, **settings: Any) -> Any:  # noqa: ANN401 - passed on as they are
         nonlocal ready
         ready = True
         turns.setup_done()
-        return train(*arguments)
+        return train(*arguments, **settings)
 
-    kto_core.kto._train = begin  # type: ignore[assignment]
+    kto_core.kto.run_steps = begin
     config = KTOConfig(
         group_rows=given["batch"],
         batch_groups=given["accumulate"],

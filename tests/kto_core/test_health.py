@@ -2,7 +2,7 @@
 
 import pytest
 
-from kto_core.health import WINDOW, history, troubles
+from kto_core.health import WINDOW, Watch, troubles
 
 QUIET = {"z0": 0.5, "reward_desirable": 1.0, "reward_undesirable": -1.0}
 
@@ -14,7 +14,8 @@ def run(*phases):
 
 
 def test_a_quiet_run_has_no_trouble():
-    assert history(run((200, {}), (3, {"grad_norm_desirable": 1.0, "grad_norm_undesirable": 4.0})), beta=0.1) == {}
+    quiet = run((200, {}), (3, {"grad_norm_desirable": 1.0, "grad_norm_undesirable": 4.0}))
+    assert Watch(beta=0.1, speaks=True).look(quiet)
 
 
 def test_kl_saturates():
@@ -44,7 +45,11 @@ def test_both_rewards_fall():
     assert not troubles(run((WINDOW - 1, fallen)), beta=0.1)
 
 
-def test_history_says_when_each_was_first_seen():
-    found = history(run((50, {}), (100, {"z0": 100.0})), beta=0.1)
-    assert found.keys() == {"kl saturates"}
-    assert 50 < found["kl saturates"]["step"] <= 50 + WINDOW
+def test_each_trouble_is_told_once_when_it_is_first_seen(caplog):
+    steps = run((50, {}), (100, {"z0": 100.0}))
+    watch = Watch(beta=0.1, speaks=True)
+    looks = [watch.look(steps[:count]) for count in (0, 20, 50, 80, 150)]
+    assert looks == [True, True, True, False, False]
+    assert watch.told.keys() == {"kl saturates"}
+    assert 50 < watch.told["kl saturates"]["step"] <= 50 + WINDOW
+    assert len(caplog.messages) == 1

@@ -41,6 +41,28 @@ def test_the_same_inputs_give_the_same_weights_and_are_reused(corpus, tmp_path):
     assert [p.name for p in (tmp_path / "a").iterdir()] == [first.name]
 
 
+def test_a_run_that_was_ended_goes_on_from_its_checkpoint(corpus, tmp_path):
+    config = SFTConfig(steps=6, batch_rows=8, tiny=TOY)
+    places = {"model": "tiny", "rows": corpus, "config": config}
+    whole = train_sft(**places, store=tmp_path / "at once")
+
+    class PowerCutError(Exception):
+        pass
+
+    def cut(stage, done, total, unit, **figures):
+        if (stage, done) == ("sft", 4):
+            raise PowerCutError
+
+    store = tmp_path / "in two"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(PowerCutError):
+        patch.setattr("kto_core.sft.Paced", lambda report: report)
+        train_sft(**places, store=store, checkpoint_seconds=0, report=cut)
+    resumed = train_sft(**places, store=store)
+    assert weights_hash(resumed) == weights_hash(whole)
+    assert read(resumed)["checkpoints"] == {"resumed_after": 3, "torn": []}
+    assert list(store.iterdir()) == [resumed]
+
+
 def test_another_seed_gives_other_weights(corpus, reference, tmp_path):
     other = SFTConfig.from_dict(read(reference)["config"] | {"seed": 1, "steps": 1})
     folder = train_sft(model="tiny", rows=corpus, config=other, store=tmp_path)
