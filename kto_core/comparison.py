@@ -253,19 +253,22 @@ def _slice(data: TrainingSet, rows: Rows, pairs: Pairs, folder: Path) -> tuple[P
     It has the weight that it has in `rows`, or 1.
     """
     keys, texts = rows.prompt_keys(), rows.table["completion"].to_pylist()
-    weights = dict(zip(zip(keys, texts, rows.desirable().tolist(), strict=True), rows.weights().tolist(), strict=True))
+    known = zip(rows.weights().tolist(), rows.table["precision"].to_pylist(), strict=True)
+    told = dict(zip(zip(keys, texts, rows.desirable().tolist(), strict=True), known, strict=True))
     prompts, tickets = pairs.table["prompt"].to_pylist(), pairs.table["ticket_id"].to_pylist()
     categories = pairs.table["category"].to_pylist()
     found: dict[tuple[bytes, str, bool], dict[str, object]] = {}
     for place, (key, chosen, rejected) in enumerate(pairs.texts()):
         for text, label in ((chosen, True), (rejected, False)):
+            weight, precision = told.get((key, text, label), (1.0, None))
             found.setdefault(
                 (key, text, label),
                 {
                     "prompt": prompts[place],
                     "completion": text,
                     "label": label,
-                    "weight": weights.get((key, text, label), 1.0),
+                    "weight": weight,
+                    "precision": precision,
                     "category": categories[place],
                     "ticket_id": tickets[place],
                     "row_id": f"{len(found)}",

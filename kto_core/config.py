@@ -174,6 +174,12 @@ class KTOConfig(Config):
     )
     desirable_weight: float = field(default=1.0, metadata=_about("λ_D, the weight of desirable rows", least=0))
     undesirable_weight: float = field(default=1.8, metadata=_about("λ_U, the weight of undesirable rows", least=0))
+    noise_correction: Literal["none", "weight", "unbiased"] = field(
+        default="none",
+        metadata=_about(
+            "what the audit's precision does to the loss: nothing, rows weigh 2p − 1, or λ of the unbiased estimator"
+        ),
+    )
     balance: Literal["oversample", "lambda", "none"] = field(
         default="oversample",
         metadata=_about(

@@ -6,7 +6,7 @@ into Python objects.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypedDict
 
@@ -30,12 +30,14 @@ class Message(TypedDict):
 
 PROMPT = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 CORPUS = pa.schema([("prompt", PROMPT), ("completion", pa.string())])
+OPTIONAL = ("category", "precision")  # columns that may be missing, and are then null
 LABELLED = pa.schema(
     [
         *CORPUS,
         ("label", pa.bool_()),
         ("weight", pa.float64()),
         ("category", pa.string()),
+        ("precision", pa.float64()),
         ("ticket_id", pa.string()),
         ("row_id", pa.string()),
     ]
@@ -72,6 +74,15 @@ class Rows:
     def weights(self) -> np.ndarray:
         """Weight of every row, float64 [rows]."""
         return np.asarray(self.table["weight"].to_numpy(), dtype=np.float64)
+
+    def precision(self) -> np.ndarray:
+        """How often labels like each row's were found right, float64 [rows]; NaN where nobody looked."""
+        return np.asarray(self.table["precision"].to_numpy(), dtype=np.float64)
+
+    def weighed(self, weights: np.ndarray) -> "Rows":
+        """The same rows with other weights, float64 [rows]."""
+        place = self.table.column_names.index("weight")
+        return replace(self, table=self.table.set_column(place, "weight", pa.array(weights, pa.float64())))
 
     def characters(self) -> np.ndarray:
         """Characters of prompt and completion together, int64 [rows]: a length to bucket by before any tokenizer."""
@@ -173,18 +184,19 @@ class TrainingSet:
 
 
 def read_parquet(file: Path, schema: pa.Schema) -> pa.Table:
-    """The columns of `schema`, in its types; `category` may be missing, and is then null.
+    """The columns of `schema`, in its types; those of `OPTIONAL` may be missing, and are then null.
 
     Raises:
         TrainingError: if the file cannot be read so, naming a column that it lacks.
     """
     try:
         found = pq.read_schema(file).names
-        if missing := [name for name in schema.names if name not in found and name != "category"]:
+        if missing := [name for name in schema.names if name not in found and name not in OPTIONAL]:
             raise TrainingError(f"{file} lacks the column {missing[0]!r}; it has {', '.join(found)}")
         table = pq.ParquetFile(file).read(columns=[name for name in schema.names if name in found])
-        if "category" in schema.names and "category" not in found:
-            table = table.append_column("category", pa.nulls(table.num_rows, pa.string()))
+        for name in OPTIONAL:
+            if name in schema.names and name not in found:
+                table = table.append_column(name, pa.nulls(table.num_rows, schema.field(name).type))
         return pa.table({field.name: table[field.name].cast(field.type) for field in schema}, schema=schema)
     except (pa.ArrowException, OSError) as error:
         raise TrainingError(f"{file} cannot be read as rows with {', '.join(schema.names)}: {error}") from error
@@ -202,6 +214,8 @@ def _teachable(table: pa.Table, where: Path) -> Rows:
         reasons["no label"] = pc.is_null(table["label"])
         usable = pc.and_(pc.is_finite(table["weight"]), pc.greater_equal(table["weight"], 0))
         reasons["weight missing, negative or not finite"] = pc.invert(pc.fill_null(usable, False))
+        share = pc.and_(pc.greater_equal(table["precision"], 0), pc.less_equal(table["precision"], 1))
+        reasons["precision not between 0 and 1"] = pc.invert(pc.fill_null(share, True))
     kept = np.ones(table.num_rows, dtype=bool)
     refused: dict[str, int] = {}
     for reason, column in reasons.items():

@@ -24,6 +24,7 @@ from kto_core.groups import Group, class_weights, mismatch, plan_groups, plan_st
 from kto_core.health import Watch
 from kto_core.logps import GroupBatch, GroupLogps
 from kto_core.models import adapted, check_context, gathered, load, model_hash, save, weights_hash
+from kto_core.noise import Correction, correct, measured_precision
 from kto_core.objectives import estimate_z0, kto_loss
 from kto_core.optimization import make_accelerator, peak_rate, seeded
 from kto_core.packing import causal, pack
@@ -74,13 +75,16 @@ def train_kto(
     report = Paced(report)
     started = time.monotonic()
     data = TrainingSet.open(Path(training_set))
-    inputs = {"reference": model_hash(Path(reference)), "training_set": data.version}
+    inputs: dict[str, Any] = {"reference": model_hash(Path(reference)), "training_set": data.version}
+    if config.noise_correction != "none":  # a later audit of the same rows is another run
+        inputs["precision"] = measured_precision(data.manifest)
     folder = Path(store) / f"kto-{digest({'format': FORMAT, 'inputs': inputs, 'config': config.to_dict()})[:16]}"
     if folder.is_dir():
         report("kto", 1, 1, "folder reused")
         return folder
 
-    rows = data.rows("train")
+    correction = correct(data.rows("train"), config, inputs.get("precision", {}))
+    rows = correction.rows
     groups, steps = plan(rows, config)
     lenders = mismatch(rows.prompt_keys(), rows.table["completion"].to_pylist())
     accelerator = make_accelerator(config.precision, tracker=config.tracker, project_dir=str(Path(store) / "logs"))
@@ -124,7 +128,7 @@ def train_kto(
     policy = adapted(model, rank=config.lora_rank, alpha=config.lora_alpha)
     if config.gradient_checkpointing:
         causal(policy).activation_checkpointing_enable()
-    lambdas = _lambdas(rows, config)
+    lambdas = _lambdas(correction, config)
     watch = Watch(beta=config.beta, speaks=accelerator.is_main_process)
     ends = {math.ceil(epoch * len(groups) / config.batch_groups) for epoch in range(1, len(steps))} | {len(steps)}
     checkpoints = Checkpoints(
@@ -162,6 +166,7 @@ def train_kto(
             "inputs": inputs | {"reference_weights": reference_weights, "reference_id": Path(reference).name},
             "config": config.to_dict(),
             "applied": {"desirable_weight": lambdas[0], "undesirable_weight": lambdas[1]},
+            "noise": correction.record,
             "rows": _count(rows, seen=len(ready)),
             "groups": len(groups),
             "checkpoints": {"resumed_after": checkpoints.resumed_after, "torn": checkpoints.torn},
@@ -214,14 +219,14 @@ def _count(rows: Rows, *, seen: int) -> dict[str, object]:
     }
 
 
-def _lambdas(rows: Rows, config: KTOConfig) -> tuple[float, float]:
-    good = int(rows.desirable().sum())
+def _lambdas(correction: Correction, config: KTOConfig) -> tuple[float, float]:
+    good = int(correction.rows.desirable().sum())
     return class_weights(
         good,
-        len(rows) - good,
+        len(correction.rows) - good,
         balance=config.balance,
-        desirable_weight=config.desirable_weight,
-        undesirable_weight=config.undesirable_weight,
+        desirable_weight=correction.desirable_weight,
+        undesirable_weight=correction.undesirable_weight,
     )
 
 
