@@ -14,6 +14,7 @@ from assets import (
     reference_model,
     release,
     training_set,
+    validation,
 )
 from assets.common import DESK_NAME, DeskResource
 from assets.desk import feedback_home
@@ -31,7 +32,7 @@ _DESK = DeskResource(home=str(feedback_home()), name=DESK_NAME)
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules(_STAGES),
-    asset_checks=dg.load_asset_checks_from_modules(_STAGES),
+    asset_checks=dg.load_asset_checks_from_modules([*_STAGES, validation]),
     jobs=JOBS,
     schedules=[nightly],
     sensors=[new_log_files, late_feedback],

@@ -1,0 +1,199 @@
+"""Great Expectations over the frames: one validation a frame, and what came out in our words.
+
+The library takes two to four seconds to load, so it is loaded when the first suite is validated and never by what only
+reads the rules. Nothing is kept in it and nothing leaves the machine: the context lives in the process, and what is
+handed over are small frames without a text of a customer's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from feedback.validation.suites import Rule, Suite
+
+if TYPE_CHECKING:
+    from great_expectations.core import ExpectationSuiteValidationResult
+    from great_expectations.data_context import EphemeralDataContext
+
+
+_MOST_NAMED: Final = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of one rule."""
+
+    rule: Rule
+    judged: int  # rows, or rows of the rule's frame, that the rule could be applied to
+    against: int  # how many of them it does not hold for
+    units: dict[str, int] = field(default_factory=dict)  # of those, by day or split
+    found: list[dict[str, Any]] = field(default_factory=list)  # rows of the frame that it does not hold for
+
+    @property
+    def passed(self) -> bool:
+        """Whether the rule holds."""
+        return self.against == 0
+
+    def say(self) -> str:
+        """What is expected and, where it is not so, how often, where, and what to do."""
+        if self.passed:
+            return self.rule.says
+        rows = "rows" if self.rule.frame == "rows" else "cases"
+        return (
+            f"{self.rule.says} Not so for {self.against:,} of {self.judged:,} {rows}: {self._say_where()}; "
+            f"{self.rule.remedy}"
+        )
+
+    def _say_where(self) -> str:
+        named = [f"{unit} ({self._say_first(unit)})" for unit in list(self.units)[:_MOST_NAMED]]
+        more = len(self.units) - len(named)
+        return ", ".join(named) + (f" and {more} more" if more else "")
+
+    def _say_first(self, unit: str) -> str:
+        """What the first row of a day shows, but what its number of rows is."""
+        row = next(row for row in self.found if unit in row.values())
+        said = [f"{name} {value}" for name, value in row.items() if value not in (unit, None) and name != "rows"]
+        return f"{self.units[unit]:,}: " * (self.rule.frame == "rows") + ", ".join(said)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """What came of a suite."""
+
+    suite: Suite
+    outcomes: list[Outcome]
+    result: ExpectationSuiteValidationResult  # of all rules, counted in rows, for the Data Docs
+
+    def failed(self, severity: str) -> list[Outcome]:
+        """The rules of that severity that do not hold."""
+        return [outcome for outcome in self.outcomes if not outcome.passed and outcome.rule.severity == severity]
+
+
+def validate(suite: Suite, frames: Mapping[str, pa.Table]) -> Validation:
+    """Apply all rules of the suite to its `frames`, in one validation a frame."""
+    _context()  # first, so that nothing of the library is loaded before it is told to report nothing
+    from great_expectations.core import ExpectationSuiteValidationResult
+
+    results = []
+    for name in suite.frames:
+        results += _validate_frame(suite, name, frames[name])
+    by_rule = {result.expectation_config.meta["rule"]: result for result in results}
+    outcomes = [_outcome(suite, rule, by_rule[rule.name].result) for rule in suite.rules]
+    for result in results:
+        # Said by the outcomes, row by row; GX's page would run all of a column's values together.
+        for name in ("unexpected_index_list", "partial_unexpected_index_list", "unexpected_index_column_names"):
+            result.result.pop(name, None)
+    held = sum(outcome.passed for outcome in outcomes)
+    whole = ExpectationSuiteValidationResult(
+        success=held == len(outcomes),
+        results=[by_rule[rule.name] for rule in suite.rules],
+        suite_name=suite.asset,
+        statistics={
+            "evaluated_expectations": len(outcomes),
+            "successful_expectations": held,
+            "unsuccessful_expectations": len(outcomes) - held,
+            "success_percent": 100 * held / len(outcomes),
+        },
+        meta=_meta(),
+    )
+    return Validation(suite=suite, outcomes=outcomes, result=whole)
+
+
+def _validate_frame(suite: Suite, name: str, frame: pa.Table) -> list[Any]:
+    import great_expectations.expectations as gxe
+    import pandas as pd
+    from great_expectations import ExpectationSuite
+
+    rules = [rule for rule in suite.rules if rule.frame == name]
+    expectations = [
+        getattr(gxe, rule.expectation)(
+            column=rule.column,
+            **rule.arguments,
+            severity=rule.severity,
+            description=f"{rule.name} ({rule.severity}): {rule.says}",
+            meta={"rule": rule.name},
+        )
+        for rule in rules
+    ]
+    shown = [column for column in frame.column_names if column in {suite.unit, "rows", *(s for r in rules for s in r.shown)}]
+    batch = _whole_frame(suite.asset, name).get_batch({"dataframe": frame.to_pandas(types_mapper=pd.ArrowDtype)})
+    validated = batch.validate(
+        ExpectationSuite(name=f"{suite.asset}.{name}", expectations=expectations),
+        result_format={
+            "result_format": "COMPLETE",
+            "unexpected_index_column_names": shown,
+            "return_unexpected_index_query": False,
+        },
+    )
+    for result in validated.results:
+        if result.exception_info.get("raised_exception"):
+            raise RuntimeError(f"{suite.asset}.{name}: {result.exception_info['exception_message']}")
+        if "rows" in frame.column_names:
+            _count_rows(result.result, frame)
+    return list(validated.results)
+
+
+def _count_rows(result: dict[str, Any], frame: pa.Table) -> None:
+    """Say of a result how many rows it speaks of, not how many combinations of rows."""
+    rows = sum(frame.column("rows").to_pylist())
+    against = sum(int(found["rows"]) for found in result["unexpected_index_list"] or [])
+    share = 100 * against / rows if rows else 0.0
+    result |= {
+        "element_count": rows,
+        "unexpected_count": against,
+        **{f"unexpected_percent{of}": share for of in ("", "_total", "_nonmissing")},
+    }
+
+
+def _outcome(suite: Suite, rule: Rule, result: Mapping[str, Any]) -> Outcome:
+    found = [{name: _plain(value) for name, value in row.items()} for row in result["unexpected_index_list"] or []]
+    units: dict[str, int] = {}
+    for row in found:
+        units[row[suite.unit]] = units.get(row[suite.unit], 0) + row.get("rows", 1)
+    return Outcome(
+        rule=rule,
+        judged=result["element_count"] - result.get("missing_count", 0),
+        against=result["unexpected_count"],
+        units=dict(sorted(units.items())),
+        found=found,
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A value of a pandas frame as Python's own."""
+    import pandas as pd
+
+    return None if pd.isna(value) else value.item() if hasattr(value, "item") else value
+
+
+def _meta() -> dict[str, Any]:
+    """What GX says of a validation, without what names its memory."""
+    from importlib.metadata import version
+
+    return {"great_expectations_version": version("great_expectations")}
+
+
+@cache
+def _context() -> EphemeralDataContext:
+    """The one context of the process: it reports nothing, stores nothing and shows no progress bars."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "False"  # read when the library is loaded
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.enable_analytics(False)
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    return context
+
+
+@cache
+def _whole_frame(asset: str, name: str) -> Any:
+    """The batch definition that a frame is handed over by."""
+    source = _context().data_sources.add_or_update_pandas(f"{asset}.{name}")
+    return source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("frame")

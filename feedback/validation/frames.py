@@ -1,0 +1,119 @@
+"""The frames that rules look at: a table's rows and days, counted by DuckDB into little that holds no customer's text.
+
+A rule that looks at flags and names needs no row twice, so rows come as each combination of what the rules look at, with
+how many rows have it: a million events are a few hundred combinations, and nothing is lost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import date, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+
+from feedback.events import DRAFT_KINDS, SENT_SUFFIX
+from feedback.exceptions import FeedbackError
+from feedback.lake import Lake
+from feedback.redaction import PATTERNS
+from feedback.scanning import view_stored
+from feedback.tables import EVENTS, INTERACTIONS, LABELS
+from feedback.training_set import SPLITS, read_training_set
+from label_policy import WHITE_SPACE
+
+TRAILING_DAYS: Final = 28
+"""How many days before a day it is compared with."""
+
+_TABLES: Final = {"feedback_events": EVENTS, "interactions": INTERACTIONS, "labels": LABELS}
+# A name is what a person gave a thing: what is longer, or no word, may be a customer's text in the wrong column.
+_NAME_OF: Final = """
+CREATE TEMP MACRO name_of(value) AS
+    CASE WHEN regexp_full_match(value, '[A-Za-z0-9_.:-]{1,40}') THEN value
+        ELSE '(no name: ' || length(value) || ' characters)' END
+"""
+
+
+def table_frames(lake: Lake, asset: str, days: Sequence[date]) -> dict[str, pa.Table]:
+    """The frames of a lake table's days, by name.
+
+    Args:
+        lake: holds the table.
+        asset: feedback_events, interactions or labels.
+        days: those to look at; the days before them are read for comparison.
+
+    """
+    table = _TABLES[asset]
+    read = sorted({day - timedelta(days=back) for day in days for back in range(TRAILING_DAYS + 1)})
+    with lake.sql() as connection:
+        connection.register("days", pa.table({"day": pa.array(sorted(set(days)), pa.date32())}))
+        view_stored(connection, lake, table, days=days if table is INTERACTIONS else read)
+        if table is EVENTS:
+            view_stored(connection, lake, EVENTS, name="known_ids")
+        if table is LABELS:
+            view_stored(connection, lake, INTERACTIONS, days=days)
+        return _frames(connection, asset)
+
+
+def training_set_frames(path: Path) -> dict[str, pa.Table]:
+    """The frames of the training set in the folder `path`, by name.
+
+    Raises:
+        FeedbackError: it cannot be read.
+
+    """
+    counts = read_training_set(path).manifest["counts"]
+    manifest = {"split": list(SPLITS), "rows": [sum(counts[split].values()) for split in SPLITS]}
+    files = "read_parquet('{}', union_by_name = true)"
+    parts = " UNION ALL BY NAME ".join(
+        f"SELECT *, '{split}' AS split, '{name}' AS class FROM "
+        + files.format(str(path / name / f"{split}-*.parquet").replace("'", "''"))
+        for split in SPLITS
+        for name in ("desirable", "undesirable")
+    )
+    with duckdb.connect() as connection:
+        connection.register("counted", pa.table(manifest))
+        try:
+            connection.execute(f"CREATE VIEW rows AS {parts}")
+            return _frames(connection, "training_set")
+        except duckdb.Error as error:
+            raise FeedbackError(
+                f"training set {path.name} cannot be validated ({' '.join(str(error).split())}); "
+                "remove its folder and run `feedback-kto retrain`"
+            ) from error
+
+
+def stored_days(lake: Lake, asset: str) -> list[date]:
+    """The days that the asset's table has rows of."""
+    table = _TABLES[asset]
+    day = table.partition_by[0]
+    with lake.sql(table) as connection:
+        return [found for (found,) in connection.execute(f"SELECT DISTINCT {day} FROM {table.name} ORDER BY 1").fetchall()]
+
+
+def _frames(connection: duckdb.DuckDBPyConnection, asset: str) -> dict[str, pa.Table]:
+    connection.execute(_NAME_OF)
+    parameters: dict[str, Any] = {
+        "draft_kinds": sorted(DRAFT_KINDS),
+        "sent_suffix": SENT_SUFFIX,
+        "white_space": WHITE_SPACE,
+        "personal": "|".join(f"(?:{pattern})" for pattern in PATTERNS.values()),
+    }
+    return {
+        name: connection.sql(
+            query, params={key: value for key, value in parameters.items() if f"${key}" in query}
+        ).to_arrow_table()
+        for name, query in frame_queries(asset).items()
+    }
+
+
+@cache
+def frame_queries(asset: str) -> dict[str, str]:
+    """The queries of `<asset>.sql` by the name of the frame that each gives."""
+    file = {"feedback_events": "events"}.get(asset, asset)
+    text = Path(__file__).with_name(f"{file}.sql").read_text(encoding="utf-8")
+    _, *parts = re.split(r"^-- Frame (\w+)$", text, flags=re.MULTILINE)
+    return {name: query.strip().removesuffix(";") for name, query in zip(parts[::2], parts[1::2], strict=True)}

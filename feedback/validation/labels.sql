@@ -1,0 +1,77 @@
+-- Frames of labels. Relations: labels (the days asked for and the 28 before them), interactions, days (day: those
+-- asked for). Macro: name_of.
+
+-- Frame rows
+SELECT
+    CAST(shown_date AS VARCHAR) AS day,
+    coalesce(name_of(label), 'none') AS label,
+    -- A verdict without a tier, or an abstention with one, is told by a name that no tier has.
+    CASE
+        WHEN (tier IS NULL) = (label IS NOT DISTINCT FROM 'abstain') THEN coalesce(name_of(tier), 'none')
+        WHEN tier IS NULL THEN 'missing'
+        ELSE 'given to an abstention'
+    END AS tier,
+    name_of(rule) AS rule,
+    coalesce(name_of(state), 'none') AS state,
+    coalesce(isfinite(weight) AND weight >= 0 AND (label <> 'abstain' OR weight = 0), false) AS weight_in_range,
+    state <> 'final' OR coalesce(matures_at <= as_of, false) AS final_in_time,
+    coalesce(rule, '') <> '' AS rule_named,
+    coalesce(len(evidence), 0) > 0 AS has_evidence,
+    count(*) AS rows
+FROM labels SEMI JOIN days ON shown_date = day
+GROUP BY ALL
+ORDER BY ALL;
+
+-- Frame days
+-- Shares are compared on days of which nine labels in ten are final: only final labels train, and a young day
+-- lacks what comes late. 50 judged drafts a day, and seven such days before, or it is not judged.
+WITH by_day AS (
+    SELECT shown_date, count(*) AS labels, count(*) - count(DISTINCT draft_id) AS repeated,
+        count(DISTINCT policy_digest) AS policies,
+        count(*) FILTER (label = 'desirable') AS desirable,
+        count(*) FILTER (label IN ('desirable', 'undesirable')) AS judged,
+        count(*) FILTER (state = 'final') >= 0.9 * count(*) AS settled
+    FROM labels GROUP BY shown_date
+),
+shares AS (
+    SELECT *, CASE WHEN settled AND judged >= 50 THEN desirable / judged END AS desirable_share,
+        CASE WHEN settled AND labels >= 50 THEN 1 - judged / labels END AS abstain_share
+    FROM by_day
+),
+-- A mean of days and how far days lie from it, as well as a day of so few drafts would by chance.
+before AS (
+    SELECT day,
+        count(desirable_share) AS desirable_days, coalesce(var_samp(desirable_share), 0) AS desirable_variance,
+        sum(desirable) FILTER (desirable_share IS NOT NULL) / sum(judged) FILTER (desirable_share IS NOT NULL)
+            AS desirable_before,
+        count(abstain_share) AS abstain_days, coalesce(var_samp(abstain_share), 0) AS abstain_variance,
+        1 - sum(judged) FILTER (abstain_share IS NOT NULL) / sum(labels) FILTER (abstain_share IS NOT NULL)
+            AS abstain_before
+    FROM days JOIN shares ON shown_date BETWEEN day - 28 AND day - 1
+    GROUP BY day
+),
+strangers AS (
+    SELECT coalesce(i.shown_date, l.shown_date) AS shown_date, count(*) AS unmatched
+    FROM (SELECT shown_date, draft_id FROM interactions SEMI JOIN days ON shown_date = day) AS i
+    FULL JOIN (
+        SELECT shown_date, regexp_replace(draft_id, $sent_suffix || '$', '') AS of_draft, draft_id
+        FROM labels SEMI JOIN days ON shown_date = day
+    ) AS l ON l.shown_date = i.shown_date AND l.of_draft = i.draft_id
+    WHERE l.draft_id IS NULL OR i.draft_id IS NULL
+    GROUP BY ALL
+)
+SELECT CAST(days.day AS VARCHAR) AS day, coalesce(repeated, 0) AS repeated, coalesce(unmatched, 0) AS unmatched,
+    coalesce(policies, 0) AS policies,
+    CASE WHEN settled AND labels >= 50 THEN round(judged / labels, 3) END AS judged_share,
+    round(desirable_share, 3) AS desirable_share, round(desirable_before, 3) AS desirable_before,
+    -- As parts of what is allowed.
+    CASE WHEN desirable_days >= 7 THEN round(abs(desirable_share - desirable_before) / greatest(
+        0.15, 4 * sqrt(desirable_before * (1 - desirable_before) / judged + desirable_variance)), 3) END AS drift,
+    round(abstain_share, 3) AS abstain_share, round(abstain_before, 3) AS abstain_before,
+    CASE WHEN abstain_days >= 7 THEN round(abs(abstain_share - abstain_before) / greatest(
+        0.15, 4 * sqrt(abstain_before * (1 - abstain_before) / labels + abstain_variance)), 3) END AS abstain_drift
+FROM days
+LEFT JOIN shares ON shares.shown_date = days.day
+LEFT JOIN before ON before.day = days.day
+LEFT JOIN strangers ON strangers.shown_date = days.day
+ORDER BY days.day;
