@@ -11,7 +11,7 @@ The labels are a finite population that the sample takes a part of without repla
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -93,18 +93,23 @@ def estimate(
         worst = names[np.argmax(rows - size)]
         raise PolicyError(f"stratum {worst!r} has more rows judged than labels; draw the audit sample again")
     there = rows > 0
-    counts = {
-        "labels": float(size.sum()),
-        "sampled": int(sampled.sum()),
-        "read": int(np.sum(read)),
-        "unsure": int(np.sum(read)) - int(judged.sum()),
-    }
+    known = Estimate(
+        labels=float(size.sum()),
+        sampled=int(sampled.sum()),
+        read=int(np.sum(read)),
+        unsure=int(np.sum(read)) - int(judged.sum()),
+        precision=None,
+        low=None,
+        high=None,
+        effective=None,
+        covered=0.0,
+    )
     if not there.any():
-        return Estimate(**counts, precision=None, low=None, high=None, effective=None, covered=0.0)
+        return known
     found = interval(rows[there], total[there], size[there], confidence=confidence)
     precision, low, high, effective = (float(value) for value in found)
-    return Estimate(
-        **counts,
+    return replace(
+        known,
         precision=precision,
         low=low,
         high=high,
@@ -133,8 +138,8 @@ def interval(judged: np.ndarray, right: np.ndarray, sizes: np.ndarray, *, confid
         Arrays [...].
 
     """
-    from scipy.stats import t as student
-    from statsmodels.stats.proportion import proportion_confint
+    from scipy.stats import t as student  # type: ignore[import-untyped]
+    from statsmodels.stats.proportion import proportion_confint  # type: ignore[import-untyped]
 
     weight = sizes / sizes.sum(axis=-1, keepdims=True)
     share = np.clip((weight * right / judged).sum(axis=-1), 0.0, 1.0)
