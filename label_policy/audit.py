@@ -1,140 +1,146 @@
-"""Which labels people should check: a stratified random sample with known probabilities.
+"""Which labels people should check: a stratified random sample with known probabilities, by permanent random numbers.
 
-Strata are label × tier × rule × category, so that a rare rule or category is read too and not drowned by the common
-ones. Each row carries its inclusion probability, by which later estimates are weighted (Horvitz and Thompson, 1952):
-over a stratum, the inverse probabilities of the rows drawn add up to the stratum's size.
+A draft's place is a hash of the seed and the draft alone, and a stratum's sample is its first places (Ohlsson, 1995).
+So the samples of later days, of other policies and of other sizes overlap as far as they can: what was read for one
+counts for the next, and yet each is a simple random sample of its strata. Each row carries its inclusion probability,
+by which estimates are weighted (Horvitz and Thompson, 1952).
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 
+from label_policy.allocation import Stratum, allocate
 from label_policy.exceptions import PolicyError
+from label_policy.sections import Audit
 
-_KEYS = ("draft_id", "label", "tier", "rule", "category")
+SUSPECTED = "suspected"
+"""How the names of strata begin that hold what was suspected, and are read whole."""
 
-# Only the keys enter DuckDB: the texts stay in Arrow, and the sample keeps the schema of the labels it was drawn from.
-# The category comes last, because it alone may hold any character; it may be missing, like the tier.
+# MD5 mixes well and is the same in every release; nothing is secret. As a number it is computed three times as fast.
+_PLACE = "md5_number($seed || '|' || draft_id)"
+_CHANCE = "CAST(md5_number($seed || '|{of}|' || draft_id) AS DOUBLE) / pow(2, 128)"
+
 _KEYED = """
-    SELECT row_index, draft_id, label,
-        concat_ws('|', label, coalesce(tier, ''), rule, coalesce(category, '')) AS stratum
-    FROM keys WHERE label IN ('desirable', 'undesirable')
+SELECT draft_id, {columns}, {suspected} AS suspected FROM {labels} WHERE label IN ('desirable', 'undesirable')
 """
-_SIZES = f"""
-    SELECT stratum, any_value(label) AS label, count(*) AS size
-    FROM ({_KEYED}) GROUP BY stratum ORDER BY stratum
+# Who reads a draft need not agree; a draft counts as the share of its readers who think that its label is right.
+_STRATA = """
+CREATE OR REPLACE TEMP TABLE audit_strata AS
+WITH opinions AS (
+    SELECT draft_id, true AS read,
+        avg(CASE verdict WHEN 'desirable' THEN 1 WHEN 'undesirable' THEN 0 END) AS desirable
+    FROM audit_read GROUP BY draft_id
+),
+counted AS (
+    SELECT {names}, suspected, count(*) AS size, count(read) AS read, count(desirable) AS judged,
+        coalesce(sum(CASE label WHEN 'desirable' THEN desirable ELSE 1 - desirable END), 0) AS agreed
+    FROM ({keyed}) LEFT JOIN opinions USING (draft_id) GROUP BY ALL
+)
+SELECT row_number() OVER (ORDER BY suspected, {names}) AS id, *,
+    concat_ws('|', CASE WHEN suspected THEN '{prefix}' END, {escaped}) AS stratum
+FROM counted
 """
-# Hashes are counted in half the time that texts take; two texts may share one, so texts are counted to be sure.
-_ALL_DISTINCT = f"SELECT count(DISTINCT hash(draft_id)) = count(*) FROM ({_KEYED})"
-_REPEATED = f"SELECT draft_id FROM ({_KEYED}) GROUP BY draft_id HAVING count(*) > 1 ORDER BY draft_id LIMIT 1"
-
-# The place in the draw is a hash of digest, seed and draft, so it depends neither on the order of the rows nor on what
-# else is there: a draft keeps its place when others come. MD5 mixes well and is the same everywhere; nothing is secret.
 # arg_min keeps the first places of each stratum in a heap, on millions of labels far quicker than sorting them.
+_FIRST = f"""
+CREATE OR REPLACE TEMP TABLE audit_first AS
+WITH first AS (
+    SELECT {{names}}, suspected, arg_min(draft_id, {_PLACE}, $most) AS drafts FROM ({{keyed}}) GROUP BY ALL
+)
+SELECT id, unnest(drafts) AS draft_id, unnest(range(1, len(drafts) + 1)) AS rank
+FROM first JOIN audit_strata USING ({{names}}, suspected)
+"""
+_REPEATED = "SELECT draft_id FROM audit_first GROUP BY draft_id HAVING count(*) > 1 ORDER BY draft_id LIMIT 1"
+_KNOWN = """
+SELECT id, any_value(stratum), any_value(label), any_value(suspected), any_value(size), any_value(judged),
+    any_value(agreed), coalesce(list(rank ORDER BY rank) FILTER (draft_id IN (SELECT draft_id FROM audit_read)), [])
+FROM audit_strata JOIN audit_first USING (id) GROUP BY id ORDER BY id
+"""
+# In random order, and yet about as far in every stratum: who reads the first half has read a sample of each.
 _DRAWN = f"""
-    WITH placed AS (SELECT row_index, stratum, md5($salt || draft_id) AS place FROM ({_KEYED})),
-    first AS (
-        SELECT stratum, arg_min({{'row_index': row_index, 'place': place}}, place, $most) AS rows
-        FROM placed GROUP BY stratum
-    ),
-    drawn AS (
-        SELECT stratum, drawn / size AS inclusion_probability, unnest(rows[:drawn]) AS drawn_row
-        FROM first JOIN allocation USING (stratum)
-    )
-    SELECT drawn_row.row_index, stratum, inclusion_probability FROM drawn ORDER BY drawn_row.place
+SELECT draft_id, stratum, size AS stratum_size, drawn / size AS inclusion_probability, suspected,
+    CAST(CASE WHEN {_CHANCE.format(of="overlap")} < $overlap THEN 2 ELSE 1 END AS INTEGER) AS readers
+FROM audit_first JOIN audit_strata USING (id) JOIN audit_allocation USING (id)
+WHERE rank <= drawn ORDER BY (rank - {_CHANCE.format(of="order")}) / drawn, draft_id
 """
 
 
-@dataclass(frozen=True)
-class Stratum:
-    """One stratum: its name, the class it belongs to, and how many labels it holds."""
-
-    name: str
-    label: str
-    size: int
-
-
-def draw_sample(labels: pa.Table, *, policy_digest: str, seed: int, per_class: int = 200, floor: int = 5) -> pa.Table:
+def draw_sample(
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    labels: str = "labels",
+    seed: int,
+    audit: Audit,
+    read: pa.Table | None = None,
+    suspected: Collection[str] = (),
+) -> pa.Table:
     """Draw the labels that people should check.
 
+    Only the columns that part the strata are read, and nothing is held but counts and the first drafts of each.
+
     Args:
-        labels: at least ``draft_id`` (unique, not null), ``label``, ``tier``, ``rule`` and ``category``, as text.
-            Rows that abstain are not drawn.
-        policy_digest: the digest of the policy that gave the labels.
-        seed: which of the possible samples; the same seed and digest draw the same rows, in whatever order they come.
-        per_class: at least so many of each of desirable and undesirable, or all there are.
-        floor: at least so many of each stratum, or all there are.
+        connection: sees the labels; temporary tables are made in it.
+        labels: the name of a relation with ``draft_id`` (unique) and the audit's strata as columns. Rows that abstain
+            are not drawn.
+        seed: which of the possible samples; the same one gives the same rows, in whatever order the labels come.
+        audit: how many rows, of which strata, and how many of them for two readers.
+        read: ``draft_id`` and ``verdict`` of what people have said, a row a reader: strata that need less are asked for
+            less, and never for less than was read of their first places.
+        suspected: drafts whose labels are doubted, and which are read whatever else is drawn.
 
     Returns:
-        The drawn rows with all their columns, and two more: ``stratum`` (``label|tier|rule|category``) and
-        ``inclusion_probability`` (rows drawn ÷ rows in the stratum, in (0, 1]). They come in random order, so that
-        whoever reads the first half has read a sample too.
+        A row a label drawn, in the order in which they should be read: ``draft_id``, ``stratum`` (the values of its
+        columns, parted by ``|``), ``stratum_size``, ``inclusion_probability`` (rows drawn ÷ rows in the stratum, in
+        (0, 1]), ``suspected``, ``readers`` (1 or 2).
 
     Raises:
-        PolicyError: a column is missing, a ``draft_id`` is null or stands twice, or a number is below 1.
+        PolicyError: a draft stands in several labels.
 
     """
-    for name, value in (("per_class", per_class), ("floor", floor)):
-        if value < 1:
-            # A stratum without a floor could have probability 0, and nothing could be said about its labels.
-            raise PolicyError(f"{name} is {value}, but a sample needs at least 1; raise it")
-    with duckdb.connect() as connection:
-        connection.execute("SET enable_progress_bar = false")
-        connection.register("keys", _keys(labels))
-        _check_unique(connection)
-        strata = [Stratum(*row) for row in connection.execute(_SIZES).fetchall()]
-        drawn = allocate(strata, per_class=per_class, floor=floor)
-        allocation = {
-            "stratum": pa.array([stratum.name for stratum in strata], pa.string()),
-            "drawn": pa.array([drawn[stratum.name] for stratum in strata], pa.int64()),
-            "size": pa.array([stratum.size for stratum in strata], pa.int64()),
-        }
-        connection.register("allocation", pa.table(allocation))
-        settings = {"salt": f"{policy_digest}|{seed}|", "most": max(drawn.values(), default=1)}
-        result = connection.sql(_DRAWN, params=settings).to_arrow_table()
-    sample = labels.take(result["row_index"])
-    for name in ("stratum", "inclusion_probability"):
-        sample = sample.append_column(name, result[name])
-    return sample
+    nobody = pa.table({"draft_id": pa.array([], pa.string()), "verdict": pa.array([], pa.string())})
+    connection.register("audit_read", nobody if read is None else read.select(nobody.column_names))
+    connection.register("audit_suspected", pa.table({"draft_id": pa.array(sorted(suspected), pa.string())}))
+    parts = _parts(labels, audit, any_suspected=bool(suspected))
+    connection.execute(_STRATA.format(**parts))
+    # A stratum is not asked for more than a class is to have or than was read of it, and may go on where that lies.
+    [(most,)] = connection.execute(
+        "SELECT $most + coalesce(max(CASE WHEN suspected THEN size ELSE read END), 0) FROM audit_strata",
+        {"most": max(audit.per_class, audit.floor)},
+    ).fetchall()
+    connection.execute(_FIRST.format(**parts), {"seed": str(seed), "most": most})
+    if repeated := connection.execute(_REPEATED).fetchone():
+        raise PolicyError(f"draft_id '{repeated[0]}' stands in several labels; pass one label a draft")
+    connection.register("audit_allocation", _allocation(connection, audit))
+    return connection.sql(_DRAWN, params={"seed": str(seed), "overlap": audit.overlap}).to_arrow_table()
 
 
-def allocate(strata: list[Stratum], *, per_class: int, floor: int) -> dict[str, int]:
-    """Return how many rows to draw of each stratum.
+def _parts(labels: str, audit: Audit, *, any_suspected: bool) -> dict[str, str]:
+    """What the queries are filled in with: a missing category is one like any other, and no name has two meanings."""
+    columns = ", ".join(f"coalesce(CAST({name} AS TEXT), '') AS {name}" for name in audit.strata)
+    suspected = "draft_id IN (SELECT draft_id FROM audit_suspected)" if any_suspected else "false"
+    return {
+        "names": ", ".join(audit.strata),
+        "keyed": _KEYED.format(columns=columns, suspected=suspected, labels=labels),
+        "escaped": ", ".join(f"replace(replace({name}, '\\', '\\\\'), '|', '\\|')" for name in audit.strata),
+        "prefix": SUSPECTED,
+    }
 
-    Each gets the floor, or all it has; what a class still lacks to `per_class` is shared out in proportion to what its
-    strata have left, by largest remainder (ties go to the stratum first in the alphabet).
-    """
+
+def _allocation(connection: duckdb.DuckDBPyConnection, audit: Audit) -> pa.Table:
+    """How many rows are drawn of each stratum, by its id."""
+    ids: dict[str, int] = {}
     drawn: dict[str, int] = {}
-    for label in sorted({stratum.label for stratum in strata}):
-        members = sorted((stratum for stratum in strata if stratum.label == label), key=lambda stratum: stratum.name)
-        base = {stratum.name: min(stratum.size, floor) for stratum in members}
-        left = {stratum.name: stratum.size - base[stratum.name] for stratum in members}
-        total = sum(left.values())
-        missing = min(max(per_class - sum(base.values()), 0), total)
-        # Whole numbers throughout: a share is at most what its stratum has left, and the shares add up exactly.
-        share = {name: divmod(missing * count, total) if total else (0, 0) for name, count in left.items()}
-        extra = missing - sum(whole for whole, _ in share.values())
-        by_remainder = sorted(share, key=lambda name: (-share[name][1], name))
-        topped = set(by_remainder[:extra])
-        drawn |= {name: base[name] + share[name][0] + (name in topped) for name in base}
-    return drawn
-
-
-def _keys(labels: pa.Table) -> pa.Table:
-    missing = [name for name in _KEYS if name not in labels.column_names]
-    if missing:
-        raise PolicyError(f"the labels have no column {', '.join(missing)}; pass the labels table as it was written")
-    if labels["draft_id"].null_count:
-        raise PolicyError("a label has no draft_id, so it cannot be drawn or read; leave such rows out")
-    columns = {name: labels[name].cast(pa.string()) for name in _KEYS}
-    return pa.table({"row_index": pa.array(np.arange(labels.num_rows, dtype=np.int64)), **columns})
-
-
-def _check_unique(connection: duckdb.DuckDBPyConnection) -> None:
-    if connection.execute(_ALL_DISTINCT).fetchone() == (True,):
-        return
-    row = connection.execute(_REPEATED).fetchone()
-    if row is not None:
-        raise PolicyError(f"draft_id '{row[0]}' stands in several labels; pass one label a draft")
+    strata = []
+    for number, name, label, suspected, size, judged, agreed, ranks in connection.execute(_KNOWN).fetchall():
+        ids[name] = number
+        if suspected:
+            drawn[name] = size
+        else:
+            # Rounded, since the order in which a database adds up is not fixed.
+            right = round(agreed, 6)
+            strata.append(Stratum(name=name, label=label, size=size, judged=judged, right=right, read=frozenset(ranks)))
+    drawn |= allocate(strata, per_class=audit.per_class, floor=audit.floor)
+    return pa.table(
+        {"id": pa.array(ids.values(), pa.int64()), "drawn": pa.array([drawn[name] for name in ids], pa.int64())}
+    )
