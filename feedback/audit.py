@@ -1,19 +1,115 @@
-"""The audit sample: which final labels people are asked to read."""
+"""The audit sample: which final labels people are asked to read, and what of it they have not read yet."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
+
+import duckdb
 import pyarrow as pa
 
 from feedback.lake import Lake
+from feedback.scanning import view_stored
 from feedback.tables import AUDIT_SAMPLE, LABELS
+from feedback.verdicts import standing
 from label_policy import Policy, draw_sample
 
 
-def write_audit_sample(lake: Lake, policy: Policy, *, seed: int) -> pa.Table:
-    """Draw the final labels that the policy's audit asks for, replace `audit_sample` by them, and return its rows."""
-    with lake.sql(LABELS) as connection:
-        final = connection.sql("SELECT * FROM labels WHERE state = 'final' ORDER BY draft_id").to_arrow_table()
-    rows = draw_sample(final, policy_digest=policy.digest, seed=seed, per_class=policy.audit.per_class)
-    rows = rows.append_column("seed", pa.repeat(seed, rows.num_rows))
+def write_audit_sample(lake: Lake, policy: Policy, *, seed: int, suspects: Iterable[tuple[str, str]] = ()) -> pa.Table:
+    """Draw the final labels that the policy's audit asks for and replace `audit_sample` by them.
+
+    What has been read already counts, so that a draw asks only for what is missing. Suspects stay in the sample while
+    their labels are the ones that were doubted: those that were read for good, the others until new ones are given.
+
+    Args:
+        lake: holds the labels and what people have said of them.
+        policy: says how many rows, of which strata.
+        seed: which of the possible samples.
+        suspects: drafts and the labels of theirs that a model's scores speak against, the most doubtful first; of each
+            class so many are read as the policy's `audit.suspects` says.
+
+    Returns:
+        The sample, in the order in which it should be read.
+
+    Raises:
+        PolicyError: a draft stands in several labels.
+
+    """
+    read = standing(lake)
+    given = list(suspects)
+    doubted = pa.table(
+        {
+            "draft_id": pa.array([draft_id for draft_id, _ in given], pa.string()),
+            "label": pa.array([label for _, label in given], pa.string()),
+            "place": pa.array(range(len(given)), pa.int64()),
+        }
+    )
+    with lake.sql(AUDIT_SAMPLE, read=read, doubted=doubted) as connection:
+        view_stored(connection, lake, LABELS)
+        connection.execute("CREATE TEMP VIEW final AS SELECT * FROM labels WHERE state = 'final'")
+        suspected = _suspected(connection, most=policy.audit.suspects)
+        drawn = draw_sample(connection, labels="final", seed=seed, audit=policy.audit, read=read, suspected=suspected)
+        connection.register("drawn", drawn.append_column("place", pa.array(range(drawn.num_rows), pa.int64())))
+        rows = connection.sql(_ROWS, params={"seed": seed}).to_arrow_table()
+    rows = rows.select(AUDIT_SAMPLE.schema.names).cast(AUDIT_SAMPLE.schema)
     lake.replace(AUDIT_SAMPLE, rows)
     return rows
+
+
+def unread(lake: Lake, *, simulated: bool = False) -> pa.Table:
+    """What of the sample still lacks readers, in the order in which it should be read.
+
+    Args:
+        lake: holds the sample and the verdicts.
+        simulated: whether a simulated verdict counts as read.
+
+    Returns:
+        The columns of `AUDIT_SAMPLE` and two more: ``read_by`` (the reviewers whose verdicts stand) and
+        ``missing`` (how many more people are to read it, at least 1).
+
+    """
+    said = standing(lake)
+    readers = defaultdict(list)
+    for draft_id, reviewer, origin in zip(
+        *(said[name].to_pylist() for name in ("draft_id", "reviewer", "origin")), strict=True
+    ):
+        if simulated or origin != "simulated":
+            readers[draft_id].append(reviewer)
+    # The table is in the order of reading, and DuckDB would not keep it.
+    sample = lake.dataset(AUDIT_SAMPLE).to_table()
+    read_by = [readers[draft_id] for draft_id in sample["draft_id"].to_pylist()]
+    # A sample that an earlier release drew does not say how many are to read a row.
+    wanted = [count or 1 for count in sample["readers"].to_pylist()]
+    missing = [max(count - len(names), 0) for count, names in zip(wanted, read_by, strict=True)]
+    sample = sample.append_column("read_by", pa.array(read_by, pa.list_(pa.string())))
+    sample = sample.append_column("missing", pa.array(missing, pa.int32()))
+    return sample.filter(pa.array([count > 0 for count in missing], pa.bool_()))
+
+
+# Those of the last draw that were read stay; those that were not make room for new ones.
+_SUSPECTED = """
+WITH known AS (
+    SELECT draft_id, label, draft_id IN (SELECT draft_id FROM read) AS was_read FROM audit_sample WHERE suspected
+),
+wanted AS (
+    SELECT draft_id, label, was_read, 0 AS place FROM known
+    WHERE was_read OR (SELECT count(*) FROM doubted) = 0
+    UNION ALL
+    SELECT draft_id, label, false, min(place) FROM doubted
+    WHERE draft_id NOT IN (SELECT draft_id FROM known WHERE was_read) GROUP BY ALL
+),
+still AS (
+    SELECT wanted.* FROM wanted JOIN final USING (draft_id, label) WHERE label IN ('desirable', 'undesirable')
+)
+SELECT draft_id FROM still
+QUALIFY was_read OR row_number() OVER (PARTITION BY label, was_read ORDER BY place, draft_id) <= $most
+"""
+# Only now are texts read, and only those of the rows drawn.
+_ROWS = """
+SELECT labels.*, stratum, stratum_size, inclusion_probability, suspected, readers, $seed AS seed
+FROM labels JOIN drawn USING (draft_id) ORDER BY place
+"""
+
+
+def _suspected(connection: duckdb.DuckDBPyConnection, *, most: int) -> list[str]:
+    return [draft_id for (draft_id,) in connection.execute(_SUSPECTED, {"most": most}).fetchall()]

@@ -200,7 +200,7 @@ def _check(verdict: Verdict, sampled: Mapping[str, Any] | None, origin: Origin) 
         )
     if verdict.text_digest not in (None, sampled["text_digest"]):
         raise FeedbackError(
-            f"the text of draft {verdict.draft_id!r} is another than was read, so its verdict is not kept; read it again"
+            f"draft {verdict.draft_id!r} has another text than the one that was read, so the verdict is void; read it again"
         )
     if verdict.reviewer.strip().casefold().startswith(SIMULATED_PREFIX) != (origin == "simulated"):
         raise FeedbackError(

@@ -8,45 +8,9 @@ from hypothesis import strategies as st
 
 from feedback.events import MESSAGES
 from feedback.exceptions import FeedbackError
-from feedback.tables import AUDIT_SAMPLE, LABELS, VERDICTS
+from feedback.tables import VERDICTS
 from feedback.verdicts import REASONS, TEXT_DIGEST_SQL, Verdict, record, standing, text_digest
-
-
-@pytest.fixture
-def label(at):
-    """Return a final label, as the lake stores it."""
-
-    def make(draft_id, **given):
-        row = {
-            "draft_id": draft_id,
-            "shown_at": at(),
-            "shown_date": at().date(),
-            "prompt": [{"role": "user", "content": f"question {draft_id}"}],
-            "completion": f"reply {draft_id}",
-            "category": "refund",
-            "label": "desirable",
-            "tier": "strong",
-            "rule": "accepted",
-            "weight": 1.0,
-            "state": "final",
-            "policy_digest": "p",
-        }
-        return {name: {**row, **given}.get(name) for name in LABELS.schema.names}
-
-    return make
-
-
-@pytest.fixture
-def put(lake, at):
-    """Make the lake hold these labels, and all of them its audit sample."""
-
-    def store(*labels, sampled=True):
-        lake.replace(LABELS, pa.Table.from_pylist(list(labels), LABELS.schema), [at().date()])
-        if sampled:
-            rows = [{**row, "stratum": "s", "readers": 1} for row in labels]
-            lake.replace(AUDIT_SAMPLE, pa.Table.from_pylist(rows, AUDIT_SAMPLE.schema))
-
-    return store
+from tests.feedback.labelled import label, put
 
 
 def said(lake):
@@ -61,8 +25,8 @@ def test_nothing_stands_before_the_first_verdict(lake):
     assert standing(lake) == VERDICTS.schema.empty_table()
 
 
-def test_a_verdict_keeps_what_the_policy_said(lake, put, label):
-    put(label("d1", rule="thumbs_up", tier="explicit", weight=0.5))
+def test_a_verdict_keeps_what_the_policy_said(lake):
+    put(lake, label("d1", rule="thumbs_up", tier="explicit", weight=0.5), sampled=True)
     record(lake, [verdict(kind="undesirable", reason="tone", note="curt", seconds=4.5)], origin="review")
     [row] = standing(lake).to_pylist()
     policy_said = {"label": "desirable", "tier": "explicit", "rule": "thumbs_up", "weight": 0.5, "policy_digest": "p"}
@@ -73,8 +37,8 @@ def test_a_verdict_keeps_what_the_policy_said(lake, put, label):
     assert row["text_digest"] == text_digest([{"role": "user", "content": "question d1"}], "reply d1")
 
 
-def test_the_newest_of_each_reviewer_counts_unless_withdrawn(lake, put, label, at):
-    put(label("d1"), label("d2"))
+def test_the_newest_of_each_reviewer_counts_unless_withdrawn(lake, at):
+    put(lake, label("d1"), label("d2"), sampled=True)
     record(lake, [verdict(), verdict("d2"), verdict(reviewer="bob")], origin="review", recorded_at=at())
     # One commit: of two on the same draft the later counts.
     record(lake, [verdict(kind="unsure"), verdict(kind="undesirable")], origin="review", recorded_at=at(hours=1))
@@ -85,18 +49,18 @@ def test_the_newest_of_each_reviewer_counts_unless_withdrawn(lake, put, label, a
     assert ("d2", "ann", "unsure") in said(lake)
 
 
-def test_a_verdict_stands_only_while_the_text_is_the_one_that_was_read(lake, put, label):
-    put(label("d1"), label("d2"))
+def test_a_verdict_stands_only_while_the_text_is_the_one_that_was_read(lake):
+    put(lake, label("d1"), label("d2"), sampled=True)
     record(lake, [verdict("d1"), verdict("d2")], origin="review")
     # Another policy says otherwise of both; one is another text, and a row that nobody read is there.
-    put(label("d1", label="undesirable", rule="rejected"), label("d2", completion="other"), label("d3"), sampled=False)
+    put(lake, label("d1", label="undesirable", rule="rejected"), label("d2", completion="other"), label("d3"))
     assert said(lake) == [("d1", "ann", "desirable")]
-    put(label("d3"), sampled=False)
+    put(lake, label("d3"))
     assert said(lake) == []
 
 
-def test_a_simulated_verdict_counts_until_somebody_has_read_the_draft(lake, put, label):
-    put(label("d1"), label("d2"))
+def test_a_simulated_verdict_counts_until_somebody_has_read_the_draft(lake):
+    put(lake, label("d1"), label("d2"), sampled=True)
     simulated = [verdict(draft, reviewer=f"simulated-{number}") for draft in ("d1", "d2") for number in (1, 2)]
     record(lake, simulated, origin="simulated")
     record(lake, [verdict("d1", "undesirable")], origin="import")
@@ -114,20 +78,20 @@ def test_a_simulated_verdict_counts_until_somebody_has_read_the_draft(lake, put,
         (lambda: verdict(reviewer=" "), "review", "has no reviewer"),
         (lambda: verdict(seconds=float("nan")), "review", "took nan seconds"),
         (lambda: verdict(note="\ud800"), "review", "note of the verdict on 'd1' is no Unicode text"),
-        (lambda: verdict(text_digest="0" * 64), "import", "is another than was read"),
+        (lambda: verdict(text_digest="0" * 64), "import", "has another text than the one that was read"),
         (lambda: verdict(reviewer="Simulated-1"), "review", "cannot give a verdict of origin 'review'"),
         (lambda: verdict(), "simulated", "cannot give a verdict of origin 'simulated'"),
     ],
 )
-def test_what_is_refused(lake, put, label, made, origin, part):
-    put(label("d1"))
+def test_what_is_refused(lake, made, origin, part):
+    put(lake, label("d1"), sampled=True)
     with pytest.raises(FeedbackError, match=part):
         record(lake, [verdict(reviewer="simulated-1" if origin == "simulated" else "bob"), made()], origin=origin)
     assert not lake.exists(VERDICTS)
 
 
-def test_any_text_can_be_kept(lake, put, label):
-    put(label("d1"))
+def test_any_text_can_be_kept(lake):
+    put(lake, label("d1"), sampled=True)
     note = "<script>\u202e\x00 =cmd()\n" + "long " * 10_000
     record(lake, [verdict(note=note, reason=next(iter(REASONS)))], origin="review")
     assert standing(lake)["note"].to_pylist() == [note]

@@ -1,0 +1,38 @@
+"""A lake of labels written down by hand, for what reads them."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from feedback.lake import Lake
+from feedback.tables import AUDIT_SAMPLE, LABELS
+
+SHOWN = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+def label(draft_id: str, **given: Any) -> dict[str, Any]:
+    """A final label as the lake stores it; whatever is not given is made up."""
+    row = {
+        "draft_id": draft_id,
+        "shown_at": SHOWN,
+        "shown_date": SHOWN.date(),
+        "prompt": [{"role": "user", "content": f"question {draft_id}"}],
+        "completion": f"reply {draft_id}",
+        "category": "refund",
+        "label": "desirable",
+        "tier": "strong",
+        "rule": "accepted",
+        "weight": 1.0,
+        "state": "final",
+        "policy_digest": "p",
+    }
+    return {name: {**row, **given}.get(name) for name in LABELS.schema.names}
+
+
+def put(lake: Lake, *labels: dict[str, Any], sampled: bool = False) -> None:
+    """Make the lake hold exactly these labels and, if asked, all of them its audit sample."""
+    lake.replace(LABELS, pa.Table.from_pylist(list(labels), LABELS.schema), [SHOWN.date()])
+    if sampled:
+        rows = [{**row, "stratum": "s", "readers": 1, "suspected": False} for row in labels]
+        lake.replace(AUDIT_SAMPLE, pa.Table.from_pylist(rows, AUDIT_SAMPLE.schema))
