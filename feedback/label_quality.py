@@ -7,11 +7,13 @@ ones only where they are asked for. A sample of another policy's labels says not
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
+
+import pyarrow as pa
 
 from feedback.lake import Lake
 from feedback.overrides import override_now
@@ -87,6 +89,7 @@ class Quality:
         last_audit: when the last one began; None before the first.
         simulated: whether nobody gave some of the verdicts.
         tier_of: each rule's label and tier, as `groups` names them.
+        rows: the sample, with what its readers say of each row.
 
     """
 
@@ -103,6 +106,7 @@ class Quality:
     last_audit: datetime | None
     simulated: bool
     tier_of: Mapping[str, str]
+    rows: Sequence[Mapping[str, Any]]
 
     @property
     def read(self) -> int:
@@ -114,6 +118,10 @@ class Quality:
         """Rows that people are asked to read."""
         return sum(found.sampled for found in self.groups["label"].values())
 
+    def by_class(self, tiers: Collection[str]) -> dict[str, Estimate]:
+        """The estimate of each class, of the labels of these tiers alone: what of it trains."""
+        return _by([row for row in self.rows if row["tier"] in tiers], _GROUPS["label"], self.confidence)
+
     def rule_precision(self) -> dict[str, float]:
         """Each rule's precision, drawn towards that of its label and tier: what a row's own is taken to be."""
         wider = self.groups["label and tier"]
@@ -121,27 +129,24 @@ class Quality:
         return {rule: round(value, _DIGITS) for rule, value in found.items() if value is not None}
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON values: everything but the texts of the disagreements."""
-        return {
-            "policy": dict(self.policy),
+        """JSON values: everything but the rows and their texts."""
+        said = {
+            "policy": self.policy,
             "confidence": self.confidence,
             "sampled": self.sampled,
             "read": self.read,
             **{
-                name.replace(" ", "_"): {value: figures(found) for value, found in by.items()}
+                name.replace(" ", "_"): {value: asdict(found) for value, found in by.items()}
                 for name, by in self.groups.items()
             },
-            "suspected": dict(self.suspected),
+            "suspected": self.suspected,
             "agreement": asdict(self.agreement),
-            "confusion": [dict(cell) for cell in self.confusion],
-            "drift": [
-                {"rule": each.rule, "before": figures(each.before), "after": figures(each.after),
-                 "change": each.change, "low": each.low, "high": each.high}
-                for each in self.drift
-            ],
+            "confusion": self.confusion,
+            "drift": [asdict(each) for each in self.drift],
             "last_audit": self.last_audit and self.last_audit.isoformat(),
             "simulated": self.simulated,
-        }  # fmt: skip
+        }
+        return dict(_rounded(said))
 
 
 def measure(lake: Lake, policy: Policy, *, simulated: bool = False) -> Quality:
@@ -184,6 +189,7 @@ def measure(lake: Lake, policy: Policy, *, simulated: bool = False) -> Quality:
         last_audit=last,
         simulated=any(said["origin"] == "simulated" for row in read for said in row["verdicts"]),
         tier_of={row["rule"]: _GROUPS["label and tier"](row) for row in rows},
+        rows=rows,
     )  # fmt: skip
 
 
@@ -201,29 +207,35 @@ def decide(lake: Lake, policy: Policy, quality: Quality, *, now: datetime | None
     )
 
 
-def audit_section(quality: Quality, gate: Gate) -> dict[str, Any]:
-    """What a training set's manifest says under `audit`."""
-    return {
+def audit_section(quality: Quality, gate: Gate, tiers: Collection[str]) -> dict[str, Any]:
+    """What a training set's manifest says under `audit`.
+
+    Args:
+        quality: what was found.
+        gate: what it made of that.
+        tiers: those that train.
+
+    """
+    used = quality.rule_precision()
+    section = {
         "asked": gate.asked,
         "gate": gate.as_dict(),
         "confidence": quality.confidence,
-        "precision": {name: figures(found) for name, found in quality.groups["label"].items()},
-        "tiers": {name: figures(found) for name, found in quality.groups["tier"].items()},
-        "rules": {
-            name: {**figures(found), "used": quality.rule_precision().get(name)}
-            for name, found in quality.groups["rule"].items()
-        },
-        "agreement": {name: _rounded(value) for name, value in asdict(quality.agreement).items()},
+        "precision": {name: asdict(found) for name, found in quality.by_class(tiers).items()},
+        "tiers": {name: asdict(found) for name, found in quality.groups["tier"].items()},
+        "rules": {name: {**asdict(found), "used": used.get(name)} for name, found in quality.groups["rule"].items()},
+        "agreement": asdict(quality.agreement),
         "simulated": quality.simulated,
     }
+    return dict(_rounded(section))
 
 
-def figures(found: Estimate) -> dict[str, float | int | None]:
-    """An estimate as JSON values, rounded, so that they are the same on every machine."""
-    return {name: _rounded(value) for name, value in asdict(found).items()}
-
-
-def _rounded(value: float | int | None) -> float | int | None:
+def _rounded(value: Any) -> Any:  # noqa: ANN401 - JSON's values
+    """JSON values whose floats are cut to six digits, so that they are the same on every machine."""
+    if isinstance(value, Mapping):
+        return {name: _rounded(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(each) for each in value]
     return round(value, _DIGITS) if isinstance(value, float) else value
 
 
@@ -283,8 +295,6 @@ def _confusion(read: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _with_texts(lake: Lake, chosen: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     if not chosen:
         return []
-    import pyarrow as pa
-
     ids = pa.table({"draft_id": [row["draft_id"] for row in chosen]})
     with lake.sql(AUDIT_SAMPLE, chosen=ids) as connection:
         texts = {row["draft_id"]: row for row in connection.sql(_TEXTS).to_arrow_table().to_pylist()}

@@ -1,6 +1,6 @@
 -- The rows of a training set, from the labels that train. Relations: labels. Parameters: $salt, $heldout, $tiers (the
 -- strongest first), $factors (by tier, what weights are multiplied by; null where the tier does not train),
--- $white_space (what is cut off a text's ends).
+-- $untrained (by tier, why it does not, if it does not), $white_space (what is cut off a text's ends).
 WITH final_rows AS (
     SELECT
         draft_id AS row_id, ticket_id, shown_date, shown_at, category, label = 'desirable' AS label, tier, rule,
@@ -22,7 +22,7 @@ fates AS (
     SELECT *,
         CASE
             WHEN completion = '' THEN 'blank'
-            WHEN weight IS NULL THEN 'tier not trained'
+            WHEN weight IS NULL THEN coalesce(list_extract($untrained, strength), 'tier not trained')
             WHEN weight <= 0 THEN 'weightless'
             WHEN desirable_strength = undesirable_strength THEN 'contradicted'
             WHEN label AND undesirable_strength < desirable_strength THEN 'overruled'

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from feedback.balance import lambda_bounds
 from feedback.corrections import count_causes, flip_rate
 from feedback.exceptions import FeedbackError
+from feedback.label_quality import audit_section, decide, measure
 from feedback.lake import Lake
 from feedback.ledger import days_behind
 from feedback.maturing import say_provisional
@@ -57,9 +58,19 @@ class TrainingSet:
 
 
 def build_training_set(
-    lake: Lake, policy: Policy, root: Path, *, heldout: float = 0.1, salt: str = "heldout"
+    lake: Lake,
+    policy: Policy,
+    root: Path,
+    *,
+    heldout: float = 0.1,
+    salt: str = "heldout",
+    simulated: bool = False,
+    audit: Mapping[str, Any] | None = None,
 ) -> TrainingSet:
     """Write the training set that the lake's labels make to `root/<version>`, or find it there.
+
+    It is written whatever people found of the labels, without the tiers that failed; its manifest says whether it may
+    train, and `kto_core` refuses one that may not.
 
     Args:
         lake: holds the labels.
@@ -67,6 +78,8 @@ def build_training_set(
         root: folder of the desk's training sets.
         heldout: share of tickets, in [0, 1), that training never sees.
         salt: changes which tickets those are.
+        simulated: whether verdicts that nobody gave count.
+        audit: what a set's manifest says of its audit, to be taken as it is; by default the verdicts at hand say it.
 
     Raises:
         FeedbackError: no row trains, or some labels are of another policy.
@@ -81,9 +94,12 @@ def build_training_set(
             f"they are now, gave the labels of {behind[0]}, the first; `feedback-kto policy plan` shows what they "
             "would change, `policy apply` or `feedback-kto relabel` makes it so"
         )
+    audit = audit or _audit(lake, policy, simulated=simulated)
+    excluded = audit["gate"]["excluded"]
+    precision = {rule: found["used"] for rule, found in audit["rules"].items() if found["used"] is not None}
     with lake.sql(LABELS) as connection:
-        rows = training_rows(connection, policy, heldout=heldout, salt=salt)
-        pairs = preference_pairs(connection, policy, heldout=heldout, salt=salt)
+        rows = training_rows(connection, policy, heldout=heldout, salt=salt, excluded=excluded, precision=precision)
+        pairs = preference_pairs(connection, policy, heldout=heldout, salt=salt, excluded=excluded)
         by_state = connection.execute("SELECT label, state, count(*) FROM labels GROUP BY ALL ORDER BY ALL").fetchall()
         as_of = connection.execute("SELECT min(as_of), max(as_of) FROM labels").fetchone()
     fates = _counts(rows, "fate")
@@ -98,8 +114,10 @@ def build_training_set(
             f"{lines or 0} raw lines in quarantine); "
             + (f"{waiting}: wait for them, or " if waiting else "see what `feedback-kto source check` says, or ")
             + "bring logs with reactions"
+            + "".join(f"; {note}" for note in audit["gate"]["notes"])
         )
-    version = content_version(rows, pairs)
+    said = audit["asked"] or bool(precision)
+    version = content_version(rows, pairs, audit if said else None)
     path = root / version
     if not (path / "manifest.json").exists():
         counts = count_rows(rows)
@@ -107,6 +125,7 @@ def build_training_set(
             "version": version,
             "policy": {"name": policy.name, "version": policy.version, "digest": policy.digest},
             "lake": {table.name: lake.version(table) for table in (EVENTS, INTERACTIONS, LABELS)},
+            "audit": audit,
             "as_of": [moment.isoformat() for moment in as_of or () if moment],
             "heldout": {"share_of_tickets": heldout, "salt": salt},
             "labels": [{"label": label, "state": state, "rows": count} for label, state, count in by_state],
@@ -132,6 +151,21 @@ def read_training_set(path: Path) -> TrainingSet:
     return TrainingSet(path=path, manifest=manifest)
 
 
+def recorded_audit(root: Path, like: Path) -> Mapping[str, Any] | None:
+    """What the newest set under `root` says of its audit that was made from the same labels as the set `like`.
+
+    By the same policy and as of the same moments; None where there is none, or it is from before there were audits.
+    """
+    labels = _labels_of(read_training_set(like).manifest)
+    newest_first = sorted(root.glob("*/manifest.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    manifests = (read_training_set(path.parent).manifest for path in newest_first)
+    return next((each.get("audit") for each in manifests if _labels_of(each) == labels), None)
+
+
+def _labels_of(manifest: Mapping[str, Any]) -> tuple[Any, ...]:
+    return manifest["policy"], manifest["as_of"], manifest["heldout"], manifest["labels"]
+
+
 def tickets_on_both_sides(path: Path) -> list[str]:
     """Tickets of the training set at `path` that have both training and held-out rows; there should be none."""
     with duckdb.connect() as connection:
@@ -148,6 +182,13 @@ def tickets_on_both_sides(path: Path) -> list[str]:
                 },
             ).fetchall()
         ]
+
+
+def _audit(lake: Lake, policy: Policy, *, simulated: bool) -> dict[str, Any]:
+    quality = measure(lake, policy, simulated=simulated)
+    gate = decide(lake, policy, quality)
+    trained = {str(tier) for tier in policy.training.tiers} - {*gate.excluded}
+    return audit_section(quality, gate, trained)
 
 
 def _counts(table: pa.Table, column: str) -> dict[str, int]:

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -119,9 +119,13 @@ def read_corpus(path: Path) -> Rows:
     """Read (prompt, completion) rows for SFT from a Parquet file, a folder of them, or a training set's desirable side.
 
     Raises:
-        TrainingError: if there is nothing to read, a column is missing or of the wrong type, or no row can teach.
+        TrainingError: if there is nothing to read, a column is missing or of the wrong type, no row can teach, or the
+            rows are a training set's whose audit's gate is closed.
 
     """
+    for place in (path, *path.absolute().parents[:2]):  # the set, one of its sides, or one of their files
+        if (place / "manifest.json").is_file():
+            _refuse_closed(place, read_json(place / "manifest.json"))
     folder = path / "desirable" if (path / "desirable").is_dir() else path
     files = (
         [path] if path.is_file() else sorted(f for f in folder.rglob("*.parquet") if not f.name.startswith("heldout"))
@@ -152,8 +156,10 @@ class TrainingSet:
     def open(cls, folder: Path) -> "TrainingSet":
         """Open a training set; its Parquet is read later.
 
+        Every way into training goes through here, so that none goes round the audit's gate.
+
         Raises:
-            TrainingError: if the folder, its manifest or the version in it is missing.
+            TrainingError: if the folder, its manifest or the version in it is missing, or its audit's gate is closed.
 
         """
         if not folder.is_dir():
@@ -162,6 +168,7 @@ class TrainingSet:
         version = manifest.get("version")
         if not isinstance(version, str) or not version:
             raise TrainingError(f"{folder / 'manifest.json'} names no version; build the training set again")
+        _refuse_closed(folder, manifest)
         return cls(folder=folder, manifest=manifest, version=version)
 
     def holds(self, split: Split) -> bool:
@@ -181,6 +188,18 @@ class TrainingSet:
         if not files:
             raise TrainingError(f"training set {self.folder} holds no {split}-*.parquet; build it again")
         return _teachable(pa.concat_tables(read_parquet(file, LABELLED) for file in files), self.folder)
+
+
+def _refuse_closed(folder: Path, manifest: dict[str, Any]) -> None:
+    """Raise where people have not found the labels good enough to train on, or have not read enough to say."""
+    audit = manifest.get("audit")
+    gate = audit.get("gate") if isinstance(audit, dict) else None
+    if isinstance(gate, dict) and gate.get("passed") is False:
+        reasons = "; ".join(str(reason) for reason in gate.get("reasons", ())) or "its manifest does not say why"
+        raise TrainingError(
+            f"training set {folder.name} may not train, since its audit's gate is closed: {reasons}; build it again "
+            "with `feedback-kto retrain` once that is done, or open the gate with `feedback-kto audit override`"
+        )
 
 
 def read_parquet(file: Path, schema: pa.Schema) -> pa.Table:

@@ -15,7 +15,7 @@ from assets.desk import Desk
 from feedback.exceptions import FeedbackError
 from feedback.ledger import days_behind
 from feedback.replay import Replay, replay
-from feedback.training_set import TrainingSet, build_training_set
+from feedback.training_set import TrainingSet, build_training_set, recorded_audit
 from label_policy import Policy
 from pipelines.exceptions import UsageError
 from pipelines.policy_names import find_policy
@@ -113,8 +113,12 @@ def _training_set(desk: Desk, made: Replay, root: Path) -> tuple[TrainingSet | N
         name = f"{made.policy.name} {made.policy.version}"
         return None, f"{len(behind)} of {total} days were behind {name} then: {say_days(behind)}"
     try:
-        sets = root / "training_sets"
-        return build_training_set(made.lake, made.policy, sets, heldout=desk.settings.heldout), None
+        sets, heldout = root / "training_sets", desk.settings.heldout
+        built = build_training_set(made.lake, made.policy, sets, heldout=heldout)
+        # What people said of the labels then is in the manifest of the set that was made then.
+        if (audit := recorded_audit(desk.training_sets, built.path)) is None:
+            return built, None
+        return build_training_set(made.lake, made.policy, sets, heldout=heldout, audit=audit), None
     except FeedbackError as error:
         return None, str(error)
 

@@ -1,3 +1,4 @@
+import json
 import math
 
 import pyarrow as pa
@@ -78,3 +79,30 @@ def test_wrong_columns_and_missing_files_are_named(tmp_path):
         read_corpus(tmp_path / "nowhere")
     with pytest.raises(TrainingError, match="holds no heldout"):
         TrainingSet.open(write_training_set(tmp_path / "set", toy_rows(4), [])).rows("heldout")
+
+
+CLOSED = {"asked": True, "gate": {"passed": False, "reasons": ["57 desirable rows are still to be read"]}}
+REFUSED = (
+    "may not train, since its audit's gate is closed: 57 desirable rows are still to be read; build it again with "
+    "`feedback-kto retrain` once that is done, or open the gate with `feedback-kto audit override`$"
+)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        TrainingSet.open,
+        read_corpus,
+        lambda folder: read_corpus(folder / "desirable"),
+        lambda folder: read_corpus(next((folder / "desirable").glob("train-*.parquet"))),
+    ],
+)
+def test_a_closed_gate_lets_no_way_into_training(tmp_path, read):
+    folder = write_training_set(tmp_path, toy_rows(8), [])
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"audit": CLOSED}))
+    with pytest.raises(TrainingError, match=REFUSED):
+        read(folder)
+    opened = {"asked": True, "gate": {"passed": True, "reasons": []}}
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"audit": opened}))
+    read(folder)
