@@ -35,8 +35,12 @@ def visible(text: str, *, lines: bool = False) -> str:
 
 
 def _shown(character: str) -> str:
-    hidden = unicodedata.category(character) in _UNSEEN or character in _BLANK
-    return f"<U+{ord(character):04X}>" if hidden and character != "\n" else character
+    return f"<U+{ord(character):04X}>" if is_hidden(character) else character
+
+
+def is_hidden(character: str) -> bool:
+    """Whether a character moves the cursor, turns the writing round or cannot be seen; the end of a line is none."""
+    return character != "\n" and (unicodedata.category(character) in _UNSEEN or character in _BLANK)
 
 
 def shorten(text: str, most: int | None) -> str:

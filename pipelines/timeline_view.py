@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -65,23 +67,34 @@ def _timeline(explanation: Explanation) -> list[tuple[datetime, Text, Text, Text
 
 
 def _entry(moment: Moment, explanation: Explanation) -> tuple[datetime, Text, Text, Text]:
+    text = Text(say_moment(moment, explanation.draft))
+    if not moment.counted:
+        text.append(" – not counted yet", style="yellow")
+    mark = Text("●" if moment.counted else "○", style="" if moment.counted else "yellow")
+    return moment.at, mark, text, Text(f"{visible(moment.file)}:{moment.line}", style="dim")
+
+
+def say_moment(moment: Moment, draft: Mapping[str, Any]) -> str:
+    """What happened, in words that are safe to print.
+
+    Args:
+        moment: what happened.
+        draft: to which draft: its `draft_id`, and the `agent_id` that need not be named again.
+
+    """
     said = moment.kind.replace("_", " ")
-    if moment.kind == "draft_shown" and moment.draft_id != explanation.draft["draft_id"]:
+    if moment.kind == "draft_shown" and moment.draft_id != draft["draft_id"]:
         said = f"repeat contact: draft {visible(moment.draft_id or '')} was shown on the ticket"
     details = [*moment.reasons]
     details += [f"score {moment.score:g}"] if moment.score is not None else []
     if details:
         said += f" ({visible(', '.join(details))})"
-    if moment.agent_id and moment.agent_id != explanation.draft["agent_id"]:
+    if moment.agent_id and moment.agent_id != draft["agent_id"]:
         said += f" by {visible(moment.agent_id)}"
     late = moment.received_at - moment.at
     if late.total_seconds() >= _LATE_SECONDS:
         said += f", logged {span(late)} later"
-    text = Text(said)
-    if not moment.counted:
-        text.append(" – not counted yet", style="yellow")
-    mark = Text("●" if moment.counted else "○", style="" if moment.counted else "yellow")
-    return moment.at, mark, text, Text(f"{visible(moment.file)}:{moment.line}", style="dim")
+    return said
 
 
 def waiting_for(explanation: Explanation) -> str:

@@ -1,0 +1,166 @@
+"""The one process that serves a desk's review page: its lock, its address, and how it ends."""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import json
+import os
+import secrets
+import socket
+import threading
+import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+
+import uvicorn
+
+from assets.desk import Desk
+from feedback.audit_rows import Answer
+from feedback.exceptions import FeedbackError
+from feedback.ledger import kept_policy
+from label_policy import SENT_TEXT, PolicyError
+from pipelines.exceptions import UsageError
+from pipelines.review.app import create_app
+from pipelines.review.guard import Guard
+from pipelines.review.queue import Queue
+
+_LOCK = ".review.lock"
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def serve(desk: Desk, *, host: str, port: int, exposed: bool, opens: bool, say: Callable[[str], None]) -> int:
+    """Serve the page until it is interrupted; returns how many verdicts were given.
+
+    Args:
+        desk: whose sample is read.
+        host: name or address to listen on.
+        port: or 0 for any that is free.
+        exposed: whether `host` may be one that other machines reach.
+        opens: whether the browser of this machine is to open the page.
+        say: prints a line.
+
+    Raises:
+        FeedbackError: another process serves the desk, there is no sample, or the address cannot be listened on.
+
+    """
+    with _hold(desk), _listen(host, port, exposed) as listener:
+        queue = Queue(desk.lake, desk.policy.audit.strata)
+        address = _address(host, listener.getsockname()[1])
+        token = secrets.token_urlsafe(24)
+        app = Guard(create_app(queue, desk=desk.name, why=_whys(desk)), token=token, hosts=_hosts(host, listener))
+        if host not in _LOOPBACK:
+            say(
+                f"Everybody who reaches {address} and knows the address below can read the desk's texts and give "
+                "verdicts, and what is sent is not encrypted; stop it when you are done."
+            )
+        url = f"http://{address}/?token={token}"
+        say(f"The audit of desk {desk.name} is at {url} until Ctrl-C.")
+        _run(app, listener, threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start if opens else None)
+        return queue.recorded
+
+
+class _Server(uvicorn.Server):
+    """Calls back once it answers."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[], object] | None) -> None:
+        super().__init__(config)
+        self._started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._started is not None:
+            self._started()
+
+
+def _run(app: Guard, listener: socket.socket, started: Callable[[], object] | None) -> None:
+    # What it logs would hold the token; and behind no proxy no header is to say who asks.
+    config = uvicorn.Config(
+        app, log_level="error", access_log=False, server_header=False, proxy_headers=False, lifespan="off",
+        timeout_graceful_shutdown=2,
+    )  # fmt: skip
+    try:
+        _Server(config, started).run(sockets=[listener])
+    except KeyboardInterrupt:
+        return  # as it is meant to end; every verdict was kept when it was given
+
+
+@contextmanager
+def _hold(desk: Desk) -> Iterator[None]:
+    """Be the only server of the desk, as claims on rows are kept in one process."""
+    _ = desk.settings  # raises where there is no such desk
+    with (desk.path / _LOCK).open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise FeedbackError(
+                f"the review page of desk {desk.name} is open already{_who(lock.read())}; use the address that it "
+                "printed, where several people can read at once, or stop it first"
+            ) from error
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        lock.truncate(0)
+        lock.write(json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": since}))
+        lock.flush()
+        yield
+        lock.truncate(0)
+
+
+def _who(said: str) -> str:
+    if not said:
+        return ""
+    who = json.loads(said)
+    return f", by process {who['process']} on {who['host']} since {who['since']}"
+
+
+@contextmanager
+def _listen(host: str, port: int, exposed: bool) -> Iterator[socket.socket]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise UsageError(f"--host {host} is no address of this machine ({error.strerror}); give one") from error
+    family, kind, protocol, _, address = found[0]
+    at = ipaddress.ip_address(address[0])
+    if at.is_unspecified:
+        raise UsageError(f"--host {host} would answer under any name; give the one address that readers will use")
+    if not (at.is_loopback or exposed):
+        raise UsageError(
+            f"--host {host} lets other machines read the desk's texts; add --exposed if that is meant, or leave it out"
+        )
+    with socket.socket(family, kind, protocol) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+        except OSError as error:
+            raise UsageError(
+                f"port {port} of {host} cannot be listened on ({error.strerror}); choose another, or leave it out"
+            ) from error
+        yield listener
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _hosts(host: str, listener: socket.socket) -> frozenset[str]:
+    """What the page may be called by: what was asked for, and the address that this is."""
+    address, port = listener.getsockname()[:2]
+    names = {host, address} | ({"localhost"} if ipaddress.ip_address(address).is_loopback else set())
+    return frozenset(_address(name, port).lower() for name in names)
+
+
+def _whys(desk: Desk) -> Callable[[Answer], str | None]:
+    """What rules' authors say of them, by the policies that labelled."""
+
+    @cache
+    def of(digest: str) -> dict[str, str]:
+        try:
+            policy = kept_policy(desk.lake, digest)
+        except (FeedbackError, PolicyError):
+            return {}  # the desk keeps its text no longer, or this release does not read it
+        whys = {rule.id: rule.why for rule in policy.rules}
+        return whys | ({SENT_TEXT: policy.sent_text.why} if policy.sent_text else {})
+
+    return lambda answer: of(answer.policy_digest).get(answer.rule)
