@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 
 DECIDED = ("desirable", "undesirable")
+LEAST_ALPHA = 2 / 3
+"""What Krippendorff (Content Analysis, 2004) takes for the least that tentative conclusions can rest on."""
+
 _HALVED = 0.5  # what another row of the same rule is worth, each time
 
 

@@ -153,7 +153,8 @@ def _gate(
         tier: replace(found, outcome="overridden") if tier in opened and found.outcome != "passed" else found
         for tier, found in outcomes.items()
     }
-    reasons = [*closed, *(said[tier] for tier, found in tiers.items() if found.outcome == "undecided")]
+    # Rows that are missing of a class say enough; which tiers they would decide comes once they are there.
+    reasons = closed or [said[tier] for tier, found in tiers.items() if found.outcome == "undecided"]
     return Gate(
         asked=True,
         passed=not reasons,

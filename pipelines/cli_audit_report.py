@@ -1,0 +1,72 @@
+"""`feedback-kto audit report`, `override` and `suspects`: what was found of the labels, and what is made of that."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from assets.desk import Desk
+from feedback.files import write_atomically
+from pipelines.exceptions import UsageError
+from pipelines.printing import commands, print_json
+
+
+def _writable(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
+    if path is not None and (path.is_dir() or not os.access(path.parent, os.W_OK)):
+        raise UsageError(f"{path} cannot be written; name a file in a folder that exists and that you may write to")
+    return path
+
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command("report")
+@click.option("--html", type=_FILE, callback=_writable, help="Write the report to this file too, as one HTML page.")
+@click.option("--png", type=_FILE, callback=_writable, help="Write its figure to this file too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def audit_report(html: Path | None, png: Path | None, as_json: bool) -> None:
+    """Say how good the active desk's labels are, by what people found of the sample, and whether they may train."""
+    from assets.audit_chart import draw_quality
+    from feedback.label_quality import decide, measure
+    from pipelines.audit_page import render_report
+    from pipelines.audit_view import show_report
+
+    desk = Desk.active()
+    quality = measure(desk.lake, desk.policy, simulated=desk.settings.audit_simulated)
+    gate = decide(desk.lake, desk.policy, quality)
+    if html is not None:
+        write_atomically(html, render_report(quality, gate, desk.policy, desk=desk.name))
+    if png is not None:
+        png.write_bytes(draw_quality(quality, desk.policy))
+    if as_json:
+        said = {**quality.as_dict(), "disagreements": [dict(row) for row in quality.disagreements]}
+        print_json({"desk": desk.name, **said, "gate": gate.as_dict()})
+        return
+    console = Console()
+    show_report(quality, gate, console)
+    for what, path in (("page", html), ("figure", png)):
+        if path is not None:
+            console.print(f"The {what} is {path}.", highlight=False, markup=False, soft_wrap=True)
+
+
+@click.command("override")
+@click.option("--who", required=True, help="Your name.")
+@click.option("--why", required=True, help="Why labels train that the audit does not let; it stands in the model card.")
+@click.option("--tier", "tiers", multiple=True, help="A tier that trains; may be given again.  [default: all]")
+@click.option("--days", type=click.IntRange(min=1), default=7, show_default=True, help="How long it holds.")
+def audit_override(who: str, why: str, tiers: tuple[str, ...], days: int) -> None:
+    """Let labels train although their audit does not, under the desk's policy as it now reads, for some days."""
+    from feedback.overrides import open_gate
+
+    desk = Desk.active()
+    made = open_gate(desk.lake, desk.policy, who=who, why=why, tiers=tiers, days=days)
+    what = f"tier {' and '.join(made.tiers)}" if made.tiers else "every tier, however little was read"
+    click.echo(
+        commands(
+            f"Open until {made.expires_at:%Y-%m-%d %H:%M} UTC for {what} of {desk.policy.name} {desk.policy.version}; "
+            "manifest and model card will say so. `feedback-kto retrain` trains"
+        )
+    )
