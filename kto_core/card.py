@@ -24,6 +24,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         "|---|---|",
         f"| training set | `{training_set['version']}` |",
         f"| label policy | {_named(policy)} |",
+        *_audited(manifest.get("audit")),
         f"| reference | `{reference['id']}`, weights `{str(reference['weights_hash'])[:16]}` |",
         f"| rows | {rows['desirable']:,} desirable, {rows['undesirable']:,} undesirable; "
         f"training met {rows['share_seen']:.1%} |",
@@ -67,6 +68,35 @@ def _measured(evaluation: Mapping[str, Any]) -> list[str]:
         f"Reward margin, desirable − undesirable: {_figure(evaluation.get('reward_margin'))}.",
         "",
     ]
+
+
+def _audited(audit: Mapping[str, Any] | None) -> list[str]:
+    """What people found of the labels, a line of the table; and who let them train, where that was not enough."""
+    if audit is None or (not audit["asked"] and not any(each["read"] for each in audit["precision"].values())):
+        return ["| audit of the labels | none was asked for |"]
+    gate = audit["gate"]
+    found = [
+        f"{name} {each['precision']:.1%} right (at least {each['low']:.1%}; {each['read']:,} rows read)"
+        for name, each in audit["precision"].items()
+        if each["precision"] is not None
+    ]
+    if audit["simulated"]:
+        found.insert(0, "**simulated: nobody gave some of these verdicts**")
+    if gate["excluded"]:
+        found.append(f"left out, since it failed: {', '.join(gate['excluded'])}")
+    lines = [f"| audit of the labels | {'; '.join(found) or 'nothing was read'} |"]
+    if override := gate["override"]:
+        tiers = ", ".join(override["tiers"]) or "every tier"
+        lines.append(
+            f"| **audit overridden** | {_cell(override['who'])}, until {override['expires_at'][:10]}, for {tiers}: "
+            f"{_cell(override['why'])} |"
+        )
+    return lines
+
+
+def _cell(text: str) -> str:
+    """Words of a person that may not end a table's cell, or begin markup."""
+    return "".join(f"\\{character}" if character in "\\|`*_<>[]!" else character for character in text)
 
 
 def _figure(value: object) -> str:

@@ -65,6 +65,7 @@ def write_release(
         "reference": {"id": inputs.get("reference_id"), "weights_hash": inputs.get("reference_weights")},
         "training_set": {"version": data.version, "counts": data.manifest.get("counts")},
         "policy": _policy(data.manifest),
+        "audit": data.manifest.get("audit"),
         "hyperparameters": training["config"],
         "rows": training["rows"],
         "metrics": training["metrics"],

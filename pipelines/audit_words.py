@@ -28,10 +28,9 @@ def headline(quality: Quality) -> str:
     if not quality.sampled:
         return f"Nothing is drawn of the labels of {named} yet; `feedback-kto audit draw` draws a sample of them."
     labels = sum(found.labels for found in quality.groups["label"].values())
-    said = (
+    return (
         f"Of {labels:,.0f} final labels of {named}, {quality.sampled:,} are drawn to be read and {quality.read:,} are."
     )
-    return f"{said} SIMULATED: nobody gave some of these verdicts." if quality.simulated else said
 
 
 def gate_words(gate: Gate) -> tuple[str, list[str]]:

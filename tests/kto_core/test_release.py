@@ -43,6 +43,35 @@ def test_a_release_holds_what_serves_and_what_vouches(release, candidate, refere
     assert not (folder / "training.json").exists()
 
 
+def audited(**gate):
+    read = {"precision": 0.9253, "low": 0.88, "high": 0.95, "read": 200}
+    return {
+        "asked": True,
+        "simulated": True,
+        "precision": {"desirable": read, "undesirable": {"precision": None, "low": None, "high": None, "read": 0}},
+        "gate": {"passed": True, "excluded": [], "override": None} | gate,
+    }
+
+
+def test_the_card_says_what_people_found_and_who_overrode_it(release, training_set):
+    place = training_set / "manifest.json"
+    plain = place.read_text()
+    assert "| audit of the labels | none was asked for |" in (release() / "README.md").read_text()
+    override = {"who": "Ann | <b>", "why": "the *launch*", "expires_at": "2026-03-09T12:00:00+00:00", "tiers": []}
+    try:
+        place.write_text(json.dumps(json.loads(plain) | {"audit": audited(excluded=["weak"], override=override)}))
+        folder = release()
+    finally:
+        place.write_text(plain)
+    card = (folder / "README.md").read_text()
+    assert (
+        "| audit of the labels | **simulated: nobody gave some of these verdicts**; desirable 92.5% right (at least "
+        "88.0%; 200 rows read); left out, since it failed: weak |"
+    ) in card
+    assert r"| **audit overridden** | Ann \| \<b\>, until 2026-03-09, for every tier: the \*launch\* |" in card
+    assert json.loads((folder / "manifest.json").read_text())["audit"]["gate"]["override"] == override
+
+
 def test_the_same_content_is_the_same_release(release):
     first = release()
     assert release() == first
