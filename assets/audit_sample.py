@@ -6,6 +6,7 @@ from assets.common import OWNERS, DeskResource, column_schema, markdown_table
 from assets.labels import labels
 from feedback.audit import write_audit_sample
 from feedback.labels import summarise_labels
+from feedback.suspects import find_suspects
 from feedback.tables import AUDIT_SAMPLE
 
 
@@ -19,10 +20,12 @@ from feedback.tables import AUDIT_SAMPLE
 def audit_sample(context: dg.AssetExecutionContext, desk: DeskResource) -> None:
     """A sample of the final labels, stratified by label, tier, rule and category, with inclusion probabilities.
 
-    The same labels, policy and seed give the same sample, whichever run draws it.
+    The same labels, policy and seed give the same sample, whichever run draws it; to it come the labels that the last
+    evaluation's scores speak against, in strata of their own.
     """
     active = desk.active()
-    rows = write_audit_sample(active.lake, active.policy, seed=active.settings.audit_seed)
+    doubted = [(suspect.draft_id, suspect.label) for suspect in find_suspects(active.heldout_scores)]
+    rows = write_audit_sample(active.lake, active.policy, seed=active.settings.audit_seed, suspects=doubted)
     context.add_asset_metadata(
         {
             "dagster/row_count": rows.num_rows,

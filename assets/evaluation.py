@@ -35,6 +35,7 @@ def evaluation(
             "training_set": training_set["path"],
             "config": active.settings.evaluation,
             "cache": str(active.cache),
+            "scores": str(active.heldout_scores),
             "truth": active.settings.truth,
         },
     )

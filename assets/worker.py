@@ -50,6 +50,7 @@ def _evaluate(task: dict[str, Any], report: Report) -> dict[str, Any]:
         training_set=Path(task["training_set"]),
         config=kto_core.EvaluationConfig.from_dict(task["config"]),
         cache=Path(task["cache"]),
+        scores=Path(task["scores"]),
         report=report,
     )
     if task["truth"] is None:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 from kto_core.bootstrap import auc_of, bootstrap, interval
@@ -67,6 +69,7 @@ def evaluate(
     training_set: Path,
     config: EvaluationConfig,
     cache: Path,
+    scores: Path | None = None,
     report: Report = silent,
 ) -> dict[str, object]:
     """Score held-out rows under both models.
@@ -77,6 +80,8 @@ def evaluate(
         training_set: a training-set folder; its held-out rows are scored, its training rows give the prior.
         config: which rows, how long, how precise.
         cache: folder of the log-probability cache; rows that it has for a model's weights are not computed again.
+        scores: a Parquet file to write, a row a held-out row that was scored: `row_id`, `ticket_id`, `category`,
+            `desirable`, `tokens` of its completion, and `before` and `after`, its summed log-probability.
         report: called with the stages `score before` and `score after` (rows).
 
     Returns:
@@ -98,6 +103,8 @@ def evaluate(
     drawn = draw_rows(held, prompts, fresh, max_rows=config.max_rows, seed=config.seed)
     before, lengths = score_rows(Path(reference), held, drawn, config, cache, "score before", report)
     after, _ = score_rows(Path(candidate), held, drawn, config, cache, "score after", report)
+    if scores is not None:
+        _write_scores(scores, held, drawn, tokens=lengths, before=before, after=after)
     beta = config.beta or _beta(Path(candidate))
     texts = held.table["completion"].to_pylist()
     prior = prior_scores(
@@ -135,6 +142,17 @@ def evaluate(
         "auc_within_gain": list(gain) if gain else None,
         "categories": categories_measured,
     }
+
+
+def _write_scores(path: Path, held: Rows, drawn: np.ndarray, **columns: np.ndarray) -> None:
+    table = held.table.select(["row_id", "ticket_id", "category", "label"]).take(pa.array(drawn))
+    table = table.rename_columns(["row_id", "ticket_id", "category", "desirable"])
+    for name, values in columns.items():
+        table = table.append_column(name, pa.array(values, pa.float64()))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}")
+    pq.write_table(table, beside)
+    beside.rename(path)
 
 
 def fold_of(ticket: str) -> int:

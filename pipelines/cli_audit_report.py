@@ -12,6 +12,7 @@ from assets.desk import Desk
 from feedback.files import write_atomically
 from pipelines.exceptions import UsageError
 from pipelines.printing import commands, print_json
+from pipelines.texts import visible
 
 
 def _writable(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
@@ -70,3 +71,28 @@ def audit_override(who: str, why: str, tiers: tuple[str, ...], days: int) -> Non
             "manifest and model card will say so. `feedback-kto retrain` trains"
         )
     )
+
+
+@click.command("suspects")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def audit_suspects(as_json: bool) -> None:
+    """List the held-out labels that the newest model's scores speak against; the next draw asks people to read them."""
+    from dataclasses import asdict
+
+    from feedback.suspects import find_suspects
+
+    desk = Desk.active()
+    found = find_suspects(desk.heldout_scores)
+    if as_json:
+        print_json({"desk": desk.name, "suspects": [asdict(suspect) for suspect in found]})
+        return
+    if not found:
+        why = "no label is suspected" if desk.heldout_scores.is_file() else "no model has been evaluated yet"
+        click.echo(commands(f"{why}; each `feedback-kto run` evaluates its model and looks again"))
+        return
+    most = desk.policy.audit.suspects
+    click.echo(
+        commands(f"{len(found):,} held-out labels are suspected; `feedback-kto audit draw` asks for {most} a class")
+    )
+    for suspect in found:
+        click.echo(f"  {suspect.likely:6.1%} likely to be {suspect.label:<12}{visible(suspect.draft_id)}")

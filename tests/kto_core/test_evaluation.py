@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
@@ -30,8 +31,9 @@ def candidate(reference, training_set, home):
 def figures(reference, candidate, training_set, home):
     config = EvaluationConfig(max_rows=None)
     return evaluate(
-        reference=reference, candidate=candidate, training_set=training_set, config=config, cache=home / "cache"
-    )
+        reference=reference, candidate=candidate, training_set=training_set, config=config, cache=home / "cache",
+        scores=home / "scores.parquet",
+    )  # fmt: skip
 
 
 def naive_scores(folder, rows):
@@ -58,6 +60,18 @@ def test_figures_equal_a_direct_computation(figures, reference, candidate, train
     assert figures["beta"] == 0.5
     assert figures["reward_margin"] == pytest.approx(rewards[good].mean() - rewards[~good].mean(), abs=1e-4)
     assert figures["rows"] == figures["rows_held_out"] == 80
+
+
+def test_each_row_that_was_scored_is_written_down(figures, candidate, training_set, home):
+    assert figures["rows"] == 80
+    rows = TrainingSet.open(training_set).rows("heldout")
+    after, lengths = naive_scores(candidate, rows)
+    written = pq.read_table(home / "scores.parquet")
+    assert written.column_names == ["row_id", "ticket_id", "category", "desirable", "tokens", "before", "after"]
+    assert written["row_id"].to_pylist() == rows.table["row_id"].to_pylist()
+    assert written["desirable"].to_pylist() == rows.desirable().tolist()
+    assert written["tokens"].to_pylist() == lengths.tolist()
+    assert written["after"].to_numpy() == pytest.approx(after, abs=1e-3)
 
 
 def test_training_helped_and_everything_is_plain_json(figures):
