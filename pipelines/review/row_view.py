@@ -44,7 +44,7 @@ def describe(question: Question, moments: Sequence[Moment]) -> dict[str, Any]:
         "digest": question.digest,
         "ticket": line(question.ticket_id or "no ticket"),
         "shown_at": question.shown_at,
-        "facts": [(name, line(value)) for name, value in facts.items() if value],
+        "facts": [(name, line(value, 40)) for name, value in facts.items() if value],
         "messages": [
             (_SPEAKERS.get(role, "other"), line(_SPEAKERS.get(role, role) or "?", 24), blocks(turn["content"]))
             for turn in question.prompt
