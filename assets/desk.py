@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from assets.settings_file import did_you_mean, say_faults
 from feedback.exceptions import FeedbackError, SourceError
@@ -64,6 +64,9 @@ class DeskSettings(_Section):
     kto: dict[str, Any] = Field(default_factory=dict, description="kto_core.KTOConfig")
     evaluation: dict[str, Any] = Field(default_factory=dict, description="kto_core.EvaluationConfig")
     truth: Literal["harbor"] | None = Field(default=None, description="a simulated desk whose right answers are known")
+    audit_simulated: bool = Field(
+        default=False, description="let verdicts that nobody gave stand in for people's; only where the truth is known"
+    )
     launcher: tuple[str, ...] = Field(
         default=(),
         description="command that runs the training worker; by default this Python with -m assets.worker",
@@ -86,6 +89,16 @@ class DeskSettings(_Section):
 
         if not is_valid_cron_schedule(value):
             raise ValueError(f"{value!r} is no cron schedule, such as 0 2 * * *")
+        return value
+
+    @field_validator("audit_simulated")
+    @classmethod
+    def _only_with_a_truth(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("truth") is None:
+            raise ValueError(
+                "needs truth: harbor, a desk whose right answers are known; leave it out and let people read the "
+                "sample (`feedback-kto audit review`)"
+            )
         return value
 
     @field_validator("kto")
@@ -112,6 +125,7 @@ class Desk:
         self.cache = self.path / "cache"
         self.releases = self.path / "releases"
         self.current = self.path / "current"
+        self.heldout_scores = self.current / "heldout_scores.parquet"
 
     @classmethod
     def active(cls, home: Path | None = None) -> Desk:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from feedback.lake import Lake
+from feedback.ledger import view_standing
 from feedback.scanning import view_stored
-from feedback.tables import AUDIT_SAMPLE, LABELS
+from feedback.tables import AUDIT_SAMPLE, LABELS, LEDGER
 from feedback.verdicts import standing
 from label_policy import Policy, draw_sample
 
@@ -44,8 +48,9 @@ def write_audit_sample(lake: Lake, policy: Policy, *, seed: int, suspects: Itera
             "place": pa.array(range(len(given)), pa.int64()),
         }
     )
-    with lake.sql(AUDIT_SAMPLE, read=read, doubted=doubted) as connection:
+    with lake.sql(AUDIT_SAMPLE, LEDGER, read=read, doubted=doubted) as connection:
         view_stored(connection, lake, LABELS)
+        view_standing(connection)
         connection.execute("CREATE TEMP VIEW final AS SELECT * FROM labels WHERE state = 'final'")
         suspected = _suspected(connection, most=policy.audit.suspects)
         drawn = draw_sample(connection, labels="final", seed=seed, audit=policy.audit, read=read, suspected=suspected)
@@ -86,6 +91,80 @@ def unread(lake: Lake, *, simulated: bool = False) -> pa.Table:
     return sample.filter(pa.array([count > 0 for count in missing], pa.bool_()))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """How far the reading of a part of the sample is.
+
+    Args:
+        values: of the columns that make it a part.
+        size: how many labels the strata of these rows hold.
+        rows: drawn.
+        read: of these, rows that a person has read.
+        simulated: rows that nobody has read and that have a simulated verdict.
+        missing: readings that are still to be done by people; more than rows where two are to read one.
+
+    """
+
+    values: tuple[str | None, ...]
+    size: int
+    rows: int
+    read: int
+    simulated: int
+    missing: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far the reading of the sample is: its parts, and how long people take over a row.
+
+    `seconds` is the median by reviewer, of those who were timed.
+    """
+
+    parts: tuple[Part, ...]
+    seconds: Mapping[str, float]
+
+    @property
+    def missing(self) -> int:
+        """Readings that are still to be done."""
+        return sum(part.missing for part in self.parts)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long one person would need for what is missing, at the reviewers' median; None while nobody was timed."""
+        return self.missing * median(self.seconds.values()) if self.seconds else None
+
+
+def audit_progress(lake: Lake, *columns: str) -> Progress:
+    """Say how far the sample is read, by the values of `columns`, in their order."""
+    said = standing(lake).select(["draft_id", "reviewer", "origin", "seconds"]).to_pylist()
+    simulated = {row["draft_id"] for row in said if row["origin"] == "simulated"}
+    lacking = unread(lake)
+    missing = dict(zip(*(lacking[name].to_pylist() for name in ("draft_id", "missing")), strict=True))
+    by_people = {row["draft_id"] for row in said} - simulated
+    parts: dict[tuple[str | None, ...], list[dict[str, Any]]] = defaultdict(list)
+    wanted = [*columns, "draft_id", "stratum", "stratum_size"]
+    for row in lake.dataset(AUDIT_SAMPLE).to_table(columns=[*dict.fromkeys(wanted)]).to_pylist():
+        parts[tuple(row[name] for name in columns)].append(row)
+    seconds = defaultdict(list)
+    for row in said:
+        if row["seconds"] is not None and row["origin"] != "simulated":
+            seconds[row["reviewer"]].append(row["seconds"])
+    return Progress(
+        parts=tuple(
+            Part(
+                values=values,
+                size=sum({row["stratum"]: row["stratum_size"] for row in rows}.values()),
+                rows=len(rows),
+                read=sum(row["draft_id"] in by_people for row in rows),
+                simulated=sum(row["draft_id"] in simulated for row in rows),
+                missing=sum(missing.get(row["draft_id"], 0) for row in rows),
+            )
+            for values, rows in sorted(parts.items(), key=lambda part: [(value is None, value) for value in part[0]])
+        ),
+        seconds={reviewer: median(taken) for reviewer, taken in sorted(seconds.items())},
+    )
+
+
 # Those of the last draw that were read stay; those that were not make room for new ones.
 _SUSPECTED = """
 WITH known AS (
@@ -105,9 +184,12 @@ SELECT draft_id FROM still
 QUALIFY was_read OR row_number() OVER (PARTITION BY label, was_read ORDER BY place, draft_id) <= $most
 """
 # Only now are texts read, and only those of the rows drawn.
+# The policy is the one that the labels stand by, which need not be the one that last wrote them.
 _ROWS = """
-SELECT labels.*, stratum, stratum_size, inclusion_probability, suspected, readers, $seed AS seed
-FROM labels JOIN drawn USING (draft_id) ORDER BY place
+SELECT labels.* REPLACE (
+        ruling.policy AS policy, ruling.policy_version AS policy_version, ruling.policy_digest AS policy_digest
+    ), stratum, stratum_size, inclusion_probability, suspected, readers, $seed AS seed
+FROM labels JOIN drawn USING (draft_id) JOIN standing AS ruling USING (shown_date) ORDER BY place
 """
 
 

@@ -199,9 +199,7 @@ def _check(verdict: Verdict, sampled: Mapping[str, Any] | None, origin: Origin) 
             "`feedback-kto audit status` says what is to be read"
         )
     if verdict.text_digest not in (None, sampled["text_digest"]):
-        raise FeedbackError(
-            f"draft {verdict.draft_id!r} has another text than the one that was read, so the verdict is void; read it again"
-        )
+        raise FeedbackError(f"draft {verdict.draft_id!r} has another text than the one that was read; read it again")
     if verdict.reviewer.strip().casefold().startswith(SIMULATED_PREFIX) != (origin == "simulated"):
         raise FeedbackError(
             f"reviewer {verdict.reviewer!r} cannot give a verdict of origin '{origin}': names that begin with "

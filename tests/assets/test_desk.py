@@ -19,6 +19,7 @@ SETTINGS = "source: canonical\ninput: .\npolicy: harbor-support.v1\nfirst_day: 2
         ("reference: {audit: 1}", "reference.audit is no setting; there are model, rows, sft$"),
         ("as_of: 2026-11-01T00:00:00", "as_of: needs a time zone"),
         ("as_of: 2999-11-01T00:00:00Z", "as_of: 2999-11-01T00:00:00[+]00:00 has not come yet"),
+        ("audit_simulated: true", "audit_simulated: needs truth: harbor, a desk whose right answers are known"),
         ("heldout: much", "heldout: .*valid number.*; it is 'much'$"),
     ],
 )

@@ -1,0 +1,48 @@
+"""`verdicts`: what people said of the audit sample."""
+
+from collections import Counter
+
+import dagster as dg
+
+from assets.audit_sample import audit_sample
+from assets.common import OWNERS, DeskResource, column_schema, markdown_table
+from assets.simulated_verdicts import simulate_verdicts
+from feedback.audit import audit_progress
+from feedback.tables import VERDICTS
+from feedback.verdicts import standing
+
+
+@dg.asset(
+    group_name="labels",
+    kinds={"deltalake"},
+    owners=OWNERS["policy"],
+    deps=[audit_sample],
+    metadata=column_schema(VERDICTS.schema),
+)
+def verdicts(context: dg.AssetExecutionContext, desk: DeskResource) -> None:
+    """What people said of the drafts in the audit sample, from the review page or another tool.
+
+    People add to it at any time; a run counts what stands. On a simulated desk that allows it, a run reads in their
+    place what nobody has read: those verdicts are of origin `simulated`.
+    """
+    active = desk.active()
+    simulated = simulate_verdicts(active) if active.settings.audit_simulated else 0
+    stands = standing(active.lake)
+    origins = Counter(stands["origin"].to_pylist())
+    said = Counter(zip(*(stands[name].to_pylist() for name in ("origin", "reviewer", "verdict")), strict=True))
+    progress = audit_progress(active.lake, "label", "tier")
+    context.add_asset_metadata(
+        {
+            "dagster/row_count": stands.num_rows,
+            "simulated": origins["simulated"],
+            "simulated in this run": simulated,
+            "readings missing": progress.missing,
+            "verdicts": markdown_table(
+                ("origin", "reviewer", "verdict", "drafts"), [(*key, count) for key, count in sorted(said.items())]
+            ),
+            "how far": markdown_table(
+                ("label", "tier", "rows", "read by people", "simulated", "readings missing"),
+                [(*part.values, part.rows, part.read, part.simulated, part.missing) for part in progress.parts],
+            ),
+        }
+    )
