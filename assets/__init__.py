@@ -5,6 +5,8 @@ STAGES = (
     "interactions",
     "labels",
     "audit_sample",
+    "verdicts",
+    "label_quality",
     "training_set",
     "reference_model",
     "kto_candidate",

@@ -7,21 +7,26 @@ from typing import Any
 import dagster as dg
 
 from assets.common import OWNERS, DeskResource, markdown_table
+from assets.label_quality import label_quality
 from assets.labels import labels
 from feedback.damage import name_set_damage
 from feedback.maturing import say_provisional
 from feedback.training_set import build_training_set, read_training_set, tickets_on_both_sides
 
 
-@dg.asset(group_name="learning", kinds={"parquet", "duckdb"}, owners=OWNERS["data"], deps=[labels])
+@dg.asset(group_name="learning", kinds={"parquet", "duckdb"}, owners=OWNERS["data"], deps=[labels, label_quality])
 def training_set(desk: DeskResource) -> dg.Output[dict[str, Any]]:
     """The final labels that train, as desirable and undesirable Parquet that any tool reads without us.
 
     Redacted, deduplicated, contradictions resolved by tier or left out, and split by ticket. The version is a hash of
-    the rows: the same rows give the same version anywhere.
+    the rows and of what people found of their labels: the same give the same version anywhere. Tiers that failed their
+    audit are left out; a set that may not train at all is written too, and says so.
     """
     active = desk.active()
-    made = build_training_set(active.lake, active.policy, active.training_sets, heldout=active.settings.heldout)
+    settings = active.settings
+    made = build_training_set(
+        active.lake, active.policy, active.training_sets, heldout=settings.heldout, simulated=settings.audit_simulated
+    )
     # One that was there already is found by its version and not written again: its files may have been lost since.
     if damage := name_set_damage(made.path):
         raise damage
@@ -44,8 +49,33 @@ def training_set(desk: DeskResource) -> dg.Output[dict[str, Any]]:
             "preference pairs": made.manifest["preferences"],
             "left out": made.manifest["left_out"],
             "lambda bounds": made.manifest["lambda_bounds"],
+            "audit": dg.MetadataValue.json(made.manifest["audit"]),
         },
         data_version=dg.DataVersion(made.version),
+    )
+
+
+@dg.asset_check(asset=training_set, blocking=True)
+def audit_passed(training_set: dict[str, Any]) -> dg.AssetCheckResult:
+    """People have read as many labels as the policy asks for and found them good enough; `kto_core` asks again."""
+    gate = read_training_set(Path(training_set["path"])).manifest["audit"]["gate"]
+    override = gate["override"]
+    opened = [f"opened by {override['who']}: {override['why']}", *gate["overridden"]] if override else []
+    return dg.AssetCheckResult(
+        passed=gate["passed"],
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="; ".join([*gate["reasons"], *gate["notes"], *opened]) or None,
+        metadata={
+            "asked": gate["asked"],
+            "simulated": gate["simulated"],
+            "tiers": markdown_table(
+                ("tier", "right", "at least", "asked for", "outcome"),
+                [
+                    (tier, found["precision"], found["low"], found["required"], found["outcome"])
+                    for tier, found in gate["tiers"].items()
+                ],
+            ),
+        },
     )
 
 

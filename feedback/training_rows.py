@@ -101,7 +101,7 @@ def _made(
 def content_version(rows: pa.Table, pairs: pa.Table, audit: Mapping[str, Any] | None) -> str:
     """SHA-256, cut to 16 hex digits, over rows, then pairs, in `row_id` order, each as canonical JSON with its split.
 
-    What the audit says of them comes last, where there was one: it decides whether and how they train. A precision that
+    What the audit decided of them comes last, where there was one: whether and how they train. A precision that
     was not measured is no part of a row. It depends on nothing but those: not on the machine, the library versions, or
     when and in what order they came.
     """

@@ -116,8 +116,7 @@ def build_training_set(
             + "bring logs with reactions"
             + "".join(f"; {note}" for note in audit["gate"]["notes"])
         )
-    said = audit["asked"] or bool(precision)
-    version = content_version(rows, pairs, audit if said else None)
+    version = content_version(rows, pairs, _decided(audit) if audit["asked"] or precision else None)
     path = root / version
     if not (path / "manifest.json").exists():
         counts = count_rows(rows)
@@ -189,6 +188,12 @@ def _audit(lake: Lake, policy: Policy, *, simulated: bool) -> dict[str, Any]:
     gate = decide(lake, policy, quality)
     trained = {str(tier) for tier in policy.training.tiers} - {*gate.excluded}
     return audit_section(quality, gate, trained)
+
+
+def _decided(audit: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an audit changes whether and how a set trains: rows that were drawn or read on do not rename it."""
+    gate = {name: audit["gate"][name] for name in ("passed", "reasons", "excluded", "override", "simulated")}
+    return {"gate": gate, "precision": {name: found["precision"] for name, found in audit["precision"].items()}}
 
 
 def _counts(table: pa.Table, column: str) -> dict[str, int]:

@@ -10,11 +10,13 @@ from assets import (
     feedback_events,
     interactions,
     kto_candidate,
+    label_quality,
     labels,
     reference_model,
     release,
     training_set,
     validation,
+    verdicts,
 )
 from assets.common import DESK_NAME, DeskResource
 from assets.desk import feedback_home
@@ -24,7 +26,7 @@ from pipelines.schedules import nightly
 from pipelines.sensors import late_feedback, new_log_files
 
 _STAGES = [
-    feedback_events, interactions, labels, audit_sample, training_set,
+    feedback_events, interactions, labels, audit_sample, verdicts, label_quality, training_set,
     reference_model, kto_candidate, evaluation, release,
 ]  # fmt: skip
 

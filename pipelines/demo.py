@@ -53,6 +53,7 @@ def harbor_desk(home: Path, steps: int | None) -> Desk:
             reference=ReferenceSettings(rows=summary["transcripts"], sft=dict(harbor.DEMO_SFT)),
             kto=kto,
             truth="harbor",
+            audit_simulated=True,
         ),
     )
 

@@ -44,9 +44,9 @@ relabel = dg.define_asset_job(
 )
 retrain = dg.define_asset_job(
     "retrain",
-    selection=dg.AssetSelection.assets("training_set").downstream(),
+    selection=dg.AssetSelection.assets("audit_sample").downstream(),
     executor_def=_EXECUTOR,
-    description="A training set from the labels at hand, and a release from it.",
+    description="From the labels at hand: what people found of them, a training set, and a release from it.",
 )
 
 JOBS: list[Any] = [nightly_retrain, ingest_logs, refresh, relabel, apply_policy, retrain]

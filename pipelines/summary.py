@@ -88,8 +88,17 @@ def _summarise_training_set(desk: Desk) -> dict[str, Any]:
             "heldout": sum(counts["heldout"].values()),
             "left_out": training_set.manifest["left_out"],
             "preferences": training_set.manifest["preferences"],
+            "audit": _summarise_audit(training_set.manifest.get("audit")),
         }
     }
+
+
+def _summarise_audit(audit: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What the audit decided; None where the policy asks for none, or the set is from before there were audits."""
+    if audit is None or not audit["asked"]:
+        return None
+    gate = audit["gate"]
+    return {name: gate[name] for name in ("passed", "reasons", "excluded", "notes", "override", "simulated")}
 
 
 def _summarise_models(desk: Desk) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from rich.table import Table
 from assets.desk import Desk
 from pipelines.follow import RunSeen, StageSeen
 from pipelines.printing import commands
+from pipelines.texts import visible
 
 _SECONDS_BETWEEN_PLAIN_LINES = 10.0
 # With fewer, the share in which the desirable draft wins is noise.
@@ -117,6 +118,19 @@ def show_record(summary: dict[str, Any], console: Console) -> None:
     """Print what became of the rows from raw line to label, and to training row where there is a training set."""
     console.print(_record_table(summary))
     console.print(_labels_table(summary))
+    if audit := summary.get("training_set", {}).get("audit"):
+        console.print(_audit_words(audit), highlight=False, markup=False, soft_wrap=True)
+
+
+def _audit_words(audit: dict[str, Any]) -> str:
+    """What the audit lets train, in a line."""
+    said = "open" if audit["passed"] else "closed"
+    if override := audit["override"]:
+        said += f", by the override of {visible(override['who'])}: {visible(override['why'])}"
+    if audit["excluded"]:
+        said += f"; without tier {' and '.join(audit['excluded'])}, which failed"
+    by = ", by simulated verdicts" if audit["simulated"] else ""
+    return commands(f"The audit's gate{by}: {said} (`feedback-kto audit report`).")
 
 
 def _show_models(summary: dict[str, Any], console: Console) -> None:

@@ -21,6 +21,7 @@ from deltalake import DeltaTable
 
 from assets.desk import Desk
 from assets.desk_lock import hold_desk
+from feedback.overrides import open_gate
 from pipelines.launch import fail_dead_runs
 from pipelines.ranges import range_tags
 
@@ -42,6 +43,9 @@ def desk(command: Command, home: Path, logs: Path) -> Path:
     # Training through another launcher, by configuration alone.
     settings["launcher"] = ["nice", "-n", "1", sys.executable, "-m", "assets.worker"]
     path.write_text(yaml.safe_dump(settings))
+    # Nobody reads a toy's labels: see test_audit_gate.py for what happens then.
+    toy = Desk(home, "toy")
+    open_gate(toy.lake, toy.policy, who="the tests", why="a toy")
     return path.parent
 
 
@@ -77,7 +81,7 @@ def test_it_trains_evaluates_and_releases(first: dict[str, Any], desk: Path) -> 
     assert (bundle / "model.safetensors").exists()
     assert (bundle / "README.md").exists()
     assert set(first["seconds"]) == {
-        "feedback_events", "interactions", "labels", "audit_sample", "training_set",
+        "feedback_events", "interactions", "labels", "audit_sample", "verdicts", "label_quality", "training_set",
         "reference_model", "kto_candidate", "evaluation", "release",
     }  # fmt: skip
 
@@ -123,7 +127,8 @@ def test_a_run_can_stop_at_the_training_set(command: Command, first: dict[str, A
     done = command("--home", str(home), "run", "--until", "training_set", "--json")
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout.splitlines()[-1])
-    assert list(made["seconds"]) == ["feedback_events", "interactions", "labels", "audit_sample", "training_set"]
+    record = ["feedback_events", "interactions", "labels", "audit_sample", "verdicts", "label_quality"]
+    assert list(made["seconds"]) == [*record, "training_set"]
     assert made["training_set"] == first["training_set"]
     assert "release" not in made
     assert f"`feedback-kto --home {home} rebuild --as-of {made['as_of']}` makes it again" in done.stderr
