@@ -14,7 +14,6 @@ from label_policy import (
     Rule,
     Tier,
     load_policy,
-    parse_condition,
     parse_policy,
     shipped_policies,
 )
@@ -49,20 +48,53 @@ def test_every_column_key_tier_and_finding_is_explained() -> None:
     assert [function for function in functions if f"`{function}(" not in TEXT] == []
 
 
+LONG_AGO = -400 * DAY
+
+
 @pytest.mark.parametrize(
-    "condition",
+    ("condition", "holds", "fails"),
     [
-        "edited_at IS NOT NULL AND NOT (category NOT IN ('a', 'b') OR TRUE)",
-        "coalesce(edit_kind, 'none') = 'none' AND category IS DISTINCT FROM 'test'",
-        "completion LIKE '%refund%' OR starts_with(category, 'bill') OR lower(trim(category)) ILIKE 'x'",
-        "abs(length(completion) / 2 - 3 * survey_score) BETWEEN 1 AND 2",
-        "shown_at + INTERVAL 2 HOUR < accepted_at OR shown_at > TIMESTAMPTZ '2026-01-31 00:00:00+00'",
-        "list_contains(reasons, 'wrong_routing') AND json_extract_string(extra, '$.channel') = 'chat'",
-        "CASE WHEN survey_score > 0.5 THEN FALSE ELSE TRUE END",
+        ("edited_at IS NOT NULL AND NOT (category NOT IN ('a', 'b') OR TRUE)", None, {"edited_at": 1}),
+        (
+            "coalesce(edit_kind, 'none') = 'none' AND category IS DISTINCT FROM 'test'",
+            {"category": None},
+            {"category": "test"},
+        ),
+        (
+            "completion LIKE '%refund%' OR starts_with(category, 'bill') OR lower(trim(category)) ILIKE 'x'",
+            {"category": " X "},
+            {"category": "a bill"},
+        ),
+        (
+            "abs(length(completion) / 2 - 3 * survey_score) BETWEEN 1 AND 2",
+            {"completion": "nine here", "survey_score": 1.0},
+            {"completion": "nine here", "survey_score": 0.5},
+        ),
+        (
+            "shown_at + INTERVAL 2 HOUR < accepted_at OR shown_at > TIMESTAMPTZ '2026-01-31 00:00:00+00'",
+            {"shown_at": LONG_AGO, "accepted_at": LONG_AGO + 121},
+            {"shown_at": LONG_AGO, "accepted_at": LONG_AGO + 119},
+        ),
+        (
+            "list_contains(reasons, 'wrong_routing') AND json_extract_string(extra, '$.channel') = 'chat'",
+            {"reasons": ["rude", "wrong_routing"], "extra": '{"channel": "chat"}'},
+            {"reasons": ["rude", "wrong_routing"], "extra": '{"channel": "mail"}'},
+        ),
+        ("CASE WHEN survey_score > 0.5 THEN FALSE ELSE TRUE END", {"survey_score": None}, {"survey_score": 1.0}),
     ],
 )
-def test_what_a_condition_may_say_it_may_say(condition: str) -> None:
-    parse_condition(condition)
+def test_what_a_condition_may_say_it_may_say_and_it_means_that(
+    condition: str,
+    holds: dict[str, Any] | None,
+    fails: dict[str, Any],
+    decide: Callable[[Policy, list[dict[str, Any]]], list[dict[str, Any]]],
+    interaction: Callable[..., dict[str, Any]],
+) -> None:
+    rules = [{"id": "told", "when": condition, "label": "abstain", "why": "x"}]
+    policy = Policy(name="p", version=1, description="x", owner="x", rules=rules)
+    if holds is not None:
+        assert decide(policy, [interaction(**holds)])[0]["rule"] == "told"
+    assert decide(policy, [interaction(**fails)])[0]["rule"] == "no_rule"
 
 
 def test_the_whole_policy_has_nothing_odd_about_it(policy: Policy) -> None:
