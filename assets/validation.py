@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.common import DeskResource
+from assets.common import DAYS, DeskResource
 from feedback.validation import SUITES, Suite, Validated, validate_days, validate_training_set
 
 _DOCS = "data_docs"  # in the desk's folder
@@ -37,8 +37,9 @@ def _days_check(asset: str) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(specs=_specs(SUITES[asset]), name=f"validate_{asset}")
     def check(context: dg.AssetCheckExecutionContext, desk: DeskResource) -> Iterator[dg.AssetCheckResult]:
         active = desk.active()
-        asked = context.has_partition_key or context.has_partition_key_range
-        days = [date.fromisoformat(key) for key in context.partition_keys] if asked else None
+        days = None
+        if context.has_partition_key or context.has_partition_key_range:
+            days = [date.fromisoformat(key) for key in DAYS.get_partition_keys_in_range(context.partition_key_range)]
         made = validate_days(active.lake, asset, days, docs=active.path / _DOCS, run_id=context.run.run_id)
         yield from _results(asset, made)
 

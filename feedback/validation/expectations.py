@@ -19,7 +19,8 @@ from feedback.validation.suites import Rule, Suite
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuiteValidationResult
-    from great_expectations.data_context import EphemeralDataContext
+    from great_expectations.core.batch_definition import BatchDefinition
+    from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
 
 
 _MOST_NAMED: Final = 5
@@ -107,7 +108,7 @@ def validate(suite: Suite, frames: Mapping[str, pa.Table]) -> Validation:
 
 def _validate_frame(suite: Suite, name: str, frame: pa.Table) -> list[Any]:
     import great_expectations.expectations as gxe
-    import pandas as pd
+    import pandas as pd  # type: ignore[import-untyped]
     from great_expectations import ExpectationSuite
 
     rules = [rule for rule in suite.rules if rule.frame == name]
@@ -121,7 +122,9 @@ def _validate_frame(suite: Suite, name: str, frame: pa.Table) -> list[Any]:
         )
         for rule in rules
     ]
-    shown = [column for column in frame.column_names if column in {suite.unit, "rows", *(s for r in rules for s in r.shown)}]
+    shown = [
+        column for column in frame.column_names if column in {suite.unit, "rows", *(s for r in rules for s in r.shown)}
+    ]
     batch = _whole_frame(suite.asset, name).get_batch({"dataframe": frame.to_pandas(types_mapper=pd.ArrowDtype)})
     validated = batch.validate(
         ExpectationSuite(name=f"{suite.asset}.{name}", expectations=expectations),
@@ -152,7 +155,7 @@ def _count_rows(result: dict[str, Any], frame: pa.Table) -> None:
 
 
 def _outcome(suite: Suite, rule: Rule, result: Mapping[str, Any]) -> Outcome:
-    found = [{name: _plain(value) for name, value in row.items()} for row in result["unexpected_index_list"] or []]
+    found = [_plain(row) for row in result["unexpected_index_list"] or []]
     units: dict[str, int] = {}
     for row in found:
         units[row[suite.unit]] = units.get(row[suite.unit], 0) + row.get("rows", 1)
@@ -165,11 +168,14 @@ def _outcome(suite: Suite, rule: Rule, result: Mapping[str, Any]) -> Outcome:
     )
 
 
-def _plain(value: Any) -> Any:
-    """A value of a pandas frame as Python's own."""
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a pandas frame in Python's own values."""
     import pandas as pd
 
-    return None if pd.isna(value) else value.item() if hasattr(value, "item") else value
+    return {
+        name: None if pd.isna(value) else value.item() if hasattr(value, "item") else value
+        for name, value in row.items()
+    }
 
 
 def _meta() -> dict[str, Any]:
@@ -184,16 +190,24 @@ def _context() -> EphemeralDataContext:
     """The one context of the process: it reports nothing, stores nothing and shows no progress bars."""
     os.environ["GX_ANALYTICS_ENABLED"] = "False"  # read when the library is loaded
     import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
+    from great_expectations.data_context.types.base import (
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+        ProgressBarsConfig,
+    )
 
-    context = gx.get_context(mode="ephemeral")
-    context.enable_analytics(False)
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    return context
+    return gx.get_context(
+        mode="ephemeral",
+        project_config=DataContextConfig(
+            store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+            progress_bars=ProgressBarsConfig(globally=False),
+            analytics_enabled=False,
+        ),
+    )
 
 
 @cache
-def _whole_frame(asset: str, name: str) -> Any:
+def _whole_frame(asset: str, name: str) -> BatchDefinition[Any]:
     """The batch definition that a frame is handed over by."""
     source = _context().data_sources.add_or_update_pandas(f"{asset}.{name}")
     return source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("frame")

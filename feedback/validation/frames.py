@@ -1,7 +1,7 @@
 """The frames that rules look at: a table's rows and days, counted by DuckDB into little that holds no customer's text.
 
-A rule that looks at flags and names needs no row twice, so rows come as each combination of what the rules look at, with
-how many rows have it: a million events are a few hundred combinations, and nothing is lost.
+A rule that looks at flags and names needs no row twice, so rows come as each combination of what the rules look at,
+with how many rows have it: a million events are a few hundred combinations, and nothing is lost.
 """
 
 from __future__ import annotations
@@ -91,7 +91,9 @@ def stored_days(lake: Lake, asset: str) -> list[date]:
     table = _TABLES[asset]
     day = table.partition_by[0]
     with lake.sql(table) as connection:
-        return [found for (found,) in connection.execute(f"SELECT DISTINCT {day} FROM {table.name} ORDER BY 1").fetchall()]
+        return [
+            found for (found,) in connection.execute(f"SELECT DISTINCT {day} FROM {table.name} ORDER BY 1").fetchall()
+        ]
 
 
 def _frames(connection: duckdb.DuckDBPyConnection, asset: str) -> dict[str, pa.Table]:

@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+import jinja2
+
 from feedback.files import write_atomically
 from feedback.validation.expectations import Validation
 from feedback.validation.suites import SUITES
@@ -73,11 +75,11 @@ def write_index(folder: Path, runs: Sequence[dict[str, Any]]) -> Path:
 
 def _sections(validation: Validation) -> list[str]:
     """GX's own rendering of each expectation, without its overview, which says nothing of ours."""
-    from great_expectations.render.renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view import DefaultJinjaSectionView
+    from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view.view import DefaultJinjaSectionView
 
     _, *sections = ValidationResultsPageRenderer().render(validation.result).sections
-    view = DefaultJinjaSectionView()
+    view: Any = DefaultJinjaSectionView()
     rendered = (
         view.render({"section": section.to_json_dict(), "section_loop": {"index": number}})
         for number, section in enumerate(sections)
@@ -91,8 +93,6 @@ def _style() -> str:
 
 
 @cache
-def _template(name: str) -> Any:
-    import jinja2
-
+def _template(name: str) -> jinja2.Template:
     loader = jinja2.FileSystemLoader(_HERE)
     return jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template(name)

@@ -37,9 +37,7 @@ def record(
     by_day = validation.suite.unit == "day"
 
     def failed(severity: str, part: str) -> list[str]:
-        return [
-            outcome.rule.name for outcome in validation.failed(severity) if not by_day or part in outcome.units
-        ]
+        return [outcome.rule.name for outcome in validation.failed(severity) if not by_day or part in outcome.units]
 
     rows = [
         {
@@ -59,7 +57,7 @@ def record(
 def by_page(lake: Lake, most: int = 400) -> list[dict[str, Any]]:
     """The newest validations, newest first: `asset, page, recorded_at, parts` (a count) and the rules that failed."""
     with lake.sql(VALIDATIONS) as connection:
-        return connection.sql(
+        pages = connection.sql(
             """
             SELECT asset, page, max(recorded_at) AS recorded_at, count(*) AS parts,
                 list_sort(list_distinct(flatten(list(critical_failed)))) AS critical,
@@ -67,7 +65,8 @@ def by_page(lake: Lake, most: int = 400) -> list[dict[str, Any]]:
             FROM validations GROUP BY asset, page ORDER BY recorded_at DESC, page LIMIT $most
             """,
             params={"most": most},
-        ).to_arrow_table().to_pylist()
+        ).to_arrow_table()
+    return list(pages.to_pylist())
 
 
 def standing(lake: Lake) -> dict[str, dict[str, Any]]:

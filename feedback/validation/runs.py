@@ -23,9 +23,7 @@ class Validated:
     page: Path
 
 
-def validate_days(
-    lake: Lake, asset: str, days: Sequence[date] | None, *, docs: Path, run_id: str
-) -> Validated:
+def validate_days(lake: Lake, asset: str, days: Sequence[date] | None, *, docs: Path, run_id: str) -> Validated:
     """Validate days of a lake table: one page and one entry, however many days.
 
     Args:
@@ -53,13 +51,9 @@ def validate_training_set(lake: Lake, path: Path, *, docs: Path, run_id: str) ->
     return _publish(lake, validation, [path.name], path.name, docs, run_id)
 
 
-def _publish(
-    lake: Lake, validation: Validation, parts: Sequence[str], said: str, docs: Path, run_id: str
-) -> Validated:
+def _publish(lake: Lake, validation: Validation, parts: Sequence[str], said: str, docs: Path, run_id: str) -> Validated:
     now = datetime.now(UTC)
     page = write_page(docs, validation, parts=said, at=now, run_id=run_id)
-    record(
-        lake, validation, parts=parts, page=page.relative_to(docs).as_posix(), run_id=run_id, recorded_at=now
-    )
+    record(lake, validation, parts=parts, page=page.relative_to(docs).as_posix(), run_id=run_id, recorded_at=now)
     write_index(docs, by_page(lake))
     return Validated(outcomes=validation.outcomes, page=page)

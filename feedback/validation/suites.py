@@ -11,7 +11,7 @@ rules say what is unlikely, and their thresholds are set where real and simulate
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -46,15 +46,28 @@ class Suite:
     frames: tuple[str, ...] = field(default=("rows", "days"))  # queries of <asset>.sql; all but `rows` a row a finding
 
 
-def _rule(severity: Severity, frame: str, name: str, column: str, says: str, remedy: str, **more: Any) -> Rule:
-    """A rule of the commonest kind, a flag that holds, or of the one that `within` or `among` makes it."""
-    shown, within, among = more.get("shown", ()), more.get("within"), more.get("among")
-    expectation, arguments = "ExpectColumnValuesToBeInSet", {"value_set": sorted(among) if among else [True]}
+def _rule(
+    severity: Severity,
+    frame: str,
+    name: str,
+    column: str,
+    says: str,
+    remedy: str,
+    *,
+    within: tuple[float | None, float | None] | None = None,
+    among: Collection[object] = (True,),
+    shown: tuple[str, ...] = (),
+) -> Rule:
+    """A rule that a column's values lie `within` bounds or else `among` some values: by default, that a flag holds."""
+    expectation, arguments = "ExpectColumnValuesToBeInSet", dict[str, Any](value_set=list(among))
     if within:
-        expectation, arguments = "ExpectColumnValuesToBeBetween", {"min_value": within[0], "max_value": within[1]}
+        expectation, arguments = (
+            "ExpectColumnValuesToBeBetween",
+            dict(zip(("min_value", "max_value"), within, strict=True)),
+        )
     return Rule(
         name=name, severity=severity, frame=frame, column=column, expectation=expectation, arguments=arguments,
-        says=says, remedy=remedy, shown=tuple(shown),
+        says=says, remedy=remedy, shown=shown,
     )  # fmt: skip
 
 
@@ -70,7 +83,7 @@ EVENTS: Final = Suite(
     frames=("rows", "days", "signals", "sources"),
     rules=(
         _rule("critical", "rows", "known_kinds", "kind", "Every event is of a kind that the schema knows.", _AGAIN,
-              among=ALL_KINDS, shown=("source",)),
+              among=sorted(ALL_KINDS), shown=("source",)),
         _rule("critical", "rows", "ids_given", "ids_given", "Every event has an id and a ticket.", _AGAIN,
               shown=("source", "kind")),
         _rule("critical", "rows", "drafts_named", "draft_named",
