@@ -5,7 +5,7 @@ A row is a draft, what an agent sent in its place (`<draft_id>#sent`), or one te
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -112,6 +112,7 @@ def explain(
     now: datetime,
     heldout: float,
     salt: str = "heldout",
+    excluded: Collection[str] = (),
 ) -> Explanation:
     """Gather all that is known of one row.
 
@@ -124,6 +125,7 @@ def explain(
         now: aware datetime: the moment that decides which labels are final.
         heldout: share of tickets that training never sees.
         salt: changes which tickets those are.
+        excluded: tiers that failed their audit.
 
     Raises:
         FeedbackError: there is no such row; the message names near ones.
@@ -141,7 +143,9 @@ def explain(
         if not (stored or computed):
             raise _no_sent_text(draft["draft_id"], policy, sent_text)
         decided = computed or stored
-        standing = read_standing(lake, deployed, row_id, day=draft["shown_date"], heldout=heldout, salt=salt)
+        standing = read_standing(
+            lake, deployed, row_id, day=draft["shown_date"], heldout=heldout, salt=salt, excluded=excluded
+        )
         holdings, unsearched = _holdings(training_sets, [row_id, *standing.stands_for])
         return Explanation(
             row_id=row_id,

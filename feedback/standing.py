@@ -6,7 +6,7 @@ Only the labels that share the row's prompt are read, so that one row's fate doe
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -83,7 +83,9 @@ _MOST_SETS = 90
 """Training sets that are looked into for a row: a quarter's, where there is one a night."""
 
 
-def read_standing(lake: Lake, policy: Policy, row_id: str, *, day: date, heldout: float, salt: str) -> Standing:
+def read_standing(
+    lake: Lake, policy: Policy, row_id: str, *, day: date, heldout: float, salt: str, excluded: Collection[str] = ()
+) -> Standing:
     """What becomes of a stored label in a training set built now.
 
     Args:
@@ -93,6 +95,7 @@ def read_standing(lake: Lake, policy: Policy, row_id: str, *, day: date, heldout
         day: on which its draft was shown.
         heldout: share of tickets that training never sees.
         salt: changes which tickets those are.
+        excluded: tiers that failed their audit.
 
     """
     with lake.sql() as connection:
@@ -108,8 +111,9 @@ def read_standing(lake: Lake, policy: Policy, row_id: str, *, day: date, heldout
         [(label, state), *_] = connection.execute(
             "SELECT label, state FROM labels WHERE draft_id = $1", [row_id]
         ).fetchall()
-        rows = training_rows(connection, policy, heldout=heldout, salt=salt).to_pylist()
-        sides = preference_pairs(connection, policy, heldout=heldout, salt=salt).select([*_SIDES, "split"]).to_pylist()
+        rows = training_rows(connection, policy, heldout=heldout, salt=salt, excluded=excluded).to_pylist()
+        pairs_made = preference_pairs(connection, policy, heldout=heldout, salt=salt, excluded=excluded)
+        sides = pairs_made.select([*_SIDES, "split"]).to_pylist()
     pairs = tuple(pair for pair in sides if row_id in (pair[side] for side in _SIDES))
     row = next((row for row in rows if row["row_id"] == row_id), None)
     if row is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -126,12 +127,24 @@ def policy_explain(draft_id: str, file: str | None, full: bool, as_json: bool) -
         training_sets=desk.training_sets,
         now=desk.settings.as_of or datetime.now(UTC),
         heldout=desk.settings.heldout,
+        excluded=_excluded(desk),
     )
     releases = _releases(desk, {holding.version for holding in explanation.holdings})
     if as_json:
         print_json({**asdict(explanation), "releases": releases})
     else:
         show_explanation(explanation, loaded, releases, Console(), full=full)
+
+
+def _excluded(desk: Desk) -> list[str]:
+    """The tiers that the desk's newest training set leaves out, because they failed their audit."""
+    pointer = desk.current / "training_set.json"
+    if not pointer.is_file():
+        return []
+    from feedback.training_set import read_training_set
+
+    audit = read_training_set(Path(json.loads(pointer.read_text(encoding="utf-8"))["path"])).manifest.get("audit")
+    return list(audit["gate"]["excluded"]) if audit else []
 
 
 def _releases(desk: Desk, versions: set[str]) -> list[dict[str, Any]]:

@@ -32,6 +32,7 @@ _WHY_NOT = {
     "blank": "its text is blank",
     "weightless": "its weight is 0",
     "tier not trained": "the policy's training section leaves its tier out",
+    "tier failed its audit": "people found too few labels of its tier right (`feedback-kto audit report`)",
     "duplicate": "the same text with the same label is already in it",
     "overruled": "the same text has the other label in a stronger tier",
     "contradicted": "the same text has both labels in equal tiers, so neither trains",
