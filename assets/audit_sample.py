@@ -18,10 +18,10 @@ from feedback.tables import AUDIT_SAMPLE
     metadata=column_schema(AUDIT_SAMPLE.schema),
 )
 def audit_sample(context: dg.AssetExecutionContext, desk: DeskResource) -> None:
-    """A sample of the final labels, stratified by label, tier, rule and category, with inclusion probabilities.
+    """A sample of the final labels, stratified as the policy says, with inclusion probabilities.
 
-    The same labels, policy and seed give the same sample, whichever run draws it; to it come the labels that the last
-    evaluation's scores speak against, in strata of their own.
+    The same labels, policy, verdicts and seed give the same sample, whichever run draws it, and what has been read is
+    not asked for again. To it come the labels that the last evaluation's scores speak against, in strata of their own.
     """
     active = desk.active()
     doubted = [(suspect.draft_id, suspect.label) for suspect in find_suspects(active.heldout_scores)]

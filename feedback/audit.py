@@ -105,7 +105,7 @@ class Part:
 
     """
 
-    values: tuple[str | None, ...]
+    values: tuple[str | bool | None, ...]
     size: int
     rows: int
     read: int
@@ -133,6 +133,19 @@ class Progress:
         """How long one person would need for what is missing, at the reviewers' median; None while nobody was timed."""
         return self.missing * median(self.seconds.values()) if self.seconds else None
 
+    def as_dict(self, *columns: str) -> dict[str, Any]:
+        """As JSON has it; `columns` are those that `audit_progress` was asked for."""
+        counts = ("size", "rows", "read", "simulated", "missing")
+        return {
+            "parts": [
+                {**dict(zip(columns, part.values, strict=True)), **{name: getattr(part, name) for name in counts}}
+                for part in self.parts
+            ],
+            "missing": self.missing,
+            "seconds": dict(self.seconds),
+            "seconds_left": self.seconds_left,
+        }
+
 
 def audit_progress(lake: Lake, *columns: str) -> Progress:
     """Say how far the sample is read, by the values of `columns`, in their order."""
@@ -141,7 +154,7 @@ def audit_progress(lake: Lake, *columns: str) -> Progress:
     lacking = unread(lake)
     missing = dict(zip(*(lacking[name].to_pylist() for name in ("draft_id", "missing")), strict=True))
     by_people = {row["draft_id"] for row in said} - simulated
-    parts: dict[tuple[str | None, ...], list[dict[str, Any]]] = defaultdict(list)
+    parts: dict[tuple[str | bool | None, ...], list[dict[str, Any]]] = defaultdict(list)
     wanted = [*columns, "draft_id", "stratum", "stratum_size"]
     for row in lake.dataset(AUDIT_SAMPLE).to_table(columns=[*dict.fromkeys(wanted)]).to_pylist():
         parts[tuple(row[name] for name in columns)].append(row)
@@ -153,7 +166,7 @@ def audit_progress(lake: Lake, *columns: str) -> Progress:
         parts=tuple(
             Part(
                 values=values,
-                size=sum({row["stratum"]: row["stratum_size"] for row in rows}.values()),
+                size=sum({row["stratum"]: row["stratum_size"] or 0 for row in rows}.values()),
                 rows=len(rows),
                 read=sum(row["draft_id"] in by_people for row in rows),
                 simulated=sum(row["draft_id"] in simulated for row in rows),

@@ -22,6 +22,7 @@ from feedback.mapping import check_mapping
 from feedback.rawfiles import discover
 from feedback.sources import load_source, shipped_sources
 from label_policy import shipped_policies
+from pipelines.cli_audit import audit
 from pipelines.cli_compare import compare
 from pipelines.cli_policy import policy
 from pipelines.cli_rebuild import rebuild
@@ -190,7 +191,7 @@ def retrain(as_json: bool) -> None:
     _finish(desk, _run_job(desk, "retrain", {}), as_json)
 
 
-for command in (compare, sweep, rebuild, source, policy, release):
+for command in (audit, compare, sweep, rebuild, source, policy, release):
     cli.add_command(command)
 
 
