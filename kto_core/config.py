@@ -164,9 +164,10 @@ class KTOConfig(Config):
     **Choosing the weights.** With class-balanced groups (`balance` oversample, the default) the weights apply as they
     are; with `none`, keep λ_D·n_D / (λ_U·n_U) between 1 and 3/2 (section 4.2 of the paper).
 
-    **Choosing noise_correction.** KTO's loss is symmetric and bears labels that are wrong by chance: with 40 % of Harbor's
-    accepts wrong it keeps most of what it gains, and no correction gave more back (docs/noise.md), so that `none` is the
-    default. `weight` is for rules of very different precision, `unbiased` for doubtful labels where λ cannot be swept.
+    **Choosing noise_correction.** KTO's loss is symmetric and bears labels that are wrong by chance: with 40 % of
+    Harbor's accepts wrong it keeps most of what it gains, and no correction gave more back (docs/noise.md), so that
+    `none` is the default. `weight` is for rules of very different precision, `unbiased` for doubtful labels where λ
+    cannot be swept.
     """
 
     beta: float = field(
