@@ -9,8 +9,9 @@ const row = document.querySelector("main[data-row]")?.dataset.row;
 // Which key does what: a button, or a reason.
 const buttons = new Map([...document.querySelectorAll("button[data-key]")].map((button) => [button.dataset.key, button]));
 const reasons = new Map([...document.querySelectorAll("input[data-key]")].map((input) => [input.dataset.key, input]));
-const shown = performance.now();
-const REST = 250; // milliseconds in which a verdict's key is the one that was pressed for the page before
+
+// At first a verdict's key is one that was meant for the page before: nobody judges a row so fast.
+setTimeout(() => document.body.classList.add("rested"), 250);
 
 function isWriting(element) {
   return element.matches("textarea, select, input:not([type=radio])");
@@ -31,7 +32,7 @@ document.addEventListener("keydown", (event) => {
   else if (key === "n" && form) form.elements.note.focus();
   else if (reasons.has(key)) choose(reasons.get(key));
   else if (buttons.has(key) && !(key === "Enter" && event.target.matches("a, button"))) {
-    if (performance.now() - shown > REST) buttons.get(key).click();
+    if (document.body.classList.contains("rested")) buttons.get(key).click();
   } else return;
   event.preventDefault();
 });
@@ -61,7 +62,7 @@ let sending = false;
 document.addEventListener("submit", async (event) => {
   if (event.target.method !== "post" || event.target.id === "") return;
   event.preventDefault();
-  if (sending) return;
+  if (sending || event.submitter?.hidden) return;
   sending = true;
   problem.textContent = "";
   if (form) form.elements.seconds.value = seconds();
@@ -105,8 +106,4 @@ for (const messages of document.querySelectorAll(".messages")) messages.scrollTo
 
 // Screen readers speak a status that changes, and not one that was there from the start.
 const status = document.getElementById("status");
-if (status?.textContent) {
-  const said = status.textContent;
-  status.textContent = "";
-  setTimeout(() => { status.textContent = said; }, 100);
-}
+setTimeout(() => { document.getElementById("spoken").textContent = status?.textContent ?? ""; }, 100);
