@@ -165,7 +165,7 @@ def _read(path: Path) -> str:
         raise FeedbackError(f"{path} is no UTF-8 text (byte {error.start}); save it as CSV UTF-8") from error
 
 
-def _verdict(said: Mapping[str, Any], sample: Sample, reviewer: str | None, names: Mapping[str, str]) -> Verdict | None:
+def _verdict(said: Mapping[str, Any], sample: Sample, reviewer: str | None, names: dict[str, str]) -> Verdict | None:
     """What a row of a file says; None where nobody has judged it."""
     kind = _word(said.get("verdict"))
     kind = _ALIASES.get(kind, kind)
@@ -188,7 +188,7 @@ def _verdict(said: Mapping[str, Any], sample: Sample, reviewer: str | None, name
         raise FeedbackError(f"its reviewer is {name!r}, but such names are simulated reviewers'; give another")
     return Verdict(
         draft_id=sample.draft_id(key),
-        reviewer=names.get(name.casefold(), name),
+        reviewer=names.setdefault(name.casefold(), name),
         verdict=kind,
         reason=reason,
         note=str(said.get("note") or "").strip() or None,
