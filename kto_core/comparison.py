@@ -44,6 +44,9 @@ OBJECTIVES: Final = ("dpo", "orpo", "simpo")
 RANKED_BY: Final = {"orpo": "score", "simpo": "score", REFERENCE: "score"}  # and all else by reward
 
 
+_BUDGET = frozenset({"steps", "max_steps", "epochs", "batch_pairs", "batch_groups", "group_rows"})  # the same for all
+
+
 @dataclass(frozen=True, kw_only=True)
 class Contestant:
     """Who is compared.
@@ -231,8 +234,21 @@ def _parsed(text: str, kto: KTOConfig, steps: int) -> KTOConfig | PairConfig:
         name, equals, value = part.partition("=")
         if not equals:
             raise TrainingError(f"objective {text!r} has {part!r}, which sets nothing; write it as dpo:beta=0.1")
-        settings[name] = yaml.safe_load(value)
-    if objective == KTO and settings:
+        if name in _BUDGET:
+            raise TrainingError(
+                f"objective {text!r} sets {name}, but all are given the same number of steps and completions; leave it "
+                "out, and set max_steps or batch_groups of KTO to change it for all"
+            )
+        try:
+            settings[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise TrainingError(
+                f"objective {text!r} has {part!r}, whose value is no YAML ({' '.join(str(error).split())}); write it "
+                "as dpo:beta=0.1"
+            ) from error
+    if objective == KTO and not settings:
+        raise TrainingError("kto is compared with anyway; name it only with settings of its own, as kto:beta=0.3")
+    if objective == KTO:
         return KTOConfig.from_dict({**kto.to_dict(), "max_steps": steps, **settings})
     return PairConfig.like(kto, steps=steps, **{**settings, "objective": objective})
 

@@ -66,10 +66,20 @@ def _typed(value: object, hint: Any, where: str) -> object:  # noqa: ANN401 - a 
     accepted = options if origin is not None else (hint,)
     if float in accepted and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
+    if float in accepted and str not in accepted and isinstance(value, str):
+        value = _number(value)
     if (isinstance(value, bool) != (bool in accepted) and isinstance(value, bool)) or not isinstance(value, accepted):
         names = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in accepted)
         raise TrainingError(f"{where} must be of type {names}, not {value!r}")
     return value
+
+
+def _number(text: str) -> float | str:
+    """The number that a text is, or the text: YAML reads 1e-4 as one, for want of a point."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _check_bounds(value: float, bounds: Mapping[str, Any], where: str) -> None:
@@ -142,6 +152,9 @@ class SFTConfig(Config):
     lora_alpha: int = field(default=32, metadata=_about("LoRA scale: adapters are multiplied by alpha / rank", least=1))
     precision: Precision = field(
         default="float32", metadata=_about("what the forward pass computes in; weights stay float32")
+    )
+    gradient_checkpointing: bool = field(
+        default=False, metadata=_about("compute activations again on the way back: less memory, a third more time")
     )
     seed: int = field(default=0, metadata=_about("decides initial weights and the order of rows", least=0))
     tracker: str | None = field(
@@ -310,6 +323,9 @@ class PairConfig(Config):
     lora_rank: int = field(default=KTOConfig.lora_rank, metadata=_IN_KTO["lora_rank"].metadata)
     lora_alpha: int = field(default=KTOConfig.lora_alpha, metadata=_IN_KTO["lora_alpha"].metadata)
     precision: Precision = field(default=KTOConfig.precision, metadata=_IN_KTO["precision"].metadata)
+    gradient_checkpointing: bool = field(
+        default=KTOConfig.gradient_checkpointing, metadata=_IN_KTO["gradient_checkpointing"].metadata
+    )
     seed: int = field(default=0, metadata=_about("decides the order of pairs, and adapters", least=0))
     tracker: str | None = field(default=KTOConfig.tracker, metadata=_IN_KTO["tracker"].metadata)
 

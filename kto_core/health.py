@@ -11,7 +11,6 @@ LOGGER: Final = logging.getLogger(__name__)
 WINDOW: Final = 10  # steps that a finding is a mean over
 MEASUREMENTS: Final = 3  # of the classes' gradients
 SATURATED: Final = 3.0  # β·z0, where the sigmoid's slope is 18 % of what it is at 0
-REACH: Final = 1000  # steps that one look needs: the measurements of gradients may lie far apart
 DOMINANT: Final = 10.0  # times the other class's gradient
 FALLEN: Final = 0.2  # reward lost since the start, where it is 0 for every reply
 
@@ -26,7 +25,7 @@ def troubles(metrics: Sequence[Figures], *, beta: float) -> dict[str, str]:
     """
     found = {
         "kl saturates": _saturation(metrics, beta),
-        "one class dominates": _dominance(metrics),
+        "one class dominates": _dominance(metrics, beta),
         "both rewards fall": _fall(metrics),
     }
     return {name: sentence for name, sentence in found.items() if sentence}
@@ -47,12 +46,16 @@ class Watch:
         self._beta = beta
         self._speaks = speaks
         self._seen = 0
+        self._measured: list[Figures] = []  # the latest steps that measured gradients, which may lie far apart
         self.told: dict[str, dict[str, object]] = {}
 
     def look(self, metrics: Sequence[Figures]) -> bool:
         """Look at the steps that came since the last look, given all so far; whether nothing has been wrong yet."""
         for steps in range(self._seen + 1, len(metrics) + 1):
-            for name, sentence in troubles(metrics[max(0, steps - REACH) : steps], beta=self._beta).items():
+            near = max(0, steps - WINDOW)
+            if near and metrics[near - 1].get("grad_norm_desirable") is not None:
+                self._measured = [*self._measured, metrics[near - 1]][-MEASUREMENTS:]
+            for name, sentence in troubles([*self._measured, *metrics[near:steps]], beta=self._beta).items():
                 if name in self.told:
                     continue
                 self.told[name] = {"step": metrics[steps - 1]["step"], "what": sentence}
@@ -73,7 +76,7 @@ def _saturation(metrics: Sequence[Figures], beta: float) -> str | None:
     )
 
 
-def _dominance(metrics: Sequence[Figures]) -> str | None:
+def _dominance(metrics: Sequence[Figures], beta: float) -> str | None:
     pairs = [
         (good, bad)
         for figures in metrics
@@ -85,10 +88,20 @@ def _dominance(metrics: Sequence[Figures]) -> str | None:
     if 1 / DOMINANT < ratio < DOMINANT:
         return None
     larger, smaller = ("desirable", "undesirable") if ratio > 1 else ("undesirable", "desirable")
+    if _is_learned(metrics, smaller, beta):
+        return None  # its gradient is small because there is little left to learn
     return (
         f"one class dominates: the gradient of {larger} rows is {max(ratio, 1 / ratio):.0f} × that of {smaller} ones; "
-        f"lower {larger}_weight or raise {smaller}_weight, and see whether {smaller} rows are learned already"
+        f"lower {larger}_weight or raise {smaller}_weight"
     )
+
+
+def _is_learned(metrics: Sequence[Figures], side: str, beta: float) -> bool:
+    """Whether the rows of a class are on average so far on their side of z0 that the sigmoid is nearly flat."""
+    reward, z0 = (_mean(metrics[-WINDOW:], name) for name in (f"reward_{side}", "z0"))
+    if reward is None or z0 is None:
+        return False
+    return (reward - beta * z0) * (1 if side == "desirable" else -1) >= SATURATED
 
 
 def _fall(metrics: Sequence[Figures]) -> str | None:

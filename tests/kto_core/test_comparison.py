@@ -154,6 +154,9 @@ def test_too_few_are_not_measured(run):
         ("dpo:beta", "has 'beta', which sets nothing"),
         ("dpo:beta=much", "PairConfig.beta must be of type float or nothing, not 'much'"),
         ("dpo:gamma=1", "gamma says nothing to dpo"),
+        ("dpo:steps=5", "sets steps, but all are given the same number of steps"),
+        ("dpo:beta=[", "whose value is no YAML"),
+        ("kto", "kto is compared with anyway"),
     ],
 )
 def test_a_wrong_objective_is_said_before_anything_is_trained(run, objective, says, tmp_path):

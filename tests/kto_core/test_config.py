@@ -37,4 +37,6 @@ def test_a_wrong_setting_is_named(kind, values, says):
 def test_whole_numbers_do_for_floats_and_nested_configs_come_from_mappings():
     config = SFTConfig.from_dict({"learning_rate": 1, "tiny": {"layers": 2}})
     assert config.learning_rate == 1.0
+    # YAML 1.1 reads this as text.
+    assert SFTConfig.from_dict({"learning_rate": "1e-4"}).learning_rate == 1e-4
     assert config.tiny == TinyConfig(layers=2)

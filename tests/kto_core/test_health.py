@@ -33,6 +33,15 @@ def test_one_class_dominates(larger):
     said = troubles(run((50, {}), (1, measured), (50, {}), (1, measured), (50, {}), (1, measured)), beta=0.1)
     assert f"the gradient of {larger} rows is 30 × that of {smaller} ones" in said["one class dominates"]
     assert not troubles(run((2, measured)), beta=0.1), "two measurements are too few"
+    learned = {"reward_desirable": 4.0, "reward_undesirable": -4.0}
+    assert not troubles(run((50, measured | learned)), beta=0.1), "what is learned has no gradient left"
+
+
+def test_measurements_may_lie_as_far_apart_as_the_run_is_long():
+    measured = {"grad_norm_desirable": 3.0, "grad_norm_undesirable": 0.1}
+    watch = Watch(beta=0.1, speaks=False)
+    assert not watch.look(run((1, measured), (1500, {}), (1, measured), (1500, {}), (1, measured)))
+    assert watch.told["one class dominates"]["step"] == 3003
 
 
 def test_both_rewards_fall():
