@@ -50,11 +50,13 @@ def write_audit_sample(lake: Lake, policy: Policy, *, seed: int, suspects: Itera
     )
     with lake.sql(AUDIT_SAMPLE, LEDGER, read=read, doubted=doubted) as connection:
         view_stored(connection, lake, LABELS)
-        view_standing(connection)
         connection.execute("CREATE TEMP VIEW final AS SELECT * FROM labels WHERE state = 'final'")
         suspected = _suspected(connection, most=policy.audit.suspects)
         drawn = draw_sample(connection, labels="final", seed=seed, audit=policy.audit, read=read, suspected=suspected)
         connection.register("drawn", drawn.append_column("place", pa.array(range(drawn.num_rows), pa.int64())))
+        # Only now are texts read, and only those of the rows drawn.
+        connection.register("found", connection.sql(_FOUND).to_arrow_table())
+        view_standing(connection, labels="found")
         rows = connection.sql(_ROWS, params={"seed": seed}).to_arrow_table()
     rows = rows.select(AUDIT_SAMPLE.schema.names).cast(AUDIT_SAMPLE.schema)
     lake.replace(AUDIT_SAMPLE, rows)
@@ -196,13 +198,13 @@ still AS (
 SELECT draft_id FROM still
 QUALIFY was_read OR row_number() OVER (PARTITION BY label, was_read ORDER BY place, draft_id) <= $most
 """
-# Only now are texts read, and only those of the rows drawn.
+_FOUND = "SELECT labels.* FROM labels JOIN drawn USING (draft_id)"
 # The policy is the one that the labels stand by, which need not be the one that last wrote them.
 _ROWS = """
-SELECT labels.* REPLACE (
+SELECT found.* REPLACE (
         ruling.policy AS policy, ruling.policy_version AS policy_version, ruling.policy_digest AS policy_digest
     ), stratum, stratum_size, inclusion_probability, suspected, readers, $seed AS seed
-FROM labels JOIN drawn USING (draft_id) JOIN standing AS ruling USING (shown_date) ORDER BY place
+FROM found JOIN drawn USING (draft_id) JOIN standing AS ruling USING (shown_date) ORDER BY place
 """
 
 
