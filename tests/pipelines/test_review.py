@@ -1,10 +1,12 @@
 """The review page without a browser: who is let in, what is told before the verdict, and who gets which row."""
 
+import json
 import random
 import re
 import shutil
+import subprocess
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html import unescape
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from pipelines.texts import is_hidden
 from tests.pipelines.review_desk import HOSTILE, RULES, draft, make_desk, redraw
 
 HOST = "127.0.0.1:8000"
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
@@ -469,3 +472,24 @@ def test_a_megabyte_is_cut_into_blocks_and_a_diff_of_it_is_short_or_none(unit: s
     for other in (long.replace(unit, f"{unit}dolor ", 1), "dolor " + long[: len(long) // 2] + "amet", "dolor"):
         found = changes(long, other)
         assert found is None or sum(len(part.text) for part in found) < 20_000
+
+
+def test_files_go_out_and_come_back_by_the_command(command: Command, desk: Desk, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return command("--home", str(desk.home), "audit", *arguments)
+
+    done = run("export", str(rows))
+    assert done.returncode == 0 and done.stdout.startswith(f"5 rows in {rows}\n")
+    assert "--force" in run("export", str(rows)).stderr
+    unfilled = run("import", str(rows))
+    assert (unfilled.returncode, unfilled.stdout) == (1, "5 not judged\n") and "no verdict" in unfilled.stderr
+    text = rows.read_text(encoding="utf-8-sig")
+    filled = re.sub(r'"","","",""\n', '"desirable","","","Ann"\n', text, count=2)
+    rows.write_text(filled.replace('"","","",""\n', '"fine","","","\u202eAnn"\n', 1))
+    done = run("import", str(rows))
+    assert (done.returncode, done.stdout) == (0, "2 kept, 2 not judged, 1 refused\n")
+    assert re.fullmatch(rf"{rows}, line \d+: its verdict is 'fine'; .*\n", done.stderr)
+    assert len(run("export", str(tmp_path / "rest.json")).stdout.split(" and ")) == 2
+    assert len(json.loads((tmp_path / "rest.json").read_text())) == 3
