@@ -7,8 +7,10 @@ read depends on no verdict, so it may decide how many are drawn.
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,7 @@ class Stratum:
         judged: how many of them somebody has called desirable or undesirable.
         right: how many of these verdicts agree with the label.
         read: which of its first places have been read, counted from 1.
+        least: how many of its rows its tier needs.
 
     """
 
@@ -31,6 +34,7 @@ class Stratum:
     judged: float = 0
     right: float = 0
     read: frozenset[int] = frozenset()
+    least: int = 0
 
     @property
     def spread(self) -> float:
@@ -45,8 +49,8 @@ class Stratum:
 def allocate(strata: Sequence[Stratum], *, per_class: int, floor: int) -> dict[str, int]:
     """Return how many rows to draw of each stratum, by name: so many of its first places.
 
-    Each class gets `per_class` in all, or the sum of its floors if that is more, or all it has, and beyond that what
-    has been read anyway. Where nothing is known of the strata, it is shared out in proportion to their sizes.
+    Each class gets `per_class` in all, or what its strata need at least if that is more, or all it has, and beyond that
+    what has been read anyway. Where nothing is known of the strata, it is shared out in proportion to their sizes.
 
     Args:
         strata: of all classes.
@@ -57,12 +61,28 @@ def allocate(strata: Sequence[Stratum], *, per_class: int, floor: int) -> dict[s
     drawn: dict[str, int] = {}
     for label in sorted({stratum.label for stratum in strata}):
         members = sorted((stratum for stratum in strata if stratum.label == label), key=lambda member: member.name)
-        least = {stratum.name: min(stratum.size, floor) for stratum in members}
+        least = {stratum.name: min(stratum.size, max(floor, stratum.least)) for stratum in members}
         target = min(max(per_class, sum(least.values())), sum(stratum.size for stratum in members))
         least = {name: max(rows, least[name]) for name, rows in _covered(members, target).items()}
         shared = _share_out(members, least, max(target, sum(least.values())))
         drawn |= {stratum.name: _go_on(stratum, shared[stratum.name]) for stratum in members}
     return drawn
+
+
+def rows_to_show(bound: float, *, confidence: float) -> int:
+    """How many rows of a tier can show that more than `bound` of its labels are right.
+
+    So many that a precision two thirds of the way from the bound to 1 has its interval above the bound: Wilson's lower
+    end is at the bound where (p − b)² = z²·b·(1 − b)/n (Wilson, 1927). Fewer would let a good tier fail for want of
+    rows; that of an excellent one needs a third of them.
+
+    Args:
+        bound: the least precision, in [0, 1).
+        confidence: of the interval.
+
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    return math.ceil(9 / 4 * z**2 * bound / (1 - bound)) if bound < 1 else sys.maxsize
 
 
 def _covered(strata: Sequence[Stratum], target: int) -> dict[str, int]:

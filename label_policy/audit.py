@@ -6,12 +6,13 @@ counts for the next, and yet each is a simple random sample of its strata. Each 
 by which estimates are weighted (Horvitz and Thompson, 1952).
 """
 
+import math
 from collections.abc import Collection
 
 import duckdb
 import pyarrow as pa
 
-from label_policy.allocation import Stratum, allocate
+from label_policy.allocation import Stratum, allocate, rows_to_show
 from label_policy.exceptions import PolicyError
 from label_policy.sections import Audit
 
@@ -38,7 +39,7 @@ counted AS (
         coalesce(sum(CASE label WHEN 'desirable' THEN desirable ELSE 1 - desirable END), 0) AS agreed
     FROM ({keyed}) LEFT JOIN opinions USING (draft_id) GROUP BY ALL
 )
-SELECT row_number() OVER (ORDER BY suspected, {names}) AS id, *,
+SELECT row_number() OVER (ORDER BY suspected, {names}) AS id, *, sum(size) OVER (PARTITION BY tier) AS of_tier,
     concat_ws('|', CASE WHEN suspected THEN '{prefix}' END, {escaped}) AS stratum
 FROM counted
 """
@@ -54,7 +55,8 @@ FROM first JOIN audit_strata USING ({{names}}, suspected)
 _REPEATED = "SELECT draft_id FROM audit_first GROUP BY draft_id HAVING count(*) > 1 ORDER BY draft_id LIMIT 1"
 _KNOWN = """
 SELECT id, any_value(stratum), any_value(label), any_value(suspected), any_value(size), any_value(judged),
-    any_value(agreed), coalesce(list(rank ORDER BY rank) FILTER (draft_id IN (SELECT draft_id FROM audit_read)), [])
+    any_value(agreed), any_value(tier), any_value(size) / any_value(of_tier),
+    coalesce(list(rank ORDER BY rank) FILTER (draft_id IN (SELECT draft_id FROM audit_read)), [])
 FROM audit_strata JOIN audit_first USING (id) GROUP BY id ORDER BY id
 """
 # In random order, and yet about as far in every stratum: who reads the first half has read a sample of each.
@@ -84,7 +86,8 @@ def draw_sample(
         labels: the name of a relation with ``draft_id`` (unique) and the audit's strata as columns. Rows that abstain
             are not drawn.
         seed: which of the possible samples; the same one gives the same rows, in whatever order the labels come.
-        audit: how many rows, of which strata, and how many of them for two readers.
+        audit: how many rows, of which strata, and how many of them for two readers. A tier with a bound of precision
+            is drawn from until its rows can show it, in proportion to its strata.
         read: ``draft_id`` and ``verdict`` of what people have said, a row a reader: strata that need less are asked for
             less, and never for less than was read of their first places.
         suspected: drafts whose labels are doubted, and which are read whatever else is drawn.
@@ -103,15 +106,16 @@ def draw_sample(
     connection.register("audit_suspected", pa.table({"draft_id": pa.array(sorted(suspected), pa.string())}))
     parts = _parts(labels, audit, any_suspected=bool(suspected))
     connection.execute(_STRATA.format(**parts))
+    [(largest,)] = connection.execute("SELECT coalesce(max(of_tier), 0) FROM audit_strata").fetchall()
     # A stratum is not asked for more than a class is to have or than was read of it, and may go on where that lies.
     [(most,)] = connection.execute(
         "SELECT $most + coalesce(max(CASE WHEN suspected THEN size ELSE read END), 0) FROM audit_strata",
-        {"most": max(audit.per_class, audit.floor)},
+        {"most": max(audit.per_class, audit.floor, *_least(audit, largest).values())},
     ).fetchall()
     connection.execute(_FIRST.format(**parts), {"seed": str(seed), "most": most})
     if repeated := connection.execute(_REPEATED).fetchone():
         raise PolicyError(f"draft_id '{repeated[0]}' stands in several labels; pass one label a draft")
-    connection.register("audit_allocation", _allocation(connection, audit))
+    connection.register("audit_allocation", _allocation(connection, audit, _least(audit, largest)))
     return connection.sql(_DRAWN, params={"seed": str(seed), "overlap": audit.overlap}).to_arrow_table()
 
 
@@ -127,19 +131,39 @@ def _parts(labels: str, audit: Audit, *, any_suspected: bool) -> dict[str, str]:
     }
 
 
-def _allocation(connection: duckdb.DuckDBPyConnection, audit: Audit) -> pa.Table:
+def _least(audit: Audit, largest: int) -> dict[str, int]:
+    """How many rows each tier needs that has a bound, of `largest` at most: only what is read of it can pass it."""
+    return {
+        tier: min(rows_to_show(bound, confidence=audit.confidence), int(largest))
+        for tier, bound in audit.precision.items()
+    }
+
+
+def _allocation(connection: duckdb.DuckDBPyConnection, audit: Audit, least: dict[str, int]) -> pa.Table:
     """How many rows are drawn of each stratum, by its id."""
     ids: dict[str, int] = {}
     drawn: dict[str, int] = {}
     strata = []
-    for number, name, label, suspected, size, judged, agreed, ranks in connection.execute(_KNOWN).fetchall():
+    for number, name, label, suspected, size, judged, agreed, tier, part, ranks in connection.execute(
+        _KNOWN
+    ).fetchall():
         ids[name] = number
         if suspected:
             drawn[name] = size
         else:
             # Rounded, since the order in which a database adds up is not fixed.
             right = round(agreed, 6)
-            strata.append(Stratum(name=name, label=label, size=size, judged=judged, right=right, read=frozenset(ranks)))
+            strata.append(
+                Stratum(
+                    name=name,
+                    label=label,
+                    size=size,
+                    judged=judged,
+                    right=right,
+                    read=frozenset(ranks),
+                    least=math.ceil(part * least.get(tier, 0)),
+                )
+            )
     drawn |= allocate(strata, per_class=audit.per_class, floor=audit.floor)
     return pa.table(
         {"id": pa.array(ids.values(), pa.int64()), "drawn": pa.array([drawn[name] for name in ids], pa.int64())}

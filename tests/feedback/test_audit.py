@@ -12,7 +12,8 @@ POLICY = load_policy(shipped_policies()["harbor-support.v1"])
 
 
 def of(audit):
-    return POLICY.model_copy(update={"audit": POLICY.audit.model_copy(update=audit)})
+    """The policy with that audit; without bounds of precision, which ask for rows of their own."""
+    return POLICY.model_copy(update={"audit": POLICY.audit.model_copy(update={"precision": {}, **audit})})
 
 
 def draw(lake, policy=POLICY, **given):

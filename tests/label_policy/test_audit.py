@@ -8,9 +8,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from statsmodels.stats.proportion import proportion_confint
 
 from label_policy import Audit, PolicyError, draw_sample
-from label_policy.allocation import Stratum, allocate
+from label_policy.allocation import Stratum, allocate, rows_to_show
 
 DATABASE = duckdb.connect()
 COLUMNS = ("label", "tier", "rule", "category")
@@ -212,6 +213,32 @@ def test_allocation(strata, wanted):
         for name, (size, judged, right, first) in strata.items()
     ]
     assert allocate(strata, per_class=200, floor=5) == wanted
+
+
+@pytest.mark.parametrize("bound", [0.6, 0.9, 0.95])
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_rows_to_show_a_bound_are_as_many_as_wilsons_interval_needs(bound, confidence):
+    rows = rows_to_show(bound, confidence=confidence)
+    good = bound + (1 - bound) * 2 / 3
+    lows = [proportion_confint(good * n, n, alpha=1 - confidence, method="wilson")[0] for n in (rows, rows - 1)]
+    assert lows[0] >= bound > lows[1]
+
+
+def test_a_tier_with_a_bound_is_drawn_until_its_rows_can_show_it():
+    labels = table(
+        [("undesirable", "critical", "flag", "a")] * 71
+        + [("undesirable", "strong", "reject", "a")] * 3000
+        + [("desirable", "strong", "accept", "a")] * 9000
+    )
+
+    def by_tier(**audit):
+        tiers = dict(zip(labels["draft_id"].to_pylist(), labels["tier"].to_pylist(), strict=True))
+        return Counter(tiers[row["draft_id"]] for row in draw(labels, per_class=50, **audit))
+
+    assert by_tier() == {"critical": 5, "strong": 95}
+    asked = by_tier(precision={"critical": 0.9, "strong": 0.95})
+    assert asked["critical"] == 71, "all there are"
+    assert 164 <= asked["strong"] <= 166
 
 
 def test_no_labels_give_an_empty_sample():
