@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from assets.common import DAYS, DeskResource
+from feedback.training_set import read_training_set
 from feedback.validation import SUITES, Suite, Validated, validate_days, validate_training_set
 
 _DOCS = "data_docs"  # in the desk's folder
@@ -55,7 +56,7 @@ def validate_training_set_check(
     """The checks of the training set that the run made, or of the last one."""
     active = desk.active()
     made = validate_training_set(
-        active.lake, Path(training_set["path"]), docs=active.path / _DOCS, run_id=context.run.run_id
+        active.lake, read_training_set(Path(training_set["path"])), docs=active.path / _DOCS, run_id=context.run.run_id
     )
     yield from _results("training_set", made)
 

@@ -76,22 +76,28 @@ ORDER BY ALL;
 
 -- Frame sources
 -- A source that was always there is missed on its first day; one with gaps (weekends), once it is silent for two
--- days longer than in any gap of the 28 days before.
-WITH active AS (SELECT DISTINCT name_of(source) AS source, arrival_date AS date FROM events),
+-- days longer than in any gap of the 28 days before; and a source of few events, once twelve are missing.
+WITH counts AS (
+    SELECT name_of(source) AS source, arrival_date AS date, count(*) AS n FROM events GROUP BY ALL
+),
 gaps AS (
-    SELECT day, source, date, date - lag(date) OVER (PARTITION BY day, source ORDER BY date) - 1 AS gap
-    FROM days JOIN active ON date BETWEEN day - 28 AND day - 1
+    SELECT day, source, date, n, date - lag(date) OVER (PARTITION BY day, source ORDER BY date) - 1 AS gap
+    FROM days JOIN counts ON date BETWEEN day - 28 AND day - 1
 ),
 before AS (
-    SELECT day, source, count(*) AS active_days, max(date) AS last_seen, coalesce(max(gap), 0) AS longest_before
+    SELECT day, source, count(*) AS active_days, avg(n) AS usual, max(date) AS last_seen,
+        coalesce(max(gap), 0) AS longest_before
     FROM gaps GROUP BY ALL
 ),
 silences AS (
-    SELECT b.*, CASE WHEN a.date IS NULL THEN day - last_seen ELSE 0 END AS days_silent
-    FROM before AS b LEFT JOIN active AS a ON a.source = b.source AND a.date = day
+    SELECT b.*, CASE WHEN c.date IS NULL THEN day - last_seen ELSE 0 END AS days_silent
+    FROM before AS b LEFT JOIN counts AS c ON c.source = b.source AND c.date = day
 )
 SELECT CAST(day AS VARCHAR) AS day, source, days_silent, longest_before,
-    CASE WHEN active_days >= 10
-        THEN greatest(0, days_silent - longest_before - CAST(longest_before > 0 AS INTEGER)) END AS days_too_long
+    CASE
+        WHEN active_days < 10 THEN NULL
+        WHEN usual * (days_silent - longest_before) < 12 THEN 0
+        ELSE greatest(0, days_silent - longest_before - CAST(longest_before > 0 AS INTEGER))
+    END AS days_too_long
 FROM silences
 ORDER BY ALL;

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 import pyarrow as pa
@@ -22,8 +22,10 @@ from feedback.lake import Lake
 from feedback.redaction import PATTERNS
 from feedback.scanning import view_stored
 from feedback.tables import EVENTS, INTERACTIONS, LABELS
-from feedback.training_set import SPLITS, read_training_set
 from label_policy import WHITE_SPACE
+
+if TYPE_CHECKING:
+    from feedback.training_set import TrainingSet
 
 TRAILING_DAYS: Final = 28
 """How many days before a day it is compared with."""
@@ -58,20 +60,20 @@ def table_frames(lake: Lake, asset: str, days: Sequence[date]) -> dict[str, pa.T
         return _frames(connection, asset)
 
 
-def training_set_frames(path: Path) -> dict[str, pa.Table]:
-    """The frames of the training set in the folder `path`, by name.
+def training_set_frames(made: TrainingSet) -> dict[str, pa.Table]:
+    """The frames of a training set, by name.
 
     Raises:
-        FeedbackError: it cannot be read.
+        FeedbackError: its files cannot be read.
 
     """
-    counts = read_training_set(path).manifest["counts"]
-    manifest = {"split": list(SPLITS), "rows": [sum(counts[split].values()) for split in SPLITS]}
+    path, counts = made.path, {split: made.manifest["counts"][split] for split in ("train", "heldout")}
+    manifest = {"split": list(counts), "rows": [sum(of_split.values()) for of_split in counts.values()]}
     files = "read_parquet('{}', union_by_name = true)"
     parts = " UNION ALL BY NAME ".join(
         f"SELECT *, '{split}' AS split, '{name}' AS class FROM "
         + files.format(str(path / name / f"{split}-*.parquet").replace("'", "''"))
-        for split in SPLITS
+        for split in counts
         for name in ("desirable", "undesirable")
     )
     with duckdb.connect() as connection:

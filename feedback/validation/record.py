@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
 from feedback.events import TIME
 from feedback.journals import append
 from feedback.lake import Lake, Table
-from feedback.validation.expectations import Validation
+
+if TYPE_CHECKING:
+    from feedback.validation.expectations import Validation
 
 VALIDATIONS: Final = Table(
     name="validations",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from feedback.lake import Lake
 from feedback.validation.expectations import Outcome, Validation, validate
@@ -13,6 +14,9 @@ from feedback.validation.frames import stored_days, table_frames, training_set_f
 from feedback.validation.pages import write_index, write_page
 from feedback.validation.record import by_page, record
 from feedback.validation.suites import SUITES
+
+if TYPE_CHECKING:
+    from feedback.training_set import TrainingSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +44,15 @@ def validate_days(lake: Lake, asset: str, days: Sequence[date] | None, *, docs: 
     return _publish(lake, validation, [str(day) for day in checked], said, docs, run_id)
 
 
-def validate_training_set(lake: Lake, path: Path, *, docs: Path, run_id: str) -> Validated:
-    """Validate the training set in the folder `path`; the other arguments as for `validate_days`.
+def validate_training_set(lake: Lake, made: TrainingSet, *, docs: Path, run_id: str) -> Validated:
+    """Validate the training set `made`; the other arguments as for `validate_days`.
 
     Raises:
-        FeedbackError: it cannot be read.
+        FeedbackError: its files cannot be read.
 
     """
-    validation = validate(SUITES["training_set"], training_set_frames(path))
-    return _publish(lake, validation, [path.name], path.name, docs, run_id)
+    validation = validate(SUITES["training_set"], training_set_frames(made))
+    return _publish(lake, validation, [made.version], made.version, docs, run_id)
 
 
 def _publish(lake: Lake, validation: Validation, parts: Sequence[str], said: str, docs: Path, run_id: str) -> Validated:

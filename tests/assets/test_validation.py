@@ -112,7 +112,8 @@ def test_a_failed_critical_rule_names_its_day_and_stops_what_reads_the_asset(
 
 def test_a_warning_stops_nothing(desk: Desk, run: Callable[..., dg.ExecuteInProcessResult]) -> None:
     days = [FIRST + timedelta(days=number) for number in range(12)]
-    rows = [event("draft_shown", day, 0) for day in days[:11]] + [event("draft_shown", days[11], 0) | {"source": "b"}]
+    rows = [event("draft_shown", day, number) for day in days[:11] for number in range(12)]
+    rows.append(event("draft_shown", days[11], 0) | {"source": "another"})
     desk.lake.replace(EVENTS, pa.Table.from_pylist(rows, EVENTS.schema), days)
 
     @dg.asset(**OF_DAYS)

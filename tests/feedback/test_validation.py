@@ -17,7 +17,7 @@ from feedback.interactions import write_interactions
 from feedback.labelling import write_labels
 from feedback.lake import Lake, Table
 from feedback.tables import EVENTS, INTERACTIONS, LABELS
-from feedback.training_set import build_training_set
+from feedback.training_set import TrainingSet, build_training_set, read_training_set
 from feedback.validation import SUITES, standing, validate_days, validate_training_set
 from feedback.validation.expectations import Outcome
 from feedback.validation.frames import table_frames, training_set_frames
@@ -49,7 +49,7 @@ class Sound:
     """A desk on which nothing is wrong: sixty days, a quiet Saturday and Sunday in each week, two sources."""
 
     root: Path
-    training_set: Path
+    training_set: TrainingSet
 
 
 def events() -> Iterator[dict[str, Any]]:
@@ -85,7 +85,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Sound:
     as_of = datetime.combine(DAYS[-1] + timedelta(days=1), time(2), UTC)
     write_interactions(lake, DAYS, as_of=as_of)
     write_labels(lake, policy, DAYS, as_of=as_of)
-    return Sound(root, build_training_set(lake, policy, root / "training_sets").path)
+    return Sound(root, build_training_set(lake, policy, root / "training_sets"))
 
 
 @pytest.fixture
@@ -236,14 +236,14 @@ def test_a_training_set_is_judged_row_by_row(sound: Sound, copied: Lake, tmp_pat
     assert [outcome.rule.name for outcome in made.outcomes if not outcome.passed] == []
     assert all(outcome.judged for outcome in made.outcomes)
     folder = tmp_path / "damaged"
-    shutil.copytree(sound.training_set, folder)
+    shutil.copytree(sound.training_set.path, folder)
     file = folder / "desirable" / "train-00000.parquet"
     table = pq.read_table(file)
     rows = table.to_pylist()
     for damage, _ in SET_DAMAGE.values():
         damage(rows)
     pq.write_table(pa.Table.from_pylist(rows, table.schema), file)
-    damaged = validate_training_set(copied, folder, docs=tmp_path, run_id="a run").outcomes
+    damaged = validate_training_set(copied, read_training_set(folder), docs=tmp_path, run_id="a run").outcomes
     assert {outcome.rule.name: outcome.against for outcome in damaged} == {
         rule: against for rule, (_, against) in SET_DAMAGE.items()
     }

@@ -20,7 +20,7 @@ def test_torch_and_friends_are_not_loaded(module: str, tmp_path: Path) -> None:
     ).stdout.split()
     assert "dagster" in loaded or module == "pipelines.cli"
     heavy = {"torch", "transformers", "accelerate", "peft", "great_expectations", "matplotlib", "sklearn", "optuna"}
-    heavy |= {"statsmodels", "scipy", "cleanlab", "krippendorff"}
+    heavy |= {"altair", "sqlalchemy", "statsmodels", "scipy", "cleanlab", "krippendorff"}
     assert heavy.isdisjoint(loaded)
 
 
