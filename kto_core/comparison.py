@@ -318,5 +318,5 @@ def _told(trained: Sequence[Path], rows: int) -> dict[str, Any]:
         "steps": steps,
         "completions": steps * a_step,
         "passes": steps * a_step / rows,
-        "seconds": [record["metrics"]["seconds"] for record in records],
+        "step_seconds": [record["metrics"]["step_seconds"] for record in records],
     }

@@ -45,11 +45,11 @@ def show_comparison(result: Mapping[str, Any], console: Console) -> None:
 def _trainings(result: Mapping[str, Any]) -> Table:
     table = Table(title="How each was trained", title_justify="left", title_style="bold")
     table.add_column("contestant")
-    for name in ("completions", "passes over its data", "seconds"):
+    for name in ("completions", "passes over its data", "seconds of its steps"):
         table.add_column(name, justify="right")
     for name, arm in result["contestants"].items():
         if "models" in arm:
-            seconds = sum(arm["seconds"]) / len(arm["seconds"])
+            seconds = sum(arm["step_seconds"]) / len(arm["step_seconds"])
             table.add_row(name, f"{arm['completions']:,}", f"{arm['passes']:.2f}", f"{seconds:.0f}")
     return table
 

@@ -27,16 +27,16 @@ from kto_core.models import adapted, check_context, gathered, load, model_hash, 
 from kto_core.noise import Correction, correct, measured_precision
 from kto_core.objectives import estimate_z0, kto_loss
 from kto_core.optimization import make_accelerator, peak_rate, seeded
-from kto_core.packing import causal, pack
+from kto_core.packing import pack
 from kto_core.preparation import ReadyRow, prepare_rows
 from kto_core.progress import Paced, Report, silent
 from kto_core.reference import LogpCache
-from kto_core.steps import Objective, run_steps
+from kto_core.steps import StepTask, run_steps
 from kto_core.store import code_version, digest, publish, write_json, write_metrics
 from kto_core.tokenization import Encoder
 from kto_core.watch import SUMS, Figures, describe, sum_group, summarize
 
-FORMAT = 2  # raise it when the same inputs would give other weights
+FORMAT = 3  # raise it when the same inputs would give other weights
 CLASS_GRADIENTS = {True: "grad_norm_desirable", False: "grad_norm_undesirable"}
 
 GroupedRows = list[list[ReadyRow]]  # of one step, by group
@@ -126,8 +126,6 @@ def train_kto(
                 report=report,
             )
     policy = adapted(model, rank=config.lora_rank, alpha=config.lora_alpha)
-    if config.gradient_checkpointing:
-        causal(policy).activation_checkpointing_enable()
     lambdas = _lambdas(correction, config)
     watch = Watch(beta=config.beta, speaks=accelerator.is_main_process)
     ends = {math.ceil(epoch * len(groups) / config.batch_groups) for epoch in range(1, len(steps))} | {len(steps)}
@@ -137,7 +135,7 @@ def train_kto(
     metrics, network = run_steps(
         GroupLogps(policy),
         [[[ready[row] for row in groups[index]] for index in step] for step in steps],
-        Objective(
+        StepTask(
             name="kto",
             accumulate=partial(_accumulate, lambdas=lambdas, config=config, accelerator=accelerator),
             shown=("loss", "z0", "margin", "kl"),
@@ -153,6 +151,8 @@ def train_kto(
         checkpoints=checkpoints,
         report=report,
     )
+    if held_out is not None and metrics[-1]["kl"] is None:  # stopped before its end
+        metrics[-1]["kl"] = held_out.kl(network, accelerator)
     watch.look(metrics)
     whole = gathered(
         network,

@@ -8,9 +8,9 @@ Log-probabilities are summed in float32, or in float64 if the model computes in 
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from kto_core.packing import Layout, Pieces, accepted, causal, pack, run
 from kto_core.tokenization import Encoded
+
+Row = TypeVar("Row")
 
 LEAST_SHARED: Final = 16  # tokens; attending to a segment apart costs more than computing fewer twice
 
@@ -178,6 +180,25 @@ def token_batches(rows: Sequence[Encoded], *, tokens: int) -> list[list[Encoded]
         batches[-1].append(row)
         room -= len(row.ids)
     return batches
+
+
+def share_passes(
+    rows: Sequence[Row], cut: Callable[[Sequence[Row]], list[list[Row]]], *, process: int, processes: int
+) -> list[tuple[list[Row], float]]:
+    """The forward passes of one process over its share of a step's rows, and what each pass counts.
+
+    FSDP's processes meet in every pass. One whose rows fill fewer passes than another's does the rest with a row that
+    counts 0; all other passes count 1.
+
+    Args:
+        rows: of the step, the same in every process, at least one.
+        cut: makes passes of rows, the same ones in every process.
+        process: whose passes are wanted.
+        processes: how many there are.
+    """
+    shares = [cut(rows[i::processes]) for i in range(processes)]
+    mine = [(part, 1.0) for part in shares[process]]
+    return mine + [([rows[0]], 0.0)] * (max(map(len, shares)) - len(mine))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from kto_core.config import PairConfig
 from kto_core.data import TrainingSet
 from kto_core.exceptions import TrainingError
 from kto_core.groups import plan_steps
-from kto_core.logps import Batch, CompletionLogps
+from kto_core.logps import Batch, CompletionLogps, share_passes
 from kto_core.models import adapted, check_context, gathered, load, model_hash, save, weights_hash
 from kto_core.objectives import PairObjective, dpo_loss, ipo_loss, orpo_loss, simpo_loss
 from kto_core.optimization import make_accelerator, peak_rate, seeded
@@ -34,14 +34,13 @@ from kto_core.preferences import Pairs, read_pairs
 from kto_core.progress import Paced, Report, silent
 from kto_core.reference import LogpCache
 from kto_core.reference_logps import fill, known_logps
-from kto_core.steps import Objective, run_steps
+from kto_core.steps import StepTask, run_steps
 from kto_core.store import code_version, digest, publish, write_json, write_metrics
-from kto_core.tokenization import Encoded, Encoder
-from kto_core.watch import Figures
+from kto_core.tokenization import Encoded, Encoder, encode_sides
+from kto_core.watch import Figures, summarize_steps
 
-FORMAT: Final = 1  # raise it when the same inputs would give other weights
+FORMAT: Final = 2  # raise it when the same inputs would give other weights
 REFERENCED: Final = ("dpo", "ipo")  # the objectives that read log π_ref
-CHUNK: Final = 1000  # pairs tokenized between two reports
 SUMS: Final = (
     "pairs", "loss", "reward_chosen", "reward_rejected", "learned", "completion_chosen", "completion_rejected", "tokens"
 )  # fmt: skip
@@ -139,7 +138,7 @@ def train_pairs(
     metrics, network = run_steps(
         CompletionLogps(policy),
         [[ready[pair] for pair in step] for step in steps],
-        Objective(
+        StepTask(
             name=config.objective,
             accumulate=partial(accumulate, config=config, accelerator=accelerator),
             shown=("loss", "margin", "accuracy"),
@@ -213,9 +212,14 @@ def accumulate(
     accelerator: Accelerator,
 ) -> Figures:
     """Gradients of the mean loss over the step's pairs, and figures of all of them; each process takes its share."""
-    parts = _passes(pairs[accelerator.process_index :: accelerator.num_processes], config.batch_tokens)
+    parts = share_passes(
+        pairs,
+        partial(_passes, tokens=config.batch_tokens),
+        process=accelerator.process_index,
+        processes=accelerator.num_processes,
+    )
     sums = torch.zeros(len(SUMS), device=accelerator.device, dtype=torch.float64)
-    for i, part in enumerate(parts):
+    for i, (part, counts) in enumerate(parts):
         with nullcontext() if i == len(parts) - 1 else accelerator.no_sync(network):
             rows = [pair.chosen for pair in part] + [pair.rejected for pair in part]
             lengths = torch.tensor([row.completion_tokens for row in rows], device=accelerator.device)
@@ -224,10 +228,10 @@ def accumulate(
             logps = network(Batch.collate(rows).to(accelerator.device))
             losses, good, bad = pair_loss(logps, lengths, reference_logps, config)
             # Processes' gradients are averaged, so that the mean over all pairs needs their number back.
-            accelerator.backward(losses.sum() * accelerator.num_processes / len(pairs))
+            accelerator.backward(losses.sum() * counts * accelerator.num_processes / len(pairs))
             columns = (torch.ones_like(good), losses.detach(), good, bad, good > bad, *lengths.chunk(2))
             of_tokens = sums.new_tensor(sum(pair.tokens for pair in part))
-            sums += torch.stack([*(column.double().sum() for column in columns), of_tokens])
+            sums += counts * torch.stack([*(column.double().sum() for column in columns), of_tokens])
     return describe(dict(zip(SUMS, accelerator.reduce(sums, reduction="sum").tolist(), strict=True)))
 
 
@@ -252,11 +256,8 @@ def _prepare(
     report: Report,
 ) -> tuple[dict[int, ReadyPair], int]:
     """The pairs at `met`, ready, by their place, and how many reference log-probabilities had to be computed."""
-    sides: list[list[Encoded]] = [[], []]
-    for found, rows in zip(sides, (pairs.side("chosen"), pairs.side("rejected")), strict=True):
-        for at in range(0, len(met), CHUNK):
-            found.extend(encoder.encode(rows.pairs(met[at : at + CHUNK])))
-            report("tokenize", sum(map(len, sides)), 2 * len(met), "completions")
+    readers = (pairs.side("chosen").pairs, pairs.side("rejected").pairs)
+    sides = encode_sides(encoder, met, *readers, unit="pairs", report=report)
     computed = 0
     logps = np.full((2, len(met)), math.nan)
     if config.objective in REFERENCED:
@@ -290,19 +291,6 @@ def describe(sums: Mapping[str, float]) -> Figures:
 
 
 def summarize(metrics: Sequence[Figures]) -> Figures:
-    """Figures of a run: the last tenth of its steps, and of the loss the first tenth too, each as a mean."""
-    tenth = max(1, len(metrics) // 10)
-
-    def mean(name: str, part: Sequence[Figures]) -> float:
-        return float(np.mean([m[name] for m in part]))
-
-    last = metrics[-tenth:]
+    """Figures of a run, as means over the last tenth of its steps."""
     of_last = ("reward_chosen", "reward_rejected", "margin", "accuracy", "grad_norm")
-    return {
-        "steps": len(metrics),
-        "loss_first": mean("loss", metrics[:tenth]),
-        "loss_last": mean("loss", last),
-        **{name: mean(name, last) for name in of_last},
-        "steps_per_second": 1.0 / float(np.median([m["seconds"] or math.inf for m in metrics])),
-        "tokens_per_second": mean("tokens_per_second", metrics),
-    }
+    return summarize_steps(metrics, of_last=of_last)

@@ -1,18 +1,16 @@
 """Make planned rows ready to be learned: their tokens, their y's, and log π_ref of both."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from accelerate import Accelerator
 from transformers import PreTrainedModel
 
-from kto_core.data import Rows
+from kto_core.data import Message, Rows
 from kto_core.progress import Report
 from kto_core.reference import LogpCache
 from kto_core.reference_logps import fill, known_logps
-from kto_core.tokenization import Encoded, Encoder
-
-CHUNK_ROWS = 2000  # rows tokenized at a time
+from kto_core.tokenization import Encoded, Encoder, encode_sides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,36 +60,25 @@ def prepare_rows(
     Returns:
         The ready rows by index, and how many log-probabilities were `reused` and `computed`, those of one text once.
     """
-    pairs = _encode(lenders, rows, encoder, report)
-    sides = [[pair[side] for pair in pairs.values()] for side in (0, 1)]
+    met = sorted(lenders)
+
+    def mismatched(chunk: Sequence[int]) -> list[tuple[list[Message], str]]:
+        borrowed = rows.pairs([lenders[row] for row in chunk])
+        return [(prompt, completion) for (prompt, _), (_, completion) in zip(rows.pairs(chunk), borrowed, strict=True)]
+
+    sides = encode_sides(encoder, met, rows.pairs, mismatched, unit="rows", report=report)
     used = fill(cache, *sides, model=model, accelerator=accelerator, batch_tokens=batch_tokens, report=report)
     desirable, weights = rows.desirable(), rows.weights()
     known = [known_logps(cache, side) for side in sides]
     ready = {
         row: ReadyRow(
             own=own,
-            mismatched=mismatched,
+            mismatched=other,
             desirable=bool(desirable[row]),
             weight=float(weights[row]),
             reference_logp=logp,
             reference_kl_logp=kl_logp,
         )
-        for (row, (own, mismatched)), logp, kl_logp in zip(pairs.items(), *known, strict=True)
+        for row, own, other, logp, kl_logp in zip(met, *sides, *known, strict=True)
     }
     return ready, used
-
-
-def _encode(
-    lenders: Mapping[int, int], rows: Rows, encoder: Encoder, report: Report
-) -> dict[int, tuple[Encoded, Encoded]]:
-    encoded: dict[int, tuple[Encoded, Encoded]] = {}
-    wanted = sorted(lenders)
-    for at in range(0, len(wanted), CHUNK_ROWS):
-        chunk = wanted[at : at + CHUNK_ROWS]
-        own = list(rows.pairs(chunk))
-        borrowed = rows.pairs([lenders[row] for row in chunk])
-        mismatched = [(prompt, completion) for (prompt, _), (_, completion) in zip(own, borrowed, strict=True)]
-        found = encoder.encode([*own, *mismatched])
-        encoded.update(zip(chunk, zip(found[: len(chunk)], found[len(chunk) :], strict=True), strict=True))
-        report("tokenize", len(encoded), len(wanted), "rows")
-    return encoded

@@ -22,7 +22,7 @@ from kto_core.checkpoints import Checkpoints
 from kto_core.config import SFTConfig
 from kto_core.data import Rows, read_corpus
 from kto_core.exceptions import TrainingError
-from kto_core.logps import Batch, CompletionLogps, token_batches
+from kto_core.logps import Batch, CompletionLogps, share_passes, token_batches
 from kto_core.models import (
     PRESETS,
     adapted,
@@ -36,13 +36,12 @@ from kto_core.models import (
 )
 from kto_core.optimization import make_accelerator, seeded
 from kto_core.progress import Paced, Report, silent
-from kto_core.steps import Objective, run_steps
+from kto_core.steps import StepTask, run_steps
 from kto_core.store import code_version, digest, publish, write_json, write_metrics
-from kto_core.tokenization import Encoded, Encoder
-from kto_core.watch import Figures
+from kto_core.tokenization import Encoded, Encoder, encode_sides
+from kto_core.watch import Figures, summarize_steps
 
-FORMAT = 2  # raise it when the same inputs would give other weights
-CHUNK_ROWS = 2000  # rows tokenized between two reports
+FORMAT = 3  # raise it when the same inputs would give other weights
 BUCKET_BATCHES = 32  # rows are sorted by length within this many batches
 
 
@@ -104,7 +103,7 @@ def train_sft(
         metrics, network = run_steps(
             CompletionLogps(adapted(made, rank=config.lora_rank, alpha=config.lora_alpha)),
             steps,
-            Objective(
+            StepTask(
                 name="sft",
                 accumulate=partial(_accumulate, batch_tokens=config.batch_tokens, accelerator=accelerator),
                 shown=("loss", "tokens_per_second"),
@@ -145,7 +144,7 @@ def train_sft(
                         "seen": seen,
                     },
                     "checkpoints": {"resumed_after": checkpoints.resumed_after, "torn": checkpoints.torn},
-                    "metrics": _summary(metrics) | {"seconds": round(time.monotonic() - started, 2)},
+                    "metrics": summarize_steps(metrics) | {"seconds": round(time.monotonic() - started, 2)},
                     "code_version": code_version(),
                 },
             )
@@ -166,7 +165,9 @@ def _steps(
         max_prompt_tokens=config.max_prompt_tokens,
         max_completion_tokens=config.max_completion_tokens,
     )
-    encoded = _encode(encoder, corpus, sorted({index for batch in batches for index in batch}), report)
+    met = sorted({index for batch in batches for index in batch})
+    (found,) = encode_sides(encoder, met, corpus.pairs, unit="rows", report=report)
+    encoded = dict(zip(met, found, strict=True))
     return [[encoded[index] for index in batch] for batch in batches], len(encoded)
 
 
@@ -179,14 +180,17 @@ def _accumulate(
 ) -> Figures:
     """Gradients of the cross-entropy a completion token over all processes' rows, and figures of all of them."""
     tokens = sum(row.completion_tokens for row in rows)
-    mine = rows[accelerator.process_index :: accelerator.num_processes] or rows[:1]
-    share = 1.0 if len(rows) > accelerator.process_index else 0.0
     loss = torch.zeros((), device=accelerator.device)
-    parts = token_batches(mine, tokens=batch_tokens)
-    for i, part in enumerate(parts):
+    parts = share_passes(
+        rows,
+        partial(token_batches, tokens=batch_tokens),
+        process=accelerator.process_index,
+        processes=accelerator.num_processes,
+    )
+    for i, (part, counts) in enumerate(parts):
         with nullcontext() if i == len(parts) - 1 else accelerator.no_sync(network):
             logps = network(Batch.collate(part).to(accelerator.device))
-            part_loss = -logps.sum() * share / tokens
+            part_loss = -logps.sum() * counts / tokens
             accelerator.backward(part_loss * accelerator.num_processes)
             loss += part_loss.detach()
     return {
@@ -210,24 +214,3 @@ def plan_batches(lengths: np.ndarray, *, batch_rows: int, steps: int, seed: int)
         rng.shuffle(epoch)
         batches.extend(epoch)
     return batches[:steps]
-
-
-def _encode(encoder: Encoder, corpus: Rows, wanted: list[int], report: Report) -> dict[int, Encoded]:
-    encoded: dict[int, Encoded] = {}
-    for at in range(0, len(wanted), CHUNK_ROWS):
-        chunk = wanted[at : at + CHUNK_ROWS]
-        encoded.update(zip(chunk, encoder.encode(corpus.pairs(chunk)), strict=True))
-        report("tokenize", len(encoded), len(wanted), "rows")
-    return encoded
-
-
-def _summary(metrics: Sequence[Figures]) -> Figures:
-    if not metrics:
-        return {"steps": 0}
-    tenth = max(1, len(metrics) // 10)
-    return {
-        "steps": len(metrics),
-        "loss_first": float(np.mean([m["loss"] for m in metrics[:tenth]])),
-        "loss_last": float(np.mean([m["loss"] for m in metrics[-tenth:]])),
-        "tokens_per_second": float(np.median([m["tokens_per_second"] for m in metrics])),
-    }

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 
 from kto_core.checkpoints import Checkpoints, Trained
 from kto_core.config import Precision, Schedule
 from kto_core.exceptions import TrainingError
 from kto_core.logps import CompletionLogps
 from kto_core.optimization import make_optimizer, make_schedule
+from kto_core.packing import causal
 from kto_core.progress import Report
 from kto_core.watch import Figures
 
@@ -33,13 +34,15 @@ class StepConfig(Protocol):
     @property
     def precision(self) -> Precision: ...  # noqa: D102
     @property
+    def gradient_checkpointing(self) -> bool: ...  # noqa: D102
+    @property
     def tracker(self) -> str | None: ...  # noqa: D102
     def to_dict(self) -> dict[str, Any]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, kw_only=True)
-class Objective(Generic[Step]):
-    """What is learned, as the loop sees it.
+class StepTask(Generic[Step]):
+    """What is done in a step, as the loop sees it.
 
     Attributes:
         name: of the stage that progress and errors are told under.
@@ -62,7 +65,7 @@ class Objective(Generic[Step]):
 def run_steps(
     network: CompletionLogps,
     steps: Sequence[Step],
-    objective: Objective[Step],
+    task: StepTask[Step],
     *,
     learning_rate: float,
     config: StepConfig,
@@ -76,6 +79,12 @@ def run_steps(
         TrainingError: if a figure is not finite; with precision float16 the gradient may be so, whose scale is then
             lowered and the step left out.
     """
+    if config.gradient_checkpointing:
+        causal(network.model).activation_checkpointing_enable()
+    if accelerator.distributed_type is DistributedType.FSDP:
+        # Autocast alone, as without FSDP: its own policy would round the sums of log-probabilities to the precision,
+        # and hand layers copies of the layout, so that what one pass keeps for the next would be lost.
+        accelerator.state.fsdp_plugin.mixed_precision_policy = None
     optimizer = make_optimizer(network, learning_rate=learning_rate, weight_decay=config.weight_decay)
     schedule = make_schedule(optimizer, steps=len(steps), warmup=config.warmup, schedule=config.schedule)
     prepared, optimizer = accelerator.prepare(network, optimizer)
@@ -85,11 +94,11 @@ def run_steps(
     trained = Trained(network=prepared, optimizer=optimizer, schedule=schedule)
     metrics = checkpoints.resume(trained)
     for number, step in enumerate(steps[len(metrics) :], start=len(metrics) + 1):
-        if not objective.goes_on(metrics):
+        if not task.goes_on(metrics):
             break
-        beside = objective.before(trained, number, step)
+        beside = task.before(trained, number, step)
         began = time.perf_counter()
-        figures = objective.accumulate(prepared, step)
+        figures = task.accumulate(prepared, step)
         norm: float | None = float(accelerator.clip_grad_norm_(prepared.parameters(), config.max_grad_norm))
         if config.precision == "float16" and norm is not None and not math.isfinite(norm):
             norm = None
@@ -98,7 +107,7 @@ def run_steps(
         rate = float(schedule.get_last_lr()[0])
         schedule.step()
         seconds = time.perf_counter() - began
-        figures |= beside | objective.after(prepared, number)
+        figures |= beside | task.after(prepared, number)
         figures |= {
             "step": number,
             "grad_norm": norm,
@@ -106,10 +115,10 @@ def run_steps(
             "seconds": seconds,
             "tokens_per_second": (figures["tokens"] or 0.0) / seconds,
         }
-        known = _finite(figures, number, objective.name)
+        known = _finite(figures, number, task.name)
         metrics.append(figures)
         accelerator.log(known, step=number)
-        report(objective.name, number, len(steps), "steps", **{k: known[k] for k in objective.shown if k in known})
+        report(task.name, number, len(steps), "steps", **{k: known[k] for k in task.shown if k in known})
         checkpoints.save(trained, metrics)
     return metrics, prepared
 

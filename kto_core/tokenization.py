@@ -6,14 +6,18 @@ to the completion, and nothing is masked or taught that the model never sees.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from kto_core.data import Message
 from kto_core.exceptions import TrainingError
+from kto_core.progress import Report
+
+CHUNK: Final = 2000  # rows tokenized between two reports
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -132,6 +136,23 @@ class Encoder:
             if token in text:
                 text = text.replace(token, f"{token[0]} {token[1:]}")
         return text
+
+
+def encode_sides(
+    encoder: Encoder,
+    places: Sequence[int],
+    *sides: Callable[[Sequence[int]], Sequence[tuple[Sequence[Message], str]]],
+    unit: str,
+    report: Report,
+) -> list[list[Encoded]]:
+    """The rows at `places`, encoded, of each side, which reads its own; reported as stage `tokenize` in `unit`."""
+    found: list[list[Encoded]] = [[] for _ in sides]
+    for at in range(0, len(places), CHUNK):
+        chunk = places[at : at + CHUNK]
+        for encoded, read in zip(found, sides, strict=True):
+            encoded.extend(encoder.encode(read(chunk)))
+        report("tokenize", at + len(chunk), len(places), unit)
+    return found
 
 
 def _plain_layout(turns: list[dict[str, str]], begin: str) -> str:

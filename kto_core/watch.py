@@ -72,24 +72,34 @@ def describe(sums: Mapping[str, float]) -> Figures:
 
 def summarize(metrics: Sequence[Figures]) -> Figures:
     """Figures of a run: the first and last tenth of its steps, each as a mean."""
+    of_last = ("reward_desirable", "reward_undesirable", "z0", "z0_raw", "grad_norm")
+    return summarize_steps(metrics, of_last=of_last) | {
+        "kl": next((m["kl"] for m in reversed(metrics) if m["kl"] is not None), None),
+        "padding": mean(metrics, "padding"),
+    }
+
+
+def summarize_steps(metrics: Sequence[Figures], *, of_last: Sequence[str] = ()) -> Figures:
+    """What every kind of run tells: loss, pace, and the means of the figures `of_last` over the last tenth of steps.
+
+    `step_seconds` is what all steps took together: no loading, tokenizing, measuring or checkpoints.
+    """
+    if not metrics:
+        return {"steps": 0, "step_seconds": 0.0}
     tenth = max(1, len(metrics) // 10)
-
-    def mean(name: str, part: Sequence[Figures]) -> float | None:
-        values = [value for m in part if (value := m[name]) is not None]
-        return float(np.mean(values)) if values else None
-
-    first, last = metrics[:tenth], metrics[-tenth:]
+    seconds = [m["seconds"] or 0.0 for m in metrics]
     return {
         "steps": len(metrics),
-        "loss_first": mean("loss", first),
-        "loss_last": mean("loss", last),
-        "reward_desirable": mean("reward_desirable", last),
-        "reward_undesirable": mean("reward_undesirable", last),
-        "z0": mean("z0", last),
-        "z0_raw": mean("z0_raw", last),
-        "grad_norm": mean("grad_norm", last),
-        "kl": next((m["kl"] for m in reversed(metrics) if m["kl"] is not None), None),
-        "padding": mean("padding", metrics),
-        "steps_per_second": 1.0 / float(np.median([m["seconds"] or math.inf for m in metrics])),
-        "tokens_per_second": mean("tokens_per_second", metrics),
+        "loss_first": mean(metrics[:tenth], "loss"),
+        "loss_last": mean(metrics[-tenth:], "loss"),
+        **{name: mean(metrics[-tenth:], name) for name in of_last},
+        "step_seconds": math.fsum(seconds),
+        "steps_per_second": 1.0 / float(np.median(seconds)),
+        "tokens_per_second": mean(metrics, "tokens_per_second"),
     }
+
+
+def mean(metrics: Sequence[Figures], name: str) -> float | None:
+    """The mean of a figure over the steps that have it: with float16 a step that was left out has no `grad_norm`."""
+    values = [value for m in metrics if (value := m[name]) is not None]
+    return math.fsum(values) / len(values) if values else None

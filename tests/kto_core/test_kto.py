@@ -186,6 +186,8 @@ def test_a_run_in_trouble_says_so_and_can_be_stopped(train, tmp_path, caplog):
     stopped = read(train(**wild, store=tmp_path / "stopped", stop_when_unhealthy=True))
     assert stopped["troubles"] == full["troubles"]
     assert stopped["metrics"]["steps"] == 10 < full["metrics"]["steps"] == 15
+    last = pq.read_table(tmp_path / "stopped" / stopped["id"] / "metrics.parquet").to_pylist()[-1]
+    assert last["kl"] == stopped["metrics"]["kl"] > 0, "where it ended, how far it had gone is measured"
 
 
 def test_one_class_is_refused_before_any_model_is_loaded(train, tmp_path):

@@ -1,8 +1,12 @@
 """The group step against the plainest computation there is: one unpadded forward a row, full head, in float64."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import (
     BloomConfig,
     BloomForCausalLM,
@@ -18,7 +22,7 @@ from transformers import (
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.mistral.modeling_mistral import MistralRMSNorm
 
-from kto_core.logps import LEAST_SHARED, Batch, CompletionLogps, GroupBatch, GroupLogps
+from kto_core.logps import LEAST_SHARED, Batch, CompletionLogps, GroupBatch, GroupLogps, share_passes
 from kto_core.models import with_lora
 from kto_core.tokenization import Encoded
 
@@ -229,6 +233,20 @@ def test_a_model_that_packs_still_answers_as_before():
     before = model(input_ids=ids, attention_mask=mask).logits
     assert GroupLogps(model).packs
     torch.testing.assert_close(model(input_ids=ids, attention_mask=mask).logits, before, atol=0, rtol=0)
+
+
+@given(st.integers(1, 12), st.integers(1, 5), st.integers(1, 4))
+def test_processes_meet_in_every_pass_and_every_row_counts_once(rows, processes, most):
+    def cut(rows: Sequence[int]) -> list[list[int]]:
+        return [list(rows[at : at + most]) for at in range(0, len(rows), most)]
+
+    shares = [
+        share_passes(list(range(rows)), cut, process=process, processes=processes) for process in range(processes)
+    ]
+    assert len({len(share) for share in shares}) == 1
+    counted = [row for share in shares for part, counts in share for row in part if counts]
+    assert sorted(counted) == list(range(rows))
+    assert all(part for share in shares for part, _ in share)
 
 
 def test_gradient_checkpointing_gives_the_same():

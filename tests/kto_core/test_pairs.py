@@ -62,7 +62,7 @@ def train(reference, training_set, tmp_path_factory):
 
 def row(number, label, at):
     completion = f"answer {at}" if at % 7 else " "
-    values = (prompt("refund", number), completion, label, 1.0, None, f"t{number}", f"r{at}")
+    values = (prompt("refund", number), completion, label, 1.0, None, None, f"t{number}", f"r{at}")
     return dict(zip(LABELLED.names, values, strict=True))
 
 
@@ -195,6 +195,14 @@ def test_a_finished_folder_is_reused_and_a_warm_cache_computes_nothing(train, tm
     assert read(other)["reference_cache"] == {"computed": 0}
 
 
+def test_activations_computed_again_give_the_same_step(train, tmp_path):
+    kept, again = (train(store=tmp_path, gradient_checkpointing=given) for given in (False, True))
+    assert kept != again
+    figures = [pq.read_table(folder / "metrics.parquet").to_pylist() for folder in (kept, again)]
+    for one, other in zip(*figures, strict=True):
+        assert (one["loss"], one["grad_norm"]) == pytest.approx((other["loss"], other["grad_norm"]), abs=1e-5)
+
+
 def test_a_stopped_run_ends_with_the_weights_that_it_would_have_had(train, tmp_path):
     class StoppedError(Exception):
         pass
@@ -224,11 +232,14 @@ def test_settings_are_those_of_the_papers_or_of_a_kto_run():
     assert (PairConfig().beta, PairConfig(objective="ipo").beta) == (0.1, 0.1)
     simpo, orpo = PairConfig(objective="simpo"), PairConfig(objective="orpo")
     assert (simpo.beta, simpo.gamma, orpo.beta, orpo.odds_weight) == (2.0, 1.0, None, 0.1)
-    kto = KTOConfig(beta=0.7, learning_rate=3e-4, group_rows=6, batch_groups=5, lora_rank=2, seed=3)
+    kto = KTOConfig(
+        beta=0.7, learning_rate=3e-4, group_rows=6, batch_groups=5, lora_rank=2, seed=3, gradient_checkpointing=True
+    )
     like = PairConfig.like(kto, steps=9)
     assert (like.beta, like.learning_rate, like.batch_pairs, like.lora_rank, like.seed, like.steps) == (
         0.7, 3e-4, 15, 2, 3, 9,
     )  # fmt: skip
+    assert like.gradient_checkpointing
     assert PairConfig.like(kto, steps=9, objective="simpo").beta == 2.0
     assert PairConfig.like(kto, steps=9, beta=0.1).beta == 0.1
     for config in (like, simpo, orpo):

@@ -22,7 +22,10 @@ def test_it_learns_and_writes_what_it_did(reference):
     assert training["weights_hash"] == weights_hash(reference)
     assert training["inputs"]["model"] == "tiny"
     assert training["rows"]["given"] == 240
-    assert pq.read_table(reference / "metrics.parquet").num_rows == 25
+    metrics = pq.read_table(reference / "metrics.parquet")
+    assert metrics.num_rows == 25
+    assert training["metrics"]["step_seconds"] == pytest.approx(sum(metrics["seconds"].to_pylist()))
+    assert training["metrics"]["step_seconds"] < training["metrics"]["seconds"], "which holds all that is not a step"
     assert (reference / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert not list(reference.glob("*.bin"))
 
@@ -93,15 +96,13 @@ def test_precision_bfloat16_trains_float32_weights(corpus, tmp_path):
     assert np.isfinite(read(folder)["metrics"]["loss_last"])
 
 
-def test_a_step_cut_into_parts_learns_the_same(corpus, tmp_path):
+@pytest.mark.parametrize("saves", [{"batch_tokens": 40}, {"gradient_checkpointing": True}])
+def test_what_saves_memory_learns_the_same(saves, corpus, tmp_path):
     whole, parts = (
         train_sft(
-            model="tiny",
-            rows=corpus,
-            config=SFTConfig(steps=3, batch_rows=8, tiny=TOY, batch_tokens=tokens),
-            store=tmp_path,
+            model="tiny", rows=corpus, config=SFTConfig(steps=3, batch_rows=8, tiny=TOY, **settings), store=tmp_path
         )
-        for tokens in (10_000, 40)
+        for settings in ({"batch_tokens": 10_000}, saves)
     )
     losses = [pq.read_table(folder / "metrics.parquet")["loss"].to_pylist() for folder in (whole, parts)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)

@@ -241,7 +241,7 @@ def test_what_was_killed_is_finished_by_running_again(command: Command, first: d
     again = json.loads(done.stdout.splitlines()[-1])
 
     def lasting(summary: dict[str, Any]) -> dict[str, Any]:
-        timed = {"seconds", "steps_per_second", "tokens_per_second"}
+        timed = {"seconds", "step_seconds", "steps_per_second", "tokens_per_second"}
         train = {name: value for name, value in summary["train"].items() if name not in timed}
         return {**summary, "seconds": None, "train": train, "release": None, "as_of": None}
 
