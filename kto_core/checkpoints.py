@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from kto_core.store import publish
+from kto_core.store import make_folder, publish
 from kto_core.watch import Figures
 
 KEPT: Final = 2  # the newest, and the one before it in case that is torn
@@ -53,9 +53,13 @@ class Checkpoints:
         folder: of this run and of no other: of the same inputs, config and code.
         seconds: a checkpoint is due so long after the last one; 0 writes one every step, infinity none.
         accelerator: of the run.
+
+    Raises:
+        TrainingError: if the folder above cannot be made; better now than once the run has something to keep.
     """
 
     def __init__(self, folder: Path, *, seconds: float, accelerator: Accelerator) -> None:
+        make_folder(folder.parent)
         self._folder = folder
         self._seconds = seconds
         self._accelerator = accelerator
@@ -89,6 +93,8 @@ class Checkpoints:
         optimizer: Any = {"state": state, "param_groups": record["param_groups"]}
         sharded.set_optimizer_state_dict(trained.network, trained.bare_optimizer, optimizer, options=options)
         trained.schedule.load_state_dict(record["schedule"])
+        if self._accelerator.scaler is not None and record.get("scaler"):
+            self._accelerator.scaler.load_state_dict(record["scaler"])
         own = f"rng.{self._accelerator.process_index}."
         _set_rng(_under(tensors, own))
         metrics: list[Figures] = record["metrics"]
@@ -105,6 +111,7 @@ class Checkpoints:
         model: Any = sharded.get_model_state_dict(trained.network, options=options)
         optimizer: Any = sharded.get_optimizer_state_dict(trained.network, trained.bare_optimizer, options=options)
         rng = gather_object([_rng()])
+        scaler = self._accelerator.scaler
         if self._accelerator.is_main_process:
             tensors: dict[str, Tensor] = {f"model.{name}": value for name, value in model.items()}
             for parameter, kinds in optimizer["state"].items():
@@ -114,6 +121,7 @@ class Checkpoints:
                 "metrics": list(metrics),
                 "param_groups": optimizer["param_groups"],
                 "schedule": trained.schedule.state_dict(),
+                "scaler": scaler.state_dict() if scaler is not None else None,  # of float16's gradients
             }
             self._write(len(metrics), tensors, record)
         self._last = time.monotonic()

@@ -22,13 +22,28 @@ def digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, if they are missing.
+
+    Raises:
+        TrainingError: if it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"the folder {folder} cannot be made ({error}); give one that can be written") from error
+
+
 @contextmanager
 def publish(folder: Path) -> Iterator[Path]:
     """Give a scratch folder beside `folder`; rename it into place if the block ends well, remove it otherwise.
 
     A folder that another process put there meanwhile wins: it was made from the same content.
+
+    Raises:
+        TrainingError: if the folder above cannot be made.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     scratch = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}"
     scratch.mkdir()
     try:

@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from kto_core import KTOConfig, train_kto
+from kto_core import KTOConfig, TrainingError, train_kto
+from kto_core.checkpoints import Checkpoints, Trained
 from kto_core.models import weights_hash
+from kto_core.optimization import make_accelerator, make_optimizer, make_schedule
 from tests.kto_core.toy import toy_rows, write_training_set
 
 STEPS, KILLED_AFTER = 6, 4
@@ -91,3 +94,34 @@ def test_a_killed_run_ends_with_the_same_weights(
     }
     assert said["metrics"]["steps"] == STEPS
     assert list(store.iterdir()) == [resumed], "checkpoints go when the run has ended"
+
+
+def test_the_scale_of_float16_gradients_is_kept(tmp_path):
+    def run(scale):
+        accelerator = make_accelerator("float32")
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=7)
+        network = torch.nn.Linear(2, 2)
+        optimizer = make_optimizer(network, learning_rate=1e-3, weight_decay=0.0)
+        schedule = make_schedule(optimizer, steps=4, warmup=0.0, schedule="cosine")
+        checkpoints = Checkpoints(tmp_path / "run", seconds=0, accelerator=accelerator)
+        return checkpoints, Trained(network=network, optimizer=optimizer, schedule=schedule), accelerator.scaler
+
+    checkpoints, trained, _ = run(1024.0)
+    trained.network(torch.ones(1, 2)).sum().backward()
+    trained.optimizer.step()
+    checkpoints.save(trained, [{"loss": 1.0}])
+    checkpoints, trained, scaler = run(65536.0)
+    assert checkpoints.resume(trained) == [{"loss": 1.0}]
+    assert scaler.get_scale() == 1024.0
+
+
+def test_a_store_that_cannot_be_made_is_named_before_training(reference, training_set, tmp_path):
+    (tmp_path / "file").write_text("")
+    store = tmp_path / "file" / "models"
+    places = {"reference": reference, "training_set": training_set, "cache": tmp_path / "cache"}
+    stages = []
+    with pytest.raises(TrainingError, match=r"the folder .*models cannot be made .*; give one that can be written"):
+        train_kto(
+            **places, store=store, config=KTOConfig(max_steps=1), report=lambda stage, *_, **__: stages.append(stage)
+        )
+    assert "kto" not in stages
