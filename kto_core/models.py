@@ -1,5 +1,6 @@
 """Where models come from and how they are kept: presets, folders, LoRA, safetensors, and the hash of weights."""
 
+import copy
 import hashlib
 import json
 import mmap
@@ -7,12 +8,19 @@ import struct
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import peft
 import torch
 from accelerate import Accelerator, DistributedType
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from safetensors import SafetensorError
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from kto_core.config import TinyConfig
 from kto_core.data import Rows
@@ -23,6 +31,8 @@ from kto_core.tiny import make_tiny
 
 PRESETS = ("tiny", "smollm2")
 VOCABULARY_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "chat_template.jinja")
+# Of config.json: who wrote it and how, which no answer depends on, since every model is loaded in float32.
+COSMETIC: Final = ("transformers_version", "dtype", "torch_dtype", "_name_or_path", "architectures")
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 
@@ -39,7 +49,7 @@ def load(folder: Path) -> Loaded:
             folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
         )
         tokenizer = load_tokenizer(folder)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0]
         raise TrainingError(f"{folder} cannot be loaded as a causal language model: {first}") from error
     return model, tokenizer
@@ -100,6 +110,31 @@ def adapted(model: PreTrainedModel, *, rank: int, alpha: int) -> Any:  # noqa: A
     return with_lora(model, rank=rank, alpha=alpha) if rank else model
 
 
+def without_dropout(model: PreTrainedModel) -> PreTrainedModel:
+    """Turn dropout off in a model that is to train, in place, and return it.
+
+    A policy is compared with a reference that runs without dropout: what dropout changes would count as a reward. The
+    model's own config keeps its probabilities, so that it is saved as it came. Call it before adapters are put on.
+    """
+    copies: dict[int, Any] = {}
+    for module in model.modules():
+        config: Any = getattr(module, "config", None)
+        if module is not model and isinstance(config, PreTrainedConfig):
+            module.config = copy.deepcopy(config, copies)  # modules that shared a config share its copy
+            _silence(module.config)
+        _silence(module)
+        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+    return model
+
+
+def _silence(owner: object) -> None:
+    """Set the probabilities of dropout among an object's attributes, by whatever name its authors gave them, to 0."""
+    for name, value in vars(owner).items():
+        if isinstance(value, float) and ("dropout" in name or "pdrop" in name):
+            setattr(owner, name, 0.0)
+
+
 def gathered(network: torch.nn.Module, twin: Callable[[], Any], accelerator: Accelerator) -> Any:  # noqa: ANN401
     """The model that `network` wraps, whole in the main process; every process calls it.
 
@@ -136,17 +171,20 @@ def parameter_count(model: torch.nn.Module) -> int:
 
 
 def weights_hash(folder: Path) -> str:
-    """SHA-256 in hex over every tensor's name, dtype, shape and bytes, in order of names; torch is not needed.
+    """SHA-256 in hex over all that the log-probability of given tokens depends on; torch is not needed.
+
+    That is every tensor's name, dtype, shape and bytes, in order of names, and what config.json says of how they
+    compute (`rope_theta`, `rms_norm_eps`): the same tensors give other answers under another config.
 
     Raises:
-        TrainingError: if the folder holds no safetensors.
+        TrainingError: if the folder holds no whole safetensors or no readable config.json.
 
     """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise TrainingError(f"{folder} holds no *.safetensors weights")
     tensors = sorted((tensor for file in files for tensor in _tensors(file)), key=lambda tensor: tensor[0])
-    hasher = hashlib.sha256()
+    hasher = hashlib.sha256(digest(_computing(read_json(folder / "config.json"))).encode())
     for name, kind, shape, file, begin, end in tensors:
         hasher.update(f"{name}\0{kind}\0{shape}\0".encode())
         with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as view:
@@ -156,10 +194,13 @@ def weights_hash(folder: Path) -> str:
 
 
 def model_hash(folder: Path) -> str:
-    """SHA-256 in hex over a model's weights, vocabulary, template and special tokens: all that its answers depend on.
+    """SHA-256 in hex over all that a model's answers to given texts depend on.
+
+    That is what `weights_hash` covers, and the vocabulary, template and special tokens.
 
     Raises:
-        TrainingError: if the folder is missing, or holds no safetensors or no readable tokenizer_config.json.
+        TrainingError: if the folder is missing, or holds no whole safetensors or no readable config.json or
+            tokenizer_config.json.
     """
     _require_folder(folder)
     hasher = hashlib.sha256(weights_hash(folder).encode())
@@ -172,15 +213,32 @@ def model_hash(folder: Path) -> str:
     return hasher.hexdigest()
 
 
+def _computing(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """A config, and the configs inside it, without what is cosmetic."""
+    if not isinstance(value, dict):
+        return value
+    return {name: _computing(inner) for name, inner in value.items() if name not in COSMETIC}
+
+
 def _tensors(file: Path) -> Iterator[tuple[str, str, list[int], Path, int, int]]:
-    """(name, dtype, shape, file, first byte, last byte) from a safetensors header (u64 length, then JSON)."""
-    with file.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header: dict[str, Any] = json.loads(stream.read(length))
-    for name, entry in header.items():
-        if name != "__metadata__":
-            begin, end = entry["data_offsets"]
-            yield name, entry["dtype"], entry["shape"], file, 8 + length + begin, 8 + length + end
+    """(name, dtype, shape, file, first byte, last byte) from a safetensors header (u64 length, then JSON).
+
+    Raises:
+        TrainingError: if the file ends before its header or its last tensor does.
+    """
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header: dict[str, Any] = json.loads(stream.read(length))
+        entries = [(name, entry) for name, entry in header.items() if name != "__metadata__"]
+        missing = 8 + length + max((entry["data_offsets"][1] for _, entry in entries), default=0) - file.stat().st_size
+    except (struct.error, ValueError, OverflowError, MemoryError) as error:
+        raise TrainingError(f"{file} is not a whole safetensors file; copy or make the model again") from error
+    if missing > 0:
+        raise TrainingError(f"{file} lacks its last {missing} bytes; copy or make the model again")
+    for name, entry in entries:
+        begin, end = entry["data_offsets"]
+        yield name, entry["dtype"], entry["shape"], file, 8 + length + begin, 8 + length + end
 
 
 def _require_folder(folder: Path) -> None:
