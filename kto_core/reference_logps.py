@@ -43,6 +43,9 @@ def fill(
         batch_tokens: tokens a forward pass.
         report: called with the stage `reference` (rows).
 
+    Raises:
+        TrainingError: if the reference gives one that is not finite.
+
     Returns:
         How many log-probabilities were `reused` and `computed`, those of one text once.
     """
@@ -72,6 +75,7 @@ def fill(
             mine.append((place, _logps(reference, chunk[place], accelerator)))
             report("reference", done + sum(len(batch[0]) for batch in chunk[: place + 1]), len(partners), "rows")
         values = dict(gather_object(mine))
+        _require_finite([logp for logps in values.values() for logp in logps])  # in every process: none waits for ever
         done += sum(len(batch[0]) for batch in chunk)
         if accelerator.is_main_process:
             for place, batch in enumerate(chunk):
@@ -88,13 +92,17 @@ def known_logps(cache: LogpCache, rows: Sequence[Encoded]) -> list[float]:
     Raises:
         TrainingError: if one is not finite.
     """
-    logps = cache.get(rows)
-    if not all(logp is not None and math.isfinite(logp) for logp in logps):
+    logps = [math.nan if logp is None else logp for logp in cache.get(rows)]
+    _require_finite(logps)
+    return logps
+
+
+def _require_finite(logps: Sequence[float]) -> None:
+    if not all(map(math.isfinite, logps)):
         raise TrainingError(
             "the reference gives a log-probability that is not finite; its weights are damaged, or its "
             "precision too small"
         )
-    return [float(logp) for logp in logps if logp is not None]
 
 
 def _logps(reference: GroupLogps, sides: Sequence[Sequence[Encoded]], accelerator: Accelerator) -> list[float]:

@@ -1,8 +1,19 @@
+import math
+import sqlite3
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
+import torch
 
 from kto_core import TrainingError
+from kto_core.models import load
+from kto_core.optimization import make_accelerator
+from kto_core.progress import silent
 from kto_core.reference import LogpCache
+from kto_core.reference_logps import fill
 from kto_core.tokenization import Encoded
 
 
@@ -38,3 +49,49 @@ def test_a_file_that_is_no_cache_is_named(tmp_path):
     (tmp_path / "logps.sqlite").write_bytes(b"not a database" * 100)
     with pytest.raises(TrainingError, match=r"logps.sqlite cannot be used as a cache .*; remove it"):
         LogpCache(tmp_path, weights="w", precision="float32")
+
+
+OPENED = """
+import sys, time
+from pathlib import Path
+from kto_core.reference import LogpCache
+while time.time() < float(sys.argv[2]):
+    pass
+with LogpCache(Path(sys.argv[1]), weights="w", precision="float32"):
+    pass
+"""
+
+
+def test_processes_open_a_fresh_cache_at_once(tmp_path):
+    at = str(time.time() + 3)  # all have imported by then
+    for_each = [[sys.executable, "-c", OPENED, str(tmp_path / name), at] for name in "aaaa"]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in for_each]
+    assert [process.communicate()[1] for process in running] == [""] * 4
+
+
+def test_a_cache_that_another_process_holds_is_not_to_be_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr("kto_core.reference.WAIT", 0.01)
+    with LogpCache(tmp_path, weights="w", precision="float32") as cache:
+        holder = sqlite3.connect(tmp_path / "logps.sqlite", isolation_level=None)
+        holder.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(TrainingError, match=r"another process has been writing .*; try again") as refused:
+            cache.put([row(1, 2)], [-1.0])
+        holder.close()
+        assert "remove" not in str(refused.value)
+
+
+def test_a_cache_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match=r"the folder .*cache cannot be made .*; give one that can be written"):
+        LogpCache(tmp_path / "file" / "cache", weights="w", precision="float32")
+
+
+def test_a_damaged_reference_is_named_before_anything_is_kept(reference, tmp_path):
+    model, _ = load(reference)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[3] = math.nan
+    rows = [row(4, 5, 6), row(4, 3, 6)]
+    with LogpCache(tmp_path, weights="w", precision="float32") as cache:
+        with pytest.raises(TrainingError, match="not finite; its weights are damaged"):
+            fill(cache, rows, model=model, accelerator=make_accelerator("float32"), batch_tokens=100, report=silent)
+        assert cache.get(rows) == [None, None]
