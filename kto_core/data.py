@@ -5,7 +5,7 @@ into Python objects.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -118,6 +118,8 @@ class Rows:
 def read_corpus(path: Path) -> Rows:
     """Read (prompt, completion) rows for SFT from a Parquet file, a folder of them, or a training set's desirable side.
 
+    Rows may have a `weight`: what weighs 0 is not learned from, and every other row counts once.
+
     Raises:
         TrainingError: if there is nothing to read, a column is missing or of the wrong type, no row can teach, or the
             rows are a training set's whose audit's gate is closed.
@@ -134,7 +136,11 @@ def read_corpus(path: Path) -> Rows:
         raise TrainingError(
             f"{path} holds no Parquet files to learn from; give a file or folder with prompt and completion"
         )
-    return _teachable(pa.concat_tables(read_parquet(file, CORPUS) for file in files), path)
+    weighted = CORPUS.append(pa.field("weight", pa.float64()))
+    found = pa.concat_tables(read_parquet(file, weighted, optional=("weight",)) for file in files)
+    stated = found.set_column(2, "weight", pc.fill_null(found["weight"], 1.0))
+    rows = _teachable(stated, path, refuse_weightless=True)
+    return replace(rows, table=rows.table.select(CORPUS.names))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,18 +208,18 @@ def _refuse_closed(folder: Path, manifest: dict[str, Any]) -> None:
         )
 
 
-def read_parquet(file: Path, schema: pa.Schema) -> pa.Table:
-    """The columns of `schema`, in its types; those of `OPTIONAL` may be missing, and are then null.
+def read_parquet(file: Path, schema: pa.Schema, *, optional: Collection[str] = OPTIONAL) -> pa.Table:
+    """The columns of `schema`, in its types; those that are `optional` may be missing, and are then null.
 
     Raises:
         TrainingError: if the file cannot be read so, naming a column that it lacks.
     """
     try:
         found = pq.read_schema(file).names
-        if missing := [name for name in schema.names if name not in found and name not in OPTIONAL]:
+        if missing := [name for name in schema.names if name not in found and name not in optional]:
             raise TrainingError(f"{file} lacks the column {missing[0]!r}; it has {', '.join(found)}")
         table = pq.ParquetFile(file).read(columns=[name for name in schema.names if name in found])
-        for name in OPTIONAL:
+        for name in optional:
             if name in schema.names and name not in found:
                 table = table.append_column(name, pa.nulls(table.num_rows, schema.field(name).type))
         return pa.table({field.name: table[field.name].cast(field.type) for field in schema}, schema=schema)
@@ -221,7 +227,7 @@ def read_parquet(file: Path, schema: pa.Schema) -> pa.Table:
         raise TrainingError(f"{file} cannot be read as rows with {', '.join(schema.names)}: {error}") from error
 
 
-def _teachable(table: pa.Table, where: Path) -> Rows:
+def _teachable(table: pa.Table, where: Path, *, refuse_weightless: bool = False) -> Rows:
     """Leave out the rows that cannot teach, counted by the first reason that holds."""
     reasons = {
         "empty prompt": pc.fill_null(pc.equal(pc.list_value_length(table["prompt"]), 0), True),
@@ -231,8 +237,11 @@ def _teachable(table: pa.Table, where: Path) -> Rows:
     }
     if "label" in table.column_names:
         reasons["no label"] = pc.is_null(table["label"])
-        usable = pc.and_(pc.is_finite(table["weight"]), pc.greater_equal(table["weight"], 0))
-        reasons["weight missing, negative or not finite"] = pc.invert(pc.fill_null(usable, False))
+    usable = pc.and_(pc.is_finite(table["weight"]), pc.greater_equal(table["weight"], 0))
+    reasons["weight missing, negative or not finite"] = pc.invert(pc.fill_null(usable, False))
+    if refuse_weightless:
+        reasons["weight 0"] = pc.equal(table["weight"], 0)
+    if "precision" in table.column_names:
         share = pc.and_(pc.greater_equal(table["precision"], 0), pc.less_equal(table["precision"], 1))
         reasons["precision not between 0 and 1"] = pc.invert(pc.fill_null(share, True))
     kept = np.ones(table.num_rows, dtype=bool)

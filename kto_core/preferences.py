@@ -3,12 +3,12 @@
 They come from two places: `preferences/`, where one text was preferred to another (a ranking, or what an agent sent
 over the draft), and **choice sets**, prompts with both a desirable and an undesirable row. Within a set the rows are
 dealt in turn, each in one pair at least: as many pairs as its larger class has rows, not every combination, so that a
-prompt which thousands of tickets share does not outweigh the rest.
+prompt which thousands of tickets share does not outweigh the rest. A row that weighs 0 is in no set.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,11 +37,13 @@ class Pairs:
     Attributes:
         table: columns of `PAIRS`, each (prompt, chosen, rejected) once.
         preferred: how many of them, the first ones, are from `preferences/`; the others are from choice sets.
+        weights: float64 [pairs]: 1 for those from `preferences/`, the product of both rows' weights for the others.
         refused: reason → number of pairs left out.
     """
 
     table: pa.Table
     preferred: int
+    weights: np.ndarray
     refused: dict[str, int]
 
     def __len__(self) -> int:
@@ -71,7 +73,8 @@ class Pairs:
         """Those of the pairs, in this order, which is to be ascending."""
         kept = np.asarray(places, dtype=np.int64)
         table = self.table.take(pa.array(kept))
-        return Pairs(table=table, preferred=int((kept < self.preferred).sum()), refused=self.refused)
+        preferred = int((kept < self.preferred).sum())
+        return Pairs(table=table, preferred=preferred, weights=self.weights[kept], refused=self.refused)
 
 
 def read_pairs(data: TrainingSet, split: Split, rows: Rows) -> Pairs:
@@ -96,21 +99,26 @@ def read_pairs(data: TrainingSet, split: Split, rows: Rows) -> Pairs:
         "ticket_id": rows.table["ticket_id"].take(good),
     }
     found = pa.concat_tables([stated, pa.table(columns, schema=PAIRS)])
-    return _teachable(Pairs(table=found, preferred=stated.num_rows, refused={}))
+    row_weights = rows.weights()
+    weights = np.concatenate([np.ones(stated.num_rows), row_weights[good] * row_weights[bad]])
+    return _teachable(Pairs(table=found, preferred=stated.num_rows, weights=weights, refused={}))
 
 
-def _dealt(rows: Rows) -> tuple[pa.Array, pa.Array]:
+def _dealt(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Row indices of the desirable and the undesirable side of every pair that the choice sets give."""
-    desirable = rows.desirable()
+    desirable, weighty = rows.desirable(), rows.weights() > 0
     good: list[np.ndarray] = []
     bad: list[np.ndarray] = []
     for members in choice_sets(rows.prompt_keys(), desirable):
-        liked, disliked = members[desirable[members]], members[~desirable[members]]
+        liked = members[desirable[members] & weighty[members]]
+        disliked = members[~desirable[members] & weighty[members]]
+        if not len(liked) or not len(disliked):
+            continue
         turns = np.arange(max(len(liked), len(disliked)))
         good.append(liked[turns % len(liked)])
         bad.append(disliked[turns % len(disliked)])
     none = np.array([], dtype=np.int64)
-    return pa.array(np.concatenate([none, *good])), pa.array(np.concatenate([none, *bad]))
+    return np.concatenate([none, *good]), np.concatenate([none, *bad])
 
 
 def _teachable(pairs: Pairs) -> Pairs:
@@ -141,4 +149,4 @@ def _teachable(pairs: Pairs) -> Pairs:
             met.add(text)
             kept.append(place)
     left = pairs.take(kept)
-    return Pairs(table=left.table, preferred=left.preferred, refused=dict(refused))
+    return replace(left, refused=dict(refused))

@@ -106,3 +106,15 @@ def test_a_closed_gate_lets_no_way_into_training(tmp_path, read):
     opened = {"asked": True, "gate": {"passed": True, "reasons": []}}
     (folder / "manifest.json").write_text(json.dumps(manifest | {"audit": opened}))
     read(folder)
+
+
+def test_a_corpus_leaves_out_what_weighs_nothing(tmp_path):
+    rows = [{"prompt": prompt("refund", i), "completion": f"answer {i}"} for i in range(6)]
+    weights = [0.0, 0.5, None, -1.0, math.nan, 1.0]
+    weighed = [row | {"weight": weight} for row, weight in zip(rows, weights, strict=True)]
+    pq.write_table(pa.Table.from_pylist(weighed), tmp_path / "weighed.parquet")
+    pq.write_table(pa.Table.from_pylist([rows[1], rows[2], rows[5]]), tmp_path / "plain.parquet")
+    found = read_corpus(tmp_path / "weighed.parquet")
+    assert found.table["completion"].to_pylist() == ["answer 1", "answer 2", "answer 5"]
+    assert found.refused == {"weight 0": 1, "weight missing, negative or not finite": 2}
+    assert found.content_hash() == read_corpus(tmp_path / "plain.parquet").content_hash()
