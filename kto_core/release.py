@@ -44,10 +44,16 @@ def write_release(
         releases/kto-<training set>-<content>.
 
     Raises:
-        TrainingError: if the candidate was not trained on this training set, or something to be bundled is missing.
+        TrainingError: if the candidate was not trained by KTO on this training set, or something to be bundled is
+            missing.
     """
     candidate = Path(candidate)
     training = read_json(candidate / "training.json")
+    if training.get("kind") != "kto":
+        raise TrainingError(
+            f"candidate {candidate.name} was trained by {training.get('kind')}, and only what KTO trained is released; "
+            "give a folder that `train` wrote"
+        )
     data = TrainingSet.open(Path(training_set))
     inputs = cast("dict[str, object]", training.get("inputs", {}))
     if inputs.get("training_set") != data.version:

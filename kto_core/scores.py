@@ -68,17 +68,20 @@ def prior_scores(
     """Log-odds that this very completion text was desirable in training; what a model must beat to have read prompts.
 
     With d of n training rows of the text desirable and base rate p, log((d + s·p) / (n − d + s·(1 − p))); a text that
-    training never had scores the base rate's log-odds.
+    training never had scores the base rate's log-odds. Training rows of one class tell no text from another: all
+    score 0.
 
     Args:
         completions: texts to score.
         trained: completion of every training row.
-        trained_desirable: their labels, bool, both classes present.
+        trained_desirable: their labels, bool.
         smoothing: s, in pseudo-counts.
     """
     good = Counter(text for text, label in zip(trained, trained_desirable, strict=True) if label)
     bad = Counter(text for text, label in zip(trained, trained_desirable, strict=True) if not label)
     rate = float(trained_desirable.mean())
+    if rate in (0.0, 1.0):
+        return np.zeros(len(completions))
     return np.array(
         [math.log((good[text] + smoothing * rate) / (bad[text] + smoothing * (1 - rate))) for text in completions]
     )

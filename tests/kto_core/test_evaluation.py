@@ -154,3 +154,12 @@ def test_auc_within_categories_does_not_reward_knowing_the_category():
     assert auc_within([liked, disliked], "after") == 0.5
     assert auc_within([part([0.9, 0.8], [0.1]), part([0.2], [0.3])], "after") == pytest.approx(2 / 3)
     assert auc_within([part([0.5], [])], "after") is None
+
+
+def test_a_prior_of_one_class_is_as_good_as_chance(reference, tmp_path):
+    train = [row | {"label": True} for row in toy_rows(20, seed=1)]
+    places = {"reference": reference, "candidate": reference, "cache": tmp_path / "cache"}
+    training_set = write_training_set(tmp_path / "set", train, toy_rows(40, seed=2))
+    found = evaluate(**places, training_set=training_set, config=EvaluationConfig())
+    assert found["auc_prior"] == 0.5
+    assert found["choice_accuracy_prior"] == found["choice_accuracy_random"]

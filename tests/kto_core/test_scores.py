@@ -39,3 +39,10 @@ def test_the_prior_is_smoothed_log_odds_of_the_text():
     labels = np.array([True, True, False, False])
     scores = prior_scores(["yes", "no", "new"], trained=trained, trained_desirable=labels, smoothing=1.0)
     assert scores.tolist() == pytest.approx([math.log(2.5 / 1.5), math.log(0.5 / 1.5), 0.0])
+
+
+@pytest.mark.parametrize("label", [True, False])
+def test_training_rows_of_one_class_tell_no_text_from_another(label):
+    labels = np.array([label, label])
+    scores = prior_scores(["yes", "no"], trained=["yes", "yes"], trained_desirable=labels, smoothing=1.0)
+    assert scores.tolist() == [0.0, 0.0]
