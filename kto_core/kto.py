@@ -23,7 +23,7 @@ from kto_core.exceptions import TrainingError
 from kto_core.groups import Group, class_weights, mismatch, plan_groups, plan_steps
 from kto_core.health import Watch
 from kto_core.logps import GroupBatch, GroupLogps
-from kto_core.models import adapted, check_context, gathered, load, model_hash, save, weights_hash
+from kto_core.models import adapted, check_context, gathered, load, model_hash, save, weights_hash, without_dropout
 from kto_core.noise import Correction, correct, measured_precision
 from kto_core.objectives import estimate_z0, kto_loss
 from kto_core.optimization import make_accelerator, peak_rate, seeded
@@ -95,6 +95,7 @@ def train_kto(
         )
     seeded(config.seed)
     model, tokenizer = load(Path(reference))
+    without_dropout(model)
     check_context(model, prompt=config.max_prompt_tokens, completion=config.max_completion_tokens)
     encoder = Encoder(
         tokenizer, max_prompt_tokens=config.max_prompt_tokens, max_completion_tokens=config.max_completion_tokens

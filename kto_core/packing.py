@@ -136,7 +136,9 @@ def pack(model: nn.Module) -> bool:
     config = inner.config.get_text_config()
     if config._attn_implementation != NAME and not _packs(inner):
         return False
-    config._attn_implementation = NAME
+    for module in inner.modules():  # `without_dropout` gives parts of a model a config of their own
+        if hasattr(module, "config"):
+            module.config.get_text_config()._attn_implementation = NAME
     return True
 
 

@@ -27,7 +27,7 @@ from kto_core.data import TrainingSet
 from kto_core.exceptions import TrainingError
 from kto_core.groups import plan_steps
 from kto_core.logps import Batch, CompletionLogps, share_passes
-from kto_core.models import adapted, check_context, gathered, load, model_hash, save, weights_hash
+from kto_core.models import adapted, check_context, gathered, load, model_hash, save, weights_hash, without_dropout
 from kto_core.objectives import PairObjective, dpo_loss, ipo_loss, orpo_loss, simpo_loss
 from kto_core.optimization import make_accelerator, peak_rate, seeded
 from kto_core.preferences import Pairs, read_pairs
@@ -54,11 +54,13 @@ class ReadyPair:
         chosen: tokens of the prompt and the preferred completion.
         rejected: tokens of the prompt and the other.
         reference_logps: log π_ref of both; NaN where the objective does without.
+        weight: of its loss.
     """
 
     chosen: Encoded
     rejected: Encoded
     reference_logps: tuple[float, float]
+    weight: float
 
     @property
     def tokens(self) -> int:
@@ -123,6 +125,7 @@ def train_pairs(
         )
     seeded(config.seed)
     model, tokenizer = load(Path(reference))
+    without_dropout(model)
     check_context(model, prompt=config.max_prompt_tokens, completion=config.max_completion_tokens)
     encoder = Encoder(
         tokenizer, max_prompt_tokens=config.max_prompt_tokens, max_completion_tokens=config.max_completion_tokens
@@ -185,21 +188,25 @@ def train_pairs(
     return folder
 
 
-def pair_loss(logps: Tensor, lengths: Tensor, reference_logps: Tensor, config: PairConfig) -> PairObjective:
+def pair_loss(
+    logps: Tensor, lengths: Tensor, reference_logps: Tensor, weights: Tensor, config: PairConfig
+) -> PairObjective:
     """The objective of P pairs from log-probabilities of their completions, the chosen ones first.
 
     Args:
         logps: log π, [2P], with gradient.
         lengths: completion tokens, [2P].
         reference_logps: log π_ref, [2P]; read by DPO and IPO.
+        weights: of the losses, [P].
         config: the objective and its parameters.
     """
     chosen, rejected = logps.chunk(2)
     beta, gamma, odds_weight = (value or 0.0 for value in (config.beta, config.gamma, config.odds_weight))
     if config.objective in REFERENCED:
         loss = dpo_loss if config.objective == "dpo" else ipo_loss
-        return loss(chosen, rejected, *reference_logps.chunk(2), beta=beta)
-    sizes = dict(zip(("chosen_lengths", "rejected_lengths"), lengths.chunk(2), strict=True))
+        return loss(chosen, rejected, *reference_logps.chunk(2), beta=beta, weights=weights)
+    chosen_lengths, rejected_lengths = lengths.chunk(2)
+    sizes = {"chosen_lengths": chosen_lengths, "rejected_lengths": rejected_lengths, "weights": weights}
     if config.objective == "orpo":
         return orpo_loss(chosen, rejected, **sizes, odds_weight=odds_weight)
     return simpo_loss(chosen, rejected, **sizes, beta=beta, gamma=gamma)
@@ -226,7 +233,8 @@ def accumulate(
             known = [[pair.reference_logps[side] for pair in part] for side in (0, 1)]
             reference_logps = torch.tensor(known, device=accelerator.device).flatten()
             logps = network(Batch.collate(rows).to(accelerator.device))
-            losses, good, bad = pair_loss(logps, lengths, reference_logps, config)
+            weights = torch.tensor([pair.weight for pair in part], device=accelerator.device)
+            losses, good, bad = pair_loss(logps, lengths, reference_logps, weights, config)
             # Processes' gradients are averaged, so that the mean over all pairs needs their number back.
             accelerator.backward(losses.sum() * counts * accelerator.num_processes / len(pairs))
             columns = (torch.ones_like(good), losses.detach(), good, bad, good > bad, *lengths.chunk(2))
@@ -271,7 +279,12 @@ def _prepare(
         )["computed"]
         logps = np.array([known_logps(cache, side) for side in sides])
     ready = {
-        place: ReadyPair(chosen=chosen, rejected=rejected, reference_logps=(float(good), float(bad)))
+        place: ReadyPair(
+            chosen=chosen,
+            rejected=rejected,
+            reference_logps=(float(good), float(bad)),
+            weight=float(pairs.weights[place]),
+        )
         for place, chosen, rejected, good, bad in zip(met, *sides, *logps, strict=True)
     }
     return ready, computed

@@ -4,8 +4,9 @@ import json
 import pyarrow.parquet as pq
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
-from kto_core import KTOConfig, TrainingError, train_kto
+from kto_core import KTOConfig, PairConfig, TrainingError, train_kto, train_pairs
 from kto_core.logps import Batch, GroupBatch, GroupLogps
 from kto_core.models import load, weights_hash
 from tests.kto_core.toy import toy_rows, write_training_set
@@ -188,6 +189,24 @@ def test_a_run_in_trouble_says_so_and_can_be_stopped(train, tmp_path, caplog):
     assert stopped["metrics"]["steps"] == 10 < full["metrics"]["steps"] == 15
     last = pq.read_table(tmp_path / "stopped" / stopped["id"] / "metrics.parquet").to_pylist()[-1]
     assert last["kl"] == stopped["metrics"]["kl"] > 0, "where it ended, how far it had gone is measured"
+
+
+def test_dropout_counts_for_no_reward(reference, training_set, tmp_path):
+    tokenizer = load(reference)[1]
+    torch.manual_seed(0)
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=2)).save_pretrained(
+        tmp_path / "gpt2"
+    )
+    tokenizer.save_pretrained(tmp_path / "gpt2")
+    places = {"reference": tmp_path / "gpt2", "training_set": training_set, "store": tmp_path, "cache": tmp_path}
+    common = {"learning_rate": 1e-12, "beta": 1.0}
+    by_kto = train_kto(**places, config=KTOConfig(**common, max_steps=1, kl_prompts=0, class_gradients_every=0))
+    by_pairs = train_pairs(**places, config=PairConfig(**common, steps=1))
+    for folder, sides in ((by_kto, ("desirable", "undesirable")), (by_pairs, ("chosen", "rejected"))):
+        (first,) = pq.read_table(folder / "metrics.parquet").to_pylist()
+        assert [first[f"reward_{side}"] for side in sides] == pytest.approx([0, 0], abs=1e-4)
+    config = json.loads((by_kto / "config.json").read_text())
+    assert config["attn_pdrop"] == 0.1, "the model is saved as it came"
 
 
 def test_one_class_is_refused_before_any_model_is_loaded(train, tmp_path):

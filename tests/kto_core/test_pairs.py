@@ -145,7 +145,9 @@ def test_the_step_is_that_of_one_padless_forward_a_completion(reference, objecti
     pairs = []
     for number, both in enumerate(said):
         one, two = encoder.encode([(prompt("refund", 10**number), text) for text in both])
-        pairs.append(ReadyPair(chosen=one, rejected=two, reference_logps=(-3.0 - number, -7.5 + number)))
+        pairs.append(
+            ReadyPair(chosen=one, rejected=two, reference_logps=(-3.0 - number, -7.5 + number), weight=0.5 + number)
+        )
     config = PairConfig(objective=objective, batch_tokens=batch_tokens)
 
     figures = accumulate(CompletionLogps(model), pairs, config, make_accelerator("float32"))
@@ -161,7 +163,7 @@ def test_the_step_is_that_of_one_padless_forward_a_completion(reference, objecti
             every = model(input_ids=ids[None]).logits[0].log_softmax(-1)[:-1].gather(-1, ids[1:, None])[:, 0]
             logps.append(every[encoded.start - 1 :].sum())
         lengths = [encoded.completion_tokens for encoded in rows]
-        losses.append(naive_loss(config, *logps, pair.reference_logps, lengths))
+        losses.append(pair.weight * naive_loss(config, *logps, pair.reference_logps, lengths))
     mean = torch.stack(losses).mean()
     mean.backward()
     assert figures["loss"] == pytest.approx(mean.item(), abs=1e-10)
