@@ -2,30 +2,35 @@
 -- (event_id of every event in the lake), days (day: those asked for). Macro: name_of.
 
 -- Frame rows
-SELECT
-    CAST(arrival_date AS VARCHAR) AS day,
-    coalesce(name_of(kind), 'none') AS kind,
-    name_of(source) AS source,
-    coalesce(event_id, '') <> '' AND coalesce(ticket_id, '') <> '' AS ids_given,
-    coalesce(draft_id, '') <> '' OR kind NOT IN $draft_kinds AS draft_named,
-    CASE kind
-        WHEN 'draft_shown' THEN prompt IS NOT NULL AND completion IS NOT NULL
-        WHEN 'preference' THEN prompt IS NOT NULL AND completion IS NOT NULL AND final_text IS NOT NULL
-        WHEN 'surveyed' THEN score IS NOT NULL
-        ELSE true
-    END AS complete,
-    coalesce(score BETWEEN 0 AND 1, true) AS score_in_range,
-    greatest(0, CAST(occurred_at AS DATE) - arrival_date) AS days_ahead,
-    count(*) AS rows
-FROM events SEMI JOIN days ON arrival_date = day
-GROUP BY ALL
+-- Named after they are counted: few combinations, many events.
+WITH combinations AS (
+    SELECT arrival_date, kind, source,
+        coalesce(event_id, '') <> '' AND coalesce(ticket_id, '') <> '' AS ids_given,
+        coalesce(draft_id, '') <> '' OR kind NOT IN $draft_kinds AS draft_named,
+        CASE kind
+            WHEN 'draft_shown' THEN prompt IS NOT NULL AND completion IS NOT NULL
+            WHEN 'preference' THEN prompt IS NOT NULL AND completion IS NOT NULL AND final_text IS NOT NULL
+            WHEN 'surveyed' THEN score IS NOT NULL
+            ELSE true
+        END AS complete,
+        coalesce(score BETWEEN 0 AND 1, true) AS score_in_range,
+        greatest(0, CAST(occurred_at AS DATE) - arrival_date) AS days_ahead,
+        count(*) AS rows
+    FROM events SEMI JOIN days ON arrival_date = day
+    GROUP BY ALL
+)
+SELECT CAST(arrival_date AS VARCHAR) AS day, coalesce(name_of(kind), 'none') AS kind, name_of(source) AS source,
+    * EXCLUDE (arrival_date, kind, source)
+FROM combinations
 ORDER BY ALL;
 
 -- Frame days
 -- By hash first: few ids share one, and only those need be compared as text.
 WITH of_days AS (SELECT event_id, arrival_date FROM events SEMI JOIN days ON arrival_date = day),
-hashes AS (SELECT DISTINCT hash(event_id) AS h FROM of_days),
-suspects AS (SELECT h FROM (SELECT hash(event_id) AS h FROM known_ids) SEMI JOIN hashes USING (h) GROUP BY h HAVING count(*) > 1),
+hashes AS (SELECT hash(event_id) AS h FROM of_days),
+suspects AS (
+    SELECT h FROM (SELECT hash(event_id) AS h FROM known_ids) SEMI JOIN hashes USING (h) GROUP BY h HAVING count(*) > 1
+),
 twice AS (
     SELECT event_id FROM known_ids WHERE hash(event_id) IN (FROM suspects) GROUP BY event_id HAVING count(*) > 1
 ),
@@ -39,7 +44,9 @@ ORDER BY day;
 -- day's drafts let 12 or more be expected (none at all then has a chance of 1 in 160,000), and which came on every one of five
 -- or more such days before; unless its whole source is silent, which is another rule's.
 WITH counts AS (
-    SELECT arrival_date AS date, name_of(source) AS source, name_of(kind) AS kind, count(*) AS n FROM events GROUP BY ALL
+    SELECT date, name_of(source) AS source, name_of(kind) AS kind, sum(n) AS n
+    FROM (SELECT arrival_date AS date, source, kind, count(*) AS n FROM events GROUP BY ALL)
+    GROUP BY ALL
 ),
 drafts AS (
     SELECT date, sum(n) AS drafts FROM counts WHERE kind IN ('draft_shown', 'preference') GROUP BY date
@@ -78,7 +85,9 @@ ORDER BY ALL;
 -- A source that was always there is missed on its first day; one with gaps (weekends), once it is silent for two
 -- days longer than in any gap of the 28 days before; and a source of few events, once twelve are missing.
 WITH counts AS (
-    SELECT name_of(source) AS source, arrival_date AS date, count(*) AS n FROM events GROUP BY ALL
+    SELECT date, name_of(source) AS source, sum(n) AS n
+    FROM (SELECT arrival_date AS date, source, count(*) AS n FROM events GROUP BY ALL)
+    GROUP BY ALL
 ),
 gaps AS (
     SELECT day, source, date, n, date - lag(date) OVER (PARTITION BY day, source ORDER BY date) - 1 AS gap

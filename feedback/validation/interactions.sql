@@ -1,19 +1,22 @@
 -- Frames of interactions. Relations: interactions, days (day: those asked for). Macro: name_of.
 
 -- Frame rows
-SELECT
-    CAST(shown_date AS VARCHAR) AS day,
-    name_of(source) AS source,
-    coalesce(name_of(edit_kind), 'not sent') AS edit_kind,
-    coalesce(draft_id, '') <> '' AND coalesce(ticket_id, '') <> '' AS ids_given,
-    coalesce(CAST(shown_at AS DATE) = shown_date, false) AS on_its_day,
-    (edit_kind IS NULL) = (edit_similarity IS NULL) AND coalesce(edit_similarity BETWEEN 0 AND 1, true)
-        AS similarity_in_range,
-    coalesce(len(evidence), 0) > 0 AS has_evidence,
-    coalesce(known_until <= as_of, true) AS known_in_time,
-    count(*) AS rows
-FROM interactions SEMI JOIN days ON shown_date = day
-GROUP BY ALL
+-- Named after they are counted: few combinations, many rows.
+WITH combinations AS (
+    SELECT shown_date, source, edit_kind,
+        coalesce(draft_id, '') <> '' AND coalesce(ticket_id, '') <> '' AS ids_given,
+        coalesce(CAST(shown_at AS DATE) = shown_date, false) AS on_its_day,
+        (edit_kind IS NULL) = (edit_similarity IS NULL) AND coalesce(edit_similarity BETWEEN 0 AND 1, true)
+            AS similarity_in_range,
+        coalesce(len(evidence), 0) > 0 AS has_evidence,
+        coalesce(known_until <= as_of, true) AS known_in_time,
+        count(*) AS rows
+    FROM interactions SEMI JOIN days ON shown_date = day
+    GROUP BY ALL
+)
+SELECT CAST(shown_date AS VARCHAR) AS day, name_of(source) AS source, coalesce(name_of(edit_kind), 'not sent') AS edit_kind,
+    * EXCLUDE (shown_date, source, edit_kind)
+FROM combinations
 ORDER BY ALL;
 
 -- Frame days

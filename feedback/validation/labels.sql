@@ -2,8 +2,18 @@
 -- asked for). Macro: name_of.
 
 -- Frame rows
-SELECT
-    CAST(shown_date AS VARCHAR) AS day,
+-- Named after they are counted: few combinations, many rows.
+WITH combinations AS (
+    SELECT shown_date, label, tier, rule, state,
+        coalesce(isfinite(weight) AND weight >= 0 AND (label <> 'abstain' OR weight = 0), false) AS weight_in_range,
+        state <> 'final' OR coalesce(matures_at <= as_of, false) AS final_in_time,
+        coalesce(rule, '') <> '' AS rule_named,
+        coalesce(len(evidence), 0) > 0 AS has_evidence,
+        count(*) AS rows
+    FROM labels SEMI JOIN days ON shown_date = day
+    GROUP BY ALL
+)
+SELECT CAST(shown_date AS VARCHAR) AS day,
     coalesce(name_of(label), 'none') AS label,
     -- A verdict without a tier, or an abstention with one, is told by a name that no tier has.
     CASE
@@ -13,13 +23,8 @@ SELECT
     END AS tier,
     name_of(rule) AS rule,
     coalesce(name_of(state), 'none') AS state,
-    coalesce(isfinite(weight) AND weight >= 0 AND (label <> 'abstain' OR weight = 0), false) AS weight_in_range,
-    state <> 'final' OR coalesce(matures_at <= as_of, false) AS final_in_time,
-    coalesce(rule, '') <> '' AS rule_named,
-    coalesce(len(evidence), 0) > 0 AS has_evidence,
-    count(*) AS rows
-FROM labels SEMI JOIN days ON shown_date = day
-GROUP BY ALL
+    * EXCLUDE (shown_date, label, tier, rule, state)
+FROM combinations
 ORDER BY ALL;
 
 -- Frame days
