@@ -117,10 +117,10 @@ def without_dropout(model: PreTrainedModel) -> PreTrainedModel:
     model's own config keeps its probabilities, so that it is saved as it came. Call it before adapters are put on.
     """
     copies: dict[int, Any] = {}
+    module: Any  # torch types what it does not know of a module as a tensor
     for module in model.modules():
-        config: Any = getattr(module, "config", None)
-        if module is not model and isinstance(config, PreTrainedConfig):
-            module.config = copy.deepcopy(config, copies)  # modules that shared a config share its copy
+        if module is not model and isinstance(getattr(module, "config", None), PreTrainedConfig):
+            module.config = copy.deepcopy(module.config, copies)  # modules that shared a config share its copy
             _silence(module.config)
         _silence(module)
         if isinstance(module, torch.nn.modules.dropout._DropoutNd):
