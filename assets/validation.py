@@ -62,7 +62,8 @@ def validate_training_set_check(
 
 
 def _results(asset: str, made: Validated) -> Iterator[dg.AssetCheckResult]:
-    for outcome in made.outcomes:
+    # What stopped a run is the check that failed last before it ended: so what stops comes after what only warns.
+    for outcome in sorted(made.outcomes, key=lambda one: not one.passed and one.rule.severity == "critical"):
         yield dg.AssetCheckResult(
             asset_key=asset,
             check_name=outcome.rule.name,
