@@ -34,9 +34,14 @@ def make_accelerator(
             f"tracker {tracker!r} is not one that accelerate knows and that is installed; install it first"
         )
     try:
-        return Accelerator(mixed_precision=mixed, log_with=tracker, project_dir=project_dir)
+        accelerator = Accelerator(mixed_precision=mixed, log_with=tracker, project_dir=project_dir)
     except ValueError as error:
         raise TrainingError(f"training in {precision} cannot start on this device: {error}") from error
+    if precision == "float16" and not accelerator.native_amp:
+        raise TrainingError(
+            f"float16 cannot be computed in on {accelerator.device.type}; set precision to bfloat16 or float32"
+        )
+    return accelerator
 
 
 def seeded(seed: int) -> None:

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from kto_core import SFTConfig, TrainingError, train_sft
 from kto_core.models import load, weights_hash
@@ -87,6 +88,13 @@ def test_lora_is_merged_into_plain_weights(reference, corpus, tmp_path):
     changed = {name for name in before if not before[name].equal(after[name])}
     assert changed
     assert all("_proj" in name for name in changed)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a device that computes in float16")
+def test_float16_is_refused_where_it_would_be_float32(corpus, tmp_path):
+    config = SFTConfig(steps=2, batch_rows=4, tiny=TOY, precision="float16")
+    with pytest.raises(TrainingError, match="float16 cannot be computed in on cpu; set precision to bfloat16"):
+        train_sft(model="tiny", rows=corpus, config=config, store=tmp_path)
 
 
 def test_precision_bfloat16_trains_float32_weights(corpus, tmp_path):
