@@ -38,6 +38,7 @@ from feedback.training_rows import (
     preference_pairs,
     training_rows,
 )
+from feedback.validation.record import standing
 from label_policy import Policy
 
 SPLITS = ("train", "heldout")
@@ -82,9 +83,12 @@ def build_training_set(
         audit: what a set's manifest says of its audit, to be taken as it is; by default the verdicts at hand say it.
 
     Raises:
-        FeedbackError: no row trains, or some labels are of another policy.
+        FeedbackError: no row trains, some labels are of another policy, or a critical rule of validation does not hold
+            for some day.
 
     """
+    validation = standing(lake)
+    _refuse_invalid(validation)
     behind, total = days_behind(lake, policy)
     if not total:
         raise FeedbackError("nothing is labelled yet; `feedback-kto run` makes everything from the raw logs on")
@@ -133,12 +137,23 @@ def build_training_set(
             "counts": counts,
             "preferences": {split: _counts(pairs, "split").get(split, 0) for split in SPLITS},
             "lambda_bounds": lambda_bounds(**counts["train"]),
+            "validation": validation,
             "corrections": count_causes(lake),
             "flip_rate": flip_rate(lake),
             "days": [str(day) for day in _first_and_last_day(rows)],
         }
         _write(rows, pairs, path, manifest)
     return read_training_set(path)
+
+
+def _refuse_invalid(validation: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse days that a run found invalid: a blocking check stops its own run and no later one."""
+    for asset, stands in validation.items():
+        for rule, days in stands["critical"].items():
+            raise FeedbackError(
+                f"{rule} does not hold for {len(days)} days of {asset}, {days[0]} the first, and it is critical; mend "
+                f"what it says in docs/validation.md and run those days again (`feedback-kto run --from {days[0]}`)"
+            )
 
 
 def read_training_set(path: Path) -> TrainingSet:

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from feedback.balance import lambda_bounds
 from feedback.damage import name_set_damage
 from feedback.exceptions import FeedbackError
+from feedback.journals import append
 from feedback.lake import Lake
 from feedback.tables import LABELS, LEDGER
 from feedback.training_set import build_training_set, read_training_set, tickets_on_both_sides
+from feedback.validation import VALIDATIONS
 from label_policy import Policy, Tier, Training, load_policy, shipped_policies
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -65,6 +67,28 @@ def write(lake: Lake, *rows: dict[str, Any]) -> None:
 
 def rows_of(folder: Path, pattern: str = "*/*.parquet") -> list[dict[str, Any]]:
     return [row for path in sorted(folder.glob(pattern)) for row in pq.read_table(path).to_pylist()]
+
+
+def test_a_day_that_failed_a_critical_rule_trains_nothing_until_it_is_valid_again(
+    lake: Lake, policy: Policy, label: Callable, tmp_path: Path
+) -> None:
+    write(lake, label("a"), label("b", label="undesirable"))
+
+    def found(*critical: str, warning: tuple[str, ...] = ()) -> None:
+        row = {"asset": "labels", "part": "2026-03-02", "critical_failed": critical, "warning_failed": warning}
+        row |= {"page": "labels.html", "run_id": "run", "recorded_at": datetime.now(UTC)}
+        append(lake, VALIDATIONS, pa.Table.from_pylist([row], VALIDATIONS.schema))
+
+    found("one_label_a_draft")
+    with pytest.raises(
+        FeedbackError, match="one_label_a_draft does not hold for 1 days of labels, 2026-03-02 the first"
+    ):
+        build_training_set(lake, policy, tmp_path)
+    found(warning=("labels_steady",))
+    manifest = build_training_set(lake, policy, tmp_path).manifest
+    assert manifest["validation"] == {
+        "labels": {"days": 1, "critical": {}, "warning": {"labels_steady": ["2026-03-02"]}}
+    }
 
 
 def test_only_final_labels_with_weight_train(lake: Lake, policy: Policy, label: Callable, tmp_path: Path) -> None:
