@@ -57,25 +57,29 @@ def serve(desk: Desk, *, host: str, port: int, exposed: bool, opens: bool, say: 
                 "verdicts, and what is sent is not encrypted; stop it when you are done."
             )
         url = f"http://{address}/?token={token}"
-        say(f"The audit of desk {desk.name} is at {url} until Ctrl-C.")
-        _run(app, listener, threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start if opens else None)
+
+        def started() -> None:
+            say(f"The audit of desk {desk.name} is at {url} until Ctrl-C.")
+            if opens:
+                threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+
+        _run(app, listener, started)
         return queue.recorded
 
 
 class _Server(uvicorn.Server):
     """Calls back once it answers."""
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], object] | None) -> None:
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
         super().__init__(config)
         self._started = started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self._started is not None:
-            self._started()
+        self._started()
 
 
-def _run(app: Guard, listener: socket.socket, started: Callable[[], object] | None) -> None:
+def _run(app: Guard, listener: socket.socket, started: Callable[[], None]) -> None:
     # What it logs would hold the token; and behind no proxy no header is to say who asks.
     config = uvicorn.Config(
         app, log_level="error", access_log=False, server_header=False, proxy_headers=False, lifespan="off",

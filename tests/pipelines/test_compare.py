@@ -52,15 +52,15 @@ def run(home: Path, *arguments: str) -> Result:
 
 
 def test_tables_for_a_person_and_json_for_a_program(home: Path) -> None:
-    told = run(home, "--objectives", "kto:group_rows=4, dpo", "--json")
+    told = run(home, "--objectives", "kto:beta=0.7, dpo", "--json")
     result = json.loads(told.stdout)
     assert "kto on pairs" in told.stderr
-    assert list(result["contestants"]) == ["kto", "kto on pairs", "kto:group_rows=4", "dpo", "reference", "prior"]
+    assert list(result["contestants"]) == ["kto", "kto on pairs", "kto:beta=0.7", "dpo", "reference", "prior"]
     assert result["budget"]["steps"] == 2
     assert result["contestants"]["dpo"]["config"]["beta"] == 0.5
-    assert result["contestants"]["kto:group_rows=4"]["config"]["group_rows"] == 4
+    assert result["contestants"]["kto:beta=0.7"]["config"]["beta"] == 0.7
     assert Path(result["folder"]).parent == home / "toy" / "comparisons"
-    shown = run(home, "--objectives", "kto:group_rows=4,dpo")
+    shown = run(home, "--objectives", "kto:beta=0.7,dpo")
     assert "AUC within categories" in shown.stdout
     assert f"{result['folder']}/comparison.png" in shown.stdout
 
