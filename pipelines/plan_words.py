@@ -77,7 +77,10 @@ def _training(moves: Sequence[Mapping[str, Any]]) -> str:
     """What becomes of what trains; the largest moves first."""
     moved = sorted((move for move in moves if move["before"] != move["after"]), key=lambda move: -move["rows"])
     if not moved:
-        return "What trains stays the same."
+        # The audit's bounds are a policy's too, and no label shows whether they were changed.
+        return (
+            "No label trains otherwise; what the audit's gate makes of it, `feedback-kto audit report` says afterwards."
+        )
     return f"{listed(_move(move) for move in moved)}."
 
 
