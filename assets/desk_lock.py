@@ -12,10 +12,11 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import IO
+from pathlib import Path
+from typing import IO, Any
 
 from assets.desk import Desk
 from feedback.exceptions import FeedbackError
@@ -39,30 +40,54 @@ def hold_desk(desk: Desk, *, run_id: str, job: str) -> Iterator[IO[str]]:
 
     """
     _ = desk.settings  # raises where there is no such desk
-    with (desk.path / _FILE).open("a+", encoding="utf-8") as lock:
+
+    def refuse(holder: Mapping[str, Any]) -> FeedbackError | None:
+        if holder.get("run") == run_id:
+            return None
+        return FeedbackError(
+            f"another run of desk {desk.name} is under way{_who(holder)}; wait for it, then run this again"
+        )
+
+    with hold_file(desk.path / _FILE, {"run": run_id, "job": job}, refuse=refuse) as lock:
+        yield lock
+
+
+@contextmanager
+def hold_file(
+    path: Path, who: Mapping[str, Any], *, refuse: Callable[[Mapping[str, Any]], FeedbackError | None]
+) -> Iterator[IO[str]]:
+    """Hold the lock of a file while the block runs, with who holds it written there.
+
+    Args:
+        path: of the file; made if missing.
+        who: what others are to be told, besides `process`, `host` and `since`.
+        refuse: given what the holder wrote, empty in the instant in which it is taken: the error to raise, or None
+            where the block may run all the same.
+
+    """
+    with path.open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             lock.seek(0)
             said = lock.read()
-            if said and json.loads(said)["run"] == run_id:
-                yield lock
-                return
-            raise FeedbackError(
-                f"another run of desk {desk.name} is under way{_who(said)}; wait for it, then run this again"
-            ) from error
+            refusal = refuse(json.loads(said) if said else {})
+            if refusal is not None:
+                raise refusal from error
+            yield lock
+            return
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        who = {"run": run_id, "job": job, "process": os.getpid(), "host": socket.gethostname(), "since": since}
         lock.truncate(0)
-        lock.write(json.dumps(who))
+        lock.write(json.dumps({**who, "process": os.getpid(), "host": socket.gethostname(), "since": since}))
         lock.flush()
         yield lock
         lock.truncate(0)
 
 
-def _who(said: str) -> str:
-    """Who holds it; nothing in the instant in which it is taken."""
-    if not said:
+def _who(holder: Mapping[str, Any]) -> str:
+    if not holder:
         return ""
-    who = json.loads(said)
-    return f": {who['job']} {who['run']}, since {who['since']}, by process {who['process']} on {who['host']}"
+    return (
+        f": {holder['job']} {holder['run']}, since {holder['since']}, by process {holder['process']} on "
+        f"{holder['host']}"
+    )

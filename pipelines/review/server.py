@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import ipaddress
-import json
-import os
 import secrets
 import socket
 import threading
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import cache
+from typing import Any
 
 import uvicorn
 
 from assets.desk import Desk
+from assets.desk_lock import hold_file
 from feedback.audit_rows import Answer
 from feedback.exceptions import FeedbackError
 from feedback.ledger import kept_policy
@@ -95,28 +93,16 @@ def _run(app: Guard, listener: socket.socket, started: Callable[[], None]) -> No
 def _hold(desk: Desk) -> Iterator[None]:
     """Be the only server of the desk, as claims on rows are kept in one process."""
     _ = desk.settings  # raises where there is no such desk
-    with (desk.path / _LOCK).open("a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise FeedbackError(
-                f"the review page of desk {desk.name} is open already{_who(lock.read())}; use the address that it "
-                "printed, where several people can read at once, or stop it first"
-            ) from error
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        lock.truncate(0)
-        lock.write(json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": since}))
-        lock.flush()
+
+    def refuse(holder: Mapping[str, Any]) -> FeedbackError:
+        who = f", by process {holder['process']} on {holder['host']} since {holder['since']}" if holder else ""
+        return FeedbackError(
+            f"the review page of desk {desk.name} is open already{who}; use the address that it printed, where several "
+            "people can read at once, or stop it first"
+        )
+
+    with hold_file(desk.path / _LOCK, {}, refuse=refuse):
         yield
-        lock.truncate(0)
-
-
-def _who(said: str) -> str:
-    if not said:
-        return ""
-    who = json.loads(said)
-    return f", by process {who['process']} on {who['host']} since {who['since']}"
 
 
 @contextmanager
