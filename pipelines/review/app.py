@@ -60,6 +60,7 @@ def create_app(queue: Queue, *, desk: str, why: Callable[[Answer], str | None]) 
     app.add_api_route("/next", pages.next, methods=["GET"])
     app.add_api_route("/row/{key}", pages.row, methods=["GET"])
     app.add_api_route("/row/{key}/verdict", pages.judge, methods=["POST"])
+    app.add_api_route("/row/{key}/reason", pages.give_reason, methods=["POST"])
     app.add_api_route("/row/{key}/skip", pages.skip, methods=["POST"])
     app.add_api_route("/row/{key}/hold", pages.hold, methods=["POST"])
     app.add_api_route("/row/{key}/undo", pages.undo, methods=["POST"])
@@ -207,6 +208,15 @@ class _Pages:
                 reader, key, form=form.get("form", ""), digest=form.get("digest", ""), verdict=verdict,
                 reason=form.get("reason") or None, note=note, seconds=_seconds(form.get("seconds")),
             )  # fmt: skip
+        except FeedbackError as error:
+            raise HTTPException(409, f"Not saved: {error}.") from error
+        return _go(request, f"/row/{key}{_query(self._filters(request))}")
+
+    def give_reason(self, request: Request, reader: Reader, form: Form, key: str) -> Response:
+        """Keep a reason that comes after the verdict; an empty one takes it back."""
+        self._queue.refresh()
+        try:
+            self._queue.give_reason(reader, key, digest=form.get("digest", ""), reason=form.get("reason") or None)
         except FeedbackError as error:
             raise HTTPException(409, f"Not saved: {error}.") from error
         return _go(request, f"/row/{key}{_query(self._filters(request))}")

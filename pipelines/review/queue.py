@@ -29,7 +29,9 @@ OPEN_SECONDS: Final = 150
 """How long after the last sign of life a row counts as open in another of the reader's own tabs."""
 
 _PACE: Final = 50
-_LEAST_PACE: Final = 3
+_LEAST_PACE: Final = 5
+"""Rows of this sitting before it says how long the rest takes: a first row is read more slowly, or by the way."""
+
 _MOST_FORMS: Final = 10_000
 
 Filters = Mapping[str, str | None]
@@ -55,7 +57,7 @@ class Progress:
         done, asked: readings by everybody.
         yours: rows that the reader has judged.
         left: rows that the reader may still get.
-        seconds: what those will take at the reader's own pace; None until there is a pace.
+        seconds: what those will take at the reader's pace of this sitting; None until there is one.
 
     """
 
@@ -98,7 +100,7 @@ class Queue:
         self._lock = threading.RLock()
         self._forms: deque[str] = deque(maxlen=_MOST_FORMS)
         self._skips = 0
-        self.recorded = 0
+        self._sitting: dict[str, dict[str, Given]] = {}  # what stands of what readers said since the page was opened
         self._state = self._load()
 
     def _load(self) -> _State:
@@ -136,6 +138,12 @@ class Queue:
     def facets(self) -> tuple[str, ...]:
         """What rows may be chosen by without learning anything about their labels."""
         return self._state.sample.facets
+
+    @property
+    def kept(self) -> int:
+        """Verdicts of this sitting that stand: one a row and reader, and none that was withdrawn."""
+        with self._lock:
+            return sum(map(len, self._sitting.values()))
 
     def values(self) -> dict[str, dict[str | None, int]]:
         """The values of every facet, with how many rows of the sample have them."""
@@ -247,6 +255,22 @@ class Queue:
             self.release(reader, key)
             self._state.skipped.get(reader, {}).pop(key, None)
 
+    def give_reason(self, reader: str, key: str, *, digest: str, reason: str | None) -> bool:
+        """Say why, after the verdict: a verdict like the one that stands, with this reason; False where none stands.
+
+        Raises:
+            FeedbackError: the row is in the sample no longer, its text is another by now, or the reason is none.
+
+        """
+        with self._lock:
+            stands = self.given(reader, key)
+            if stands is None:
+                return False
+            if stands.reason != reason:
+                said = {name: getattr(stands, name) for name in ("verdict", "note", "seconds")}
+                self._record(reader, key, digest=digest, reason=reason, **said)
+            return True
+
     def withdraw(self, reader: str, key: str) -> bool:
         """Take the reader's verdict on a row back and hand the row out to them again; False where none stands."""
         with self._lock:
@@ -263,9 +287,10 @@ class Queue:
         record(self._lake, [verdict], origin="review", recorded_at=now)
         if said["verdict"] == "withdrawn":
             del self._state.given[key][reader]
+            self._sitting.get(reader, {}).pop(key, None)
         else:
-            self.recorded += 1
-            self._state.given[key][reader] = Given(recorded_at=now, **said)
+            given = Given(recorded_at=now, **said)
+            self._state.given[key][reader] = self._sitting.setdefault(reader, {})[key] = given
         # One commit is ours; if there are more, somebody else has written as well, and `refresh` will find that out.
         after = self._versions()
         expected = (*before[:2], 1 if before[2] is None else before[2] + 1)
@@ -289,10 +314,9 @@ class Queue:
             )
 
     def _pace(self, reader: str) -> float | None:
-        """The median of the reader's own last times; what lies in between, such as the next page, is not counted."""
-        own = [given[reader] for given in self._state.given.values() if reader in given]
-        timed = sorted((given for given in own if given.seconds is not None), key=lambda given: given.recorded_at)
-        times = [given.seconds for given in timed[-_PACE:] if given.seconds is not None]
+        """The median of the reader's last times; what lies in between, such as the next page, is not counted."""
+        own = sorted(self._sitting.get(reader, {}).values(), key=lambda given: given.recorded_at)
+        times = [given.seconds for given in own if given.seconds is not None][-_PACE:]
         return statistics.median(times) if len(times) >= _LEAST_PACE else None
 
     def _left(self, reader: str, filters: Filters) -> list[str]:

@@ -30,7 +30,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def serve(desk: Desk, *, host: str, port: int, exposed: bool, opens: bool, say: Callable[[str], None]) -> int:
-    """Serve the page until it is interrupted; returns how many verdicts were given.
+    """Serve the page until it is interrupted; returns how many of the verdicts given stand.
 
     Args:
         desk: whose sample is read.
@@ -62,7 +62,7 @@ def serve(desk: Desk, *, host: str, port: int, exposed: bool, opens: bool, say: 
                 threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
         _run(app, listener, started)
-        return queue.recorded
+        return queue.kept
 
 
 class _Server(uvicorn.Server):

@@ -129,7 +129,7 @@ def test_a_form_of_another_page_is_refused(browser: Browser, desk: Desk, origin:
     assert done.status_code == 403 and said(desk) == []
 
 
-@pytest.mark.parametrize("action", ["verdict", "skip", "hold", "undo"])
+@pytest.mark.parametrize("action", ["verdict", "reason", "skip", "hold", "undo"])
 def test_a_form_without_the_sessions_token_is_refused(browser: Browser, desk: Desk, action: str) -> None:
     for csrf in ("", "x", "ä"):
         fields = browser.fields | {"verdict": "desirable", "csrf": csrf}
@@ -259,6 +259,24 @@ def test_undo_goes_back_verdict_by_verdict(browser: Browser, desk: Desk) -> None
         assert browser.key == row_key(last) and "withdrawn" in browser.page.text and said(desk) == left
         assert "zebra" not in browser.page.text
     assert browser.post("/undo", data={"csrf": browser.fields["csrf"]}).status_code == 409
+
+
+def test_a_reason_that_comes_after_the_verdict_is_one_more_row_of_the_journal(browser: Browser, desk: Desk) -> None:
+    browser.say("undesirable", note="so", seconds="4")
+    for reason in ("tone", "tone", "outdated", ""):
+        browser.page = browser.post(f"/row/{browser.key}/reason", data=browser.fields | {"reason": reason})
+        assert (reason.replace("_", " ") in browser.page.text) and "You and the policy differ" in browser.page.text
+    rows = sorted(browser_rows(desk), key=lambda row: str(row["recorded_at"]))
+    assert [row["reason"] for row in rows] == [None, "tone", "outdated", None]
+    same = ("draft_id", "reviewer", "verdict", "note", "seconds", "text_digest", "origin")
+    assert len({tuple(row[name] for name in same) for row in rows}) == 1
+    assert len(standing(desk.lake)) == 1
+    for wrong in ({"reason": "no reason"}, {"digest": "0", "reason": "tone"}):
+        assert browser.post(f"/row/{browser.key}/reason", data=browser.fields | wrong).status_code == 409
+    # Of a row that the reader has not judged there is nothing to give a reason for.
+    browser.go("/next")
+    browser.page = browser.post(f"/row/{browser.key}/reason", data=browser.fields | {"reason": "tone"})
+    assert len(browser_rows(desk)) == 4 and "zebra" not in browser.page.text
 
 
 def test_what_is_skipped_comes_again_at_the_end(browser: Browser) -> None:
@@ -401,15 +419,29 @@ def test_what_others_write_meanwhile_is_found(browser: Browser, queue: Queue, de
     assert browser.page.status_code == 409 and "read it again" in browser.page.text
 
 
-def test_the_time_left_is_at_the_readers_own_pace(queue: Queue) -> None:
-    for seconds in (10.0, 1000.0, 20.0):
-        assert queue.progress("ann", {}).seconds is None
+def test_the_time_left_and_the_verdicts_kept_are_those_of_this_sitting(tmp_path: Path) -> None:
+    desk = make_desk(tmp_path, *(draft(number, "accepted") for number in range(7)))
+    record(
+        desk.lake, [Verdict(draft_id="d0", reviewer="ann", verdict="unsure", seconds=1.0)], origin="review"
+    )  # an earlier sitting
+    queue = Queue(desk.lake)
+
+    def read(seconds: float) -> str:
         key = queue.next("ann", {})
         assert key is not None
         queue.judge("ann", key, form=key, digest=queue.question(key).digest,
                     verdict="desirable", reason=None, note=None, seconds=seconds)  # fmt: skip
-    assert queue.progress("ann", {}).seconds == 20.0 * 2
+        return key
+
+    for seconds in (10.0, 1000.0, 20.0, 30.0, 15.0):
+        assert queue.progress("ann", {}).seconds is None
+        key = read(seconds)
+    assert queue.progress("ann", {}).seconds == 20.0 * 1
     assert queue.progress("bob", {}).seconds is None
+    assert queue.give_reason("ann", key, digest=queue.question(key).digest, reason="tone")
+    assert queue.kept == 5 and queue.progress("ann", {}).seconds == 20.0 * 1
+    assert queue.withdraw("ann", key) and queue.withdraw("ann", row_key("d0"))
+    assert queue.kept == 4 and queue.progress("ann", {}).seconds is None
 
 
 def test_one_server_a_desk_and_only_where_it_is_meant(desk: Desk) -> None:

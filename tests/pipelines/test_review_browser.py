@@ -165,7 +165,13 @@ def test_rows_are_read_by_keyboard_blind_and_as_text(chromium: Any, served: Serv
     ann.press("z", until="body.reading")
     assert page.inner_text("#status").startswith("Your verdict is withdrawn")
     assert said(desk, "Ann") == [("d1", "undesirable")]
-    ann.press("d", until="body.judged")
+    # A reason pressed at once after the verdict, before its page is there, is that verdict's; so is one pressed later.
+    ann.press("d", "4", until=".chip[data-key='4'][aria-pressed=true]")
+    page.keyboard.press("6")
+    page.wait_for_selector(".chip[data-key='6'][aria-pressed=true]")
+    assert "outdated" in page.inner_text("#reveal")
+    newest = standing(desk.lake).to_pylist()[-1]
+    assert (newest["draft_id"], newest["verdict"], newest["reason"]) == ("d2", "desirable", "outdated")
 
     ann.next()
     assert (

@@ -13,6 +13,9 @@ const reasons = new Map([...document.querySelectorAll("input[data-key]")].map((i
 // At first a verdict's key is one that was meant for the page before: nobody judges a row so fast.
 setTimeout(() => document.body.classList.add("rested"), 250);
 
+// A reason that is given while the verdict is on its way belongs to that verdict, and the page that shows it sends it.
+const LATE = "late reason";
+
 function isWriting(element) {
   return element.matches("textarea, select, input:not([type=radio])");
 }
@@ -30,9 +33,10 @@ document.addEventListener("keydown", (event) => {
   if (key === "?") openHelp();
   else if (key === "f") document.querySelector(".brand").click();
   else if (key === "n" && form) form.elements.note.focus();
-  else if (reasons.has(key)) choose(reasons.get(key));
+  else if (reasons.has(key)) sending ? sessionStorage.setItem(LATE, `${location.pathname} ${key}`) : choose(reasons.get(key));
   else if (buttons.has(key) && !(key === "Enter" && event.target.matches("a, button"))) {
-    if (document.body.classList.contains("rested")) buttons.get(key).click();
+    const button = buttons.get(key);
+    if (button.matches(".chip") || document.body.classList.contains("rested")) button.click();
   } else return;
   event.preventDefault();
 });
@@ -99,6 +103,12 @@ if (form) {
   const hold = () =>
     fetch(`/row/${row}/hold`, { method: "POST", body: new URLSearchParams({ csrf: form.elements.csrf.value }) }).catch(() => {});
   setInterval(hold, 60_000);
+}
+
+const [judged, late] = (sessionStorage.getItem(LATE) ?? "").split(" ");
+if (!form) {
+  sessionStorage.removeItem(LATE);
+  if (judged === location.pathname) buttons.get(late)?.click();
 }
 
 // What was said last counts most.
