@@ -72,11 +72,11 @@ def _measured(evaluation: Mapping[str, Any]) -> list[str]:
 
 def _audited(audit: Mapping[str, Any] | None) -> list[str]:
     """What people found of the labels, a line of the table; and who let them train, where that was not enough."""
-    if audit is None or (not audit["asked"] and not any(each["read"] for each in audit["precision"].values())):
+    if audit is None or (not audit["asked"] and not any(map(_verdicts, audit["precision"].values()))):
         return ["| audit of the labels | none was asked for |"]
     gate = audit["gate"]
     found = [
-        f"{name} {each['precision']:.1%} right (at least {each['low']:.1%}; {each['read']:,} rows read)"
+        f"{name} {each['precision']:.1%} right (at least {each['low']:.1%}; {_read(each)})"
         for name, each in audit["precision"].items()
         if each["precision"] is not None
     ]
@@ -92,6 +92,18 @@ def _audited(audit: Mapping[str, Any] | None) -> list[str]:
             f"{_cell(override['why'])} |"
         )
     return lines
+
+
+def _verdicts(found: Mapping[str, Any]) -> int:
+    return int(found["read"]) + int(found.get("simulated", 0))
+
+
+def _read(found: Mapping[str, Any]) -> str:
+    """How many rows were read, and how many of the verdicts are nobody's."""
+    if "simulated" not in found:  # a training set from before the two were counted apart
+        return f"{found['read']:,} rows read"
+    simulated = f", {found['simulated']:,} simulated" if found["simulated"] else ""
+    return f"{found['read']:,} rows read by people{simulated}"
 
 
 def _cell(text: str) -> str:

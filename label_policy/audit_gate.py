@@ -74,6 +74,11 @@ class Gate:
         return {**asdict(self), "override": override}
 
 
+def bounds(audit: Audit, training: Training) -> dict[str, float]:
+    """By tier that trains, the least lower bound of precision that is asked for; none: no audit is asked for."""
+    return {str(tier): audit.precision[tier] for tier in Tier if tier in training.tiers and tier in audit.precision}
+
+
 def judge(
     audit: Audit,
     training: Training,
@@ -99,7 +104,7 @@ def judge(
         simulated: whether verdicts that nobody gave went into what was found.
 
     """
-    asked = {str(tier): audit.precision[tier] for tier in Tier if tier in training.tiers and tier in audit.precision}
+    asked = bounds(audit, training)
     if not asked:
         return Gate(asked=False, passed=True, tiers={}, missing={}, simulated=simulated)
     if not labels:
@@ -170,19 +175,22 @@ def _gate(
 def _outcome(bound: float, found: Estimate, at_best: Estimate) -> Outcome:
     if found.low is not None and found.low >= bound:
         return "passed"
-    unread = found.sampled > found.read
+    unread = found.sampled > found.answered
     return "undecided" if unread and at_best.low is not None and at_best.low >= bound else "failed"
 
 
 def _say(tier: str, outcome: TierOutcome, found: Estimate, confidence: float) -> str:
     """Why a tier did not pass, in a sentence; who may still pass is told what to read."""
-    unread = found.sampled - found.read
+    unread = found.sampled - found.answered
     if found.low is None:
-        what = "nobody has read any of its rows" if not found.read else "nobody could tell of any of its rows"
+        what = "nobody has read any of its rows" if not found.answered else "nobody could tell of any of its rows"
     else:
+        by = f"the {found.read:,} rows read"
+        if found.simulated:
+            by = f"{found.read:,} rows that people read and {found.simulated:,} simulated ones"
         what = (
             f"{found.precision:.1%} of its labels are right, at least {found.low:.1%} at {confidence:.0%} confidence "
-            f"by the {found.read:,} rows read"
+            f"by {by}"
         )
     what = f"tier {tier}: {what}, and the policy asks for {outcome.required:.1%}"
     if outcome.outcome == "undecided":

@@ -41,8 +41,9 @@ class Estimate:
     Attributes:
         labels: in the group, estimated by the sample where strata do not follow its border.
         sampled: of them, rows that people are asked to read.
-        read: of those, rows with a verdict.
-        unsure: of those, rows of which nobody could tell.
+        read: of those, rows that people have read.
+        simulated: of those, rows that nobody has read and that have a simulated verdict which counts.
+        unsure: of both, rows of which nobody could tell.
         precision: the share of the labels that is right; None where nobody could tell of any.
         low: lower bound of its interval, likewise `high`.
         effective: rows of a simple random sample that would say as much; None where every label was judged.
@@ -60,11 +61,17 @@ class Estimate:
     high: float | None
     effective: float | None
     covered: float
+    simulated: int = 0
+
+    @property
+    def answered(self) -> int:
+        """Rows with a verdict, be it of people or simulated: what the estimate rests on."""
+        return self.read + self.simulated
 
 
 def estimate(
-    strata: Sequence[object], sizes: Sequence[float], right: Sequence[float | None], read: Sequence[bool],
-    *, confidence: float = 0.95,
+    strata: Sequence[object], sizes: Sequence[float], right: Sequence[float | None], answered: Sequence[bool],
+    *, simulated: Sequence[bool] = (), confidence: float = 0.95,
 ) -> Estimate:  # fmt: skip
     """Estimate the precision of a group of labels from the rows of it that were drawn.
 
@@ -73,7 +80,8 @@ def estimate(
         sizes: how many labels of the group that stratum holds [rows].
         right: the share of its readers that agree with the label, in [0, 1]; None where none of them could tell, or
             nobody has read it [rows].
-        read: whether anybody has read it [rows].
+        answered: whether it has a verdict [rows].
+        simulated: whether that is one that nobody gave [rows]; by default none is.
         confidence: how often such intervals are to hold the truth, in (0, 1).
 
     Raises:
@@ -96,8 +104,9 @@ def estimate(
     known = Estimate(
         labels=float(size.sum()),
         sampled=int(sampled.sum()),
-        read=int(np.sum(read)),
-        unsure=int(np.sum(read)) - int(judged.sum()),
+        read=int(np.sum(answered)) - int(np.sum(simulated)),
+        simulated=int(np.sum(simulated)),
+        unsure=int(np.sum(answered)) - int(judged.sum()),
         precision=None,
         low=None,
         high=None,
@@ -187,5 +196,5 @@ def towards(own: Estimate, wider: Estimate) -> float | None:
     """
     if wider.precision is None or own.precision is None:
         return wider.precision
-    rows = own.read - own.unsure
+    rows = own.answered - own.unsure
     return (rows * own.precision + _TOWARDS_TIER * wider.precision) / (rows + _TOWARDS_TIER)

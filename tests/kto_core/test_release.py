@@ -44,7 +44,7 @@ def test_a_release_holds_what_serves_and_what_vouches(release, candidate, refere
 
 
 def audited(**gate):
-    read = {"precision": 0.9253, "low": 0.88, "high": 0.95, "read": 200}
+    read = {"precision": 0.9253, "low": 0.88, "high": 0.95, "read": 150, "simulated": 50}
     return {
         "asked": True,
         "simulated": True,
@@ -66,7 +66,7 @@ def test_the_card_says_what_people_found_and_who_overrode_it(release, training_s
     card = (folder / "README.md").read_text()
     assert (
         "| audit of the labels | **simulated: nobody gave some of these verdicts**; desirable 92.5% right (at least "
-        "88.0%; 200 rows read); left out, since it failed: weak |"
+        "88.0%; 150 rows read by people, 50 simulated); left out, since it failed: weak |"
     ) in card
     assert r"| **audit overridden** | Ann \| \<b\>, until 2026-03-09, for every tier: the \*launch\* |" in card
     assert json.loads((folder / "manifest.json").read_text())["audit"]["gate"]["override"] == override
