@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from label_policy.exceptions import FieldError, PolicyError
-from label_policy.fields import RULE_ID
+from label_policy.fields import RULE_ID, Label
 from label_policy.policy import Policy, Rule
 from label_policy.sections import Audit, SentText, Training
 from label_policy.yaml_lines import Loc, find_lines, line_at, line_of
@@ -62,7 +62,11 @@ def load_policy(path: str | Path) -> Policy:
 
 def dump_policy(policy: Policy) -> str:
     """Return the policy as YAML that `parse_policy` reads back: the same digest, owner, description and whys."""
-    return yaml.safe_dump(policy.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
+    plain = policy.model_dump(mode="json", exclude_defaults=True)
+    for rule, written in zip(policy.rules, plain["rules"], strict=True):
+        if rule.label is not Label.ABSTAIN:
+            written["weight"] = rule.weight  # must be said, be it 0
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
 
 def parse_policy(text: str, *, where: str = "policy") -> Policy:

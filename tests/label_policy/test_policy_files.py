@@ -184,6 +184,12 @@ def test_without_sections_every_tier_trains_and_nothing_is_audited_by_tier():
     assert parse_policy(dump_policy(policy)) == policy
 
 
+def test_a_weight_of_nothing_is_written_too():
+    policy = parse_policy(GOOD.replace("weight: 1.5", "weight: 0"))
+    assert 0.0 in {rule.weight for rule in policy.rules if rule.label is not Label.ABSTAIN}
+    assert parse_policy(dump_policy(policy)) == policy
+
+
 BAD_SECTIONS = [
     ("reading_speed: 40", "reading_speed: 0", 6, "reading_speed: nobody reads 0 characters a second; write a number"),
     ("reading_speed: 40", "reading_speed: fast", 6, "reading_speed: 'fast' is not a number"),
