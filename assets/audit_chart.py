@@ -41,9 +41,10 @@ def draw_quality(quality: Quality, policy: Policy) -> bytes:
         _forest(axis, found, asked, colours)
         axis.set_title(f"by {title}", loc="left", fontsize=9, color="0.4")
     known = [each.low for _, found, _ in parts for each in found.values() if each.low is not None]
-    axes[-1].set_xlim(min([*known, 0.9, *(bound for bound in bounds.values() if bound is not None)]) - 0.03, 1.04)
+    axes[-1].set_xlim(min([*known, 0.9, *(bound for bound in bounds.values() if bound is not None)]) - 0.03, 1.08)
     axes[-1].xaxis.set_major_formatter(lambda value, _: f"{value:.0%}" if value <= 1 else "")
-    axes[-1].set_xlabel(f"labels that are right, with {quality.confidence:.0%} intervals; rows read on the right")
+    rows_read = "rows read + simulated" if quality.simulated else "rows read"
+    axes[-1].set_xlabel(f"labels that are right, with {quality.confidence:.0%} intervals; {rows_read} on the right")
     simulated = "  (with simulated verdicts)" if quality.simulated else ""
     figure.suptitle(f"What people found of {policy.name} {policy.version}'s labels{simulated}", fontsize=11)
     if bounds:
@@ -70,7 +71,8 @@ def _forest(
         if (bound := bounds.get(name)) is not None:
             axis.plot([bound], [place], "|", color=_BOUND, markersize=12, markeredgewidth=2)
         axis.annotate(
-            f"{each.read:,}", (1, place), xycoords=("axes fraction", "data"), xytext=(-4, 0),
+            f"{each.read:,}" + (f" + {each.simulated:,}" if each.simulated else ""), (1, place),
+            xycoords=("axes fraction", "data"), xytext=(-4, 0),
             textcoords="offset points", ha="right", va="center", fontsize=8, color="0.4",
         )  # fmt: skip
     axis.axvline(1, color="0.85", linewidth=0.8, zorder=0)

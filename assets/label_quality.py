@@ -28,13 +28,14 @@ def label_quality(context: dg.AssetExecutionContext, desk: DeskResource) -> None
     said = ["simulated verdicts went into this: nobody read those rows"] if quality.simulated else []
     context.add_asset_metadata(
         {
-            "rows read": quality.read,
             "rows to read": quality.sampled,
-            "simulated": quality.simulated,
+            "rows read by people": quality.read,
+            "rows simulated": quality.simulated_rows,
             "gate": {True: "open", False: "closed"}[gate.passed] if gate.asked else "no audit is asked for",
             "why": "; ".join([*gate.reasons, *gate.notes, *gate.overridden, *said]) or "nothing stands against it",
             "precision": markdown_table(
-                ("of", "", "labels", "read", "can't tell", "right", "at least", "at most"), _lines(quality)
+                ("of", "", "labels", "read by people", "simulated", "can't tell", "right", "at least", "at most"),
+                _lines(quality),
             ),
             "figure": picture(draw_quality(quality, active.policy), "precision by class, tier and rule"),
             "agreement": {
@@ -100,7 +101,15 @@ def reviewers_agree(desk: DeskResource) -> dg.AssetCheckResult:
 
 def _lines(quality: Quality) -> list[tuple[Any, ...]]:
     return [
-        (group, name, round(each.labels), each.read, each.unsure, *map(_share, (each.precision, each.low, each.high)))
+        (
+            group,
+            name,
+            round(each.labels),
+            each.read,
+            each.simulated,
+            each.unsure,
+            *map(_share, (each.precision, each.low, each.high)),
+        )
         for group, found in quality.groups.items()
         for name, each in _sorted(found)
     ]

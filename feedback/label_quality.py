@@ -80,7 +80,8 @@ class Quality:
             the policy's labels is drawn.
         read_of: how many labels of each class were read, in this sample or for an earlier one, and not as suspects.
         at_best: by tier, what would be found if the labels of all rows still unread were right.
-        suspected: rows read because a model's scores spoke against their label, and how many of them are wrong.
+        suspected: of the rows that a model's scores spoke against, how many people have read (`read`), how many of the
+            others are `simulated`, how many are `unread`, and how many people or simulated ones contradict (`wrong`).
         agreement: between reviewers.
         confusion: by label and what people say (`desirable`, `undesirable`, `unsure`): `verdicts`, and `labels`, how
             many labels they stand for.
@@ -110,8 +111,13 @@ class Quality:
 
     @property
     def read(self) -> int:
-        """Rows with a verdict."""
+        """Rows that people have read."""
         return sum(found.read for found in self.groups["label"].values())
+
+    @property
+    def simulated_rows(self) -> int:
+        """Rows that nobody has read and whose simulated verdicts count."""
+        return sum(found.simulated for found in self.groups["label"].values())
 
     @property
     def sampled(self) -> int:
@@ -135,6 +141,7 @@ class Quality:
             "confidence": self.confidence,
             "sampled": self.sampled,
             "read": self.read,
+            "simulated": self.simulated_rows,
             **{
                 name.replace(" ", "_"): {value: asdict(found) for value, found in by.items()}
                 for name, by in self.groups.items()
@@ -144,7 +151,6 @@ class Quality:
             "confusion": self.confusion,
             "drift": [asdict(each) for each in self.drift],
             "last_audit": self.last_audit and self.last_audit.isoformat(),
-            "simulated": self.simulated,
         }
         return dict(_rounded(said))
 
@@ -177,7 +183,9 @@ def measure(lake: Lake, policy: Policy, *, simulated: bool = False) -> Quality:
         at_best=_by([{**row, "right": 1.0, "read": True} if not row["read"] else row for row in rows],
                     _GROUPS["tier"], confidence),
         suspected={
-            "read": sum(row["suspected"] for row in read),
+            "read": sum(row["suspected"] and not row["simulated"] for row in read),
+            "simulated": sum(row["suspected"] and row["simulated"] for row in read),
+            "unread": sum(row["suspected"] and not row["read"] for row in rows),
             "wrong": sum(row["suspected"] and row["right"] is not None and row["right"] < 0.5 for row in read),
         },
         agreement=agreement(
@@ -246,6 +254,7 @@ def _weigh(rows: Sequence[dict[str, Any]]) -> None:
         row["verdicts"] = row["verdicts"] or []
         decided = [said["verdict"] for said in row["verdicts"] if said["verdict"] in DECIDED]
         row["read"] = bool(row["verdicts"])
+        row["simulated"] = any(said["origin"] == "simulated" for said in row["verdicts"])
         row["right"] = sum(said == row["label"] for said in decided) / len(decided) if decided else None
         row["drawn_of"] = drawn[row["stratum"]]
     read = Counter(row["stratum"] for row in rows if row["read"])
@@ -268,6 +277,7 @@ def _by(
             [row["stratum_size"] * here[row["stratum"]] / row["drawn_of"] for row in part],
             [row["right"] for row in part],
             [row["read"] for row in part],
+            simulated=[row["simulated"] for row in part],
             confidence=confidence,
         )
     return found
@@ -328,6 +338,7 @@ def _drift(
                 [sizes[said[0]["stratum"]] * _MANY for said in part.values()],
                 [sum(each["verdict"] == each["label"] for each in said) / len(said) for said in part.values()],
                 [True] * len(part),
+                simulated=[any(each["origin"] == "simulated" for each in said) for said in part.values()],
                 confidence=1 - (1 - confidence) / len(both),
             )
             for part in side

@@ -15,6 +15,7 @@ from pipelines.audit_words import (
     GROUPS,
     SIMULATED,
     agreement_words,
+    counted,
     drift_lines,
     gate_words,
     headline,
@@ -55,6 +56,7 @@ def render_report(quality: Quality, gate: Gate, policy: Policy, *, desk: str) ->
         more=[commands(text) for text in more],
         desk=desk,
         headline=commands(headline(quality)),
+        counted=counted(quality.groups["label"].values()),
         groups=[
             (
                 GROUPS[group],

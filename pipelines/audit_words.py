@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from feedback.label_quality import Quality
 from label_policy.agreement import LEAST_ALPHA
 from label_policy.audit_gate import Gate
+from label_policy.precision import Estimate
 
 GROUPS = {"label": "By class", "tier": "By tier", "rule": "By rule", "category": "By category"}
 """The groups that are shown, and what they are called."""
@@ -15,6 +16,17 @@ GROUPS = {"label": "By class", "tier": "By tier", "rule": "By rule", "category":
 def percent(value: float | None) -> str:
     """A share, or a dash where it is not known."""
     return "–" if value is None else f"{value:.1%}"
+
+
+def by_whom(read: int, simulated: int) -> str:
+    """How many rows people have read; and how many nobody has, that have a simulated verdict."""
+    return f"{read:,} by people" + (f", {simulated:,} simulated" if simulated else "")
+
+
+def counted(groups: Iterable[Estimate]) -> list[str]:
+    """Which of rows that people read and simulated ones there are: a column for what there is none of tells nothing."""
+    found = list(groups)
+    return [name for name in ("read", "simulated") if any(getattr(each, name) for each in found)] or ["read"]
 
 
 SIMULATED = (
@@ -29,7 +41,8 @@ def headline(quality: Quality) -> str:
         return f"Nothing is drawn of the labels of {named} yet; `feedback-kto audit draw` draws a sample of them."
     labels = sum(found.labels for found in quality.groups["label"].values())
     return (
-        f"Of {labels:,.0f} final labels of {named}, {quality.sampled:,} are drawn to be read and {quality.read:,} are."
+        f"Of {labels:,.0f} final labels of {named}, {quality.sampled:,} are drawn to be read; "
+        f"read are {by_whom(quality.read, quality.simulated_rows)}."
     )
 
 
@@ -50,8 +63,9 @@ def agreement_words(quality: Quality) -> str:
     """How far reviewers agree, in a sentence."""
     found = quality.agreement
     if not found.rows:
-        return "No row was decided by two people, so nothing is known of how far they agree."
-    said = f"{found.rows:,} rows were decided by several people, who all say the same of {percent(found.same)}"
+        return "No row was decided by two readers, so nothing is known of how far they agree."
+    who = "several readers, people or simulated" if quality.simulated else "several people"
+    said = f"{found.rows:,} rows were decided by {who}, who all say the same of {percent(found.same)}"
     if found.alpha is None:
         return f"{said}; all say the same of all of them, so that Krippendorff's alpha is not defined."
     return (
@@ -60,14 +74,23 @@ def agreement_words(quality: Quality) -> str:
 
 
 def suspected_words(quality: Quality) -> str | None:
-    """What became of the rows that a model's scores made suspect; None where none was read."""
+    """What became of the rows that a model's scores made suspect; None where there are none."""
     found = quality.suspected
-    if not found["read"]:
+    known = found["read"] + found["simulated"]
+    if not known + found["unread"]:
         return None
-    return (
-        f"{found['read']:,} rows were read because a model's scores spoke against their labels; people contradict "
-        f"{found['wrong']:,} of these ({found['wrong'] / found['read']:.0%})."
-    )
+    said = f"A model's scores speak against the labels of {known + found['unread']:,} of these rows"
+    if known:
+        said += (
+            f"; read are {by_whom(found['read'], found['simulated'])}, and {found['wrong']:,} of these labels are "
+            f"contradicted ({found['wrong'] / known:.0%})"
+        )
+    if found["unread"]:
+        said += (
+            f"; {found['unread']:,} are unread, and count as like those read of their stratum, or of their tier where "
+            "none of it was read"
+        )
+    return f"{said}."
 
 
 def drift_lines(quality: Quality) -> Iterator[tuple[str, ...]]:
@@ -75,7 +98,7 @@ def drift_lines(quality: Quality) -> Iterator[tuple[str, ...]]:
     for each in sorted(quality.drift, key=lambda drift: drift.change):
         yield (
             each.rule,
-            f"{percent(each.before.precision)} of {each.before.read:,}",
-            f"{percent(each.after.precision)} of {each.after.read:,}",
+            f"{percent(each.before.precision)} of {each.before.answered:,}",
+            f"{percent(each.after.precision)} of {each.after.answered:,}",
             f"{each.change:+.1%} ({each.low:+.1%} to {each.high:+.1%})",
         )

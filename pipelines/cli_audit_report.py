@@ -25,7 +25,7 @@ _FILE = click.Path(path_type=Path)
 
 
 @click.command("report")
-@click.option("--html", type=_FILE, callback=_writable, help="Write the report to this file too, as one HTML page.")
+@click.option("--html", type=_FILE, callback=_writable, help="Write the report to this file, as one HTML page.")
 @click.option("--png", type=_FILE, callback=_writable, help="Write its figure to this file too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def audit_report(html: Path | None, png: Path | None, as_json: bool) -> None:
@@ -33,7 +33,7 @@ def audit_report(html: Path | None, png: Path | None, as_json: bool) -> None:
     from assets.audit_chart import draw_quality
     from feedback.label_quality import decide, measure
     from pipelines.audit_page import render_report
-    from pipelines.audit_view import show_report
+    from pipelines.audit_view import show_headline, show_report
 
     desk = Desk.active()
     quality = measure(desk.lake, desk.policy, simulated=desk.settings.audit_simulated)
@@ -47,7 +47,8 @@ def audit_report(html: Path | None, png: Path | None, as_json: bool) -> None:
         print_json({"desk": desk.name, **said, "gate": gate.as_dict()})
         return
     console = Console()
-    show_report(quality, gate, console)
+    show = show_report if html is None else show_headline
+    show(quality, gate, console)
     for what, path in (("page", html), ("figure", png)):
         if path is not None:
             console.print(f"The {what} is {path}.", highlight=False, markup=False, soft_wrap=True)

@@ -45,8 +45,9 @@ def fill(lake: Lake, policy: Policy) -> Callable[..., None]:
                 }  # fmt: skip
                 labels.append({column: row.get(column) for column in LABELS.schema.names})
                 if number < take:
-                    more = {"stratum": f"{label}|{tier}|{name}", "stratum_size": size, "suspected": False, "readers": 1}
-                    more |= {"inclusion_probability": take / size, "seed": 0}
+                    suspected = name.startswith("suspected")
+                    more = {"stratum": f"{label}|{tier}|{name}", "stratum_size": size, "suspected": suspected}
+                    more |= {"readers": 1, "inclusion_probability": take / size, "seed": 0}
                     drawn.append({column: (row | more).get(column) for column in AUDIT_SAMPLE.schema.names})
         lake.replace(LABELS, pa.Table.from_pylist(labels, schema=LABELS.schema), [NOON.date()])
         lake.replace(AUDIT_SAMPLE, pa.Table.from_pylist(drawn, schema=AUDIT_SAMPLE.schema))
@@ -135,15 +136,40 @@ def test_simulated_verdicts_count_only_where_asked_for_and_mark_everything(
     fill(**TWO)
     for stratum, right in (("a", 1), ("b", 1), ("c", 0)):
         say(stratum, [right] * 10, by="simulated-1", origin="simulated")
-    assert measure(lake, policy).read == 0
+    assert (measure(lake, policy).read, measure(lake, policy).simulated_rows) == (0, 0)
     assert not decide(lake, policy, measure(lake, policy)).passed
     quality = measure(lake, policy, simulated=True)
     gate = decide(lake, policy, quality)
     assert gate.passed and gate.simulated and quality.simulated
+    said = quality.as_dict()
+    assert (said["read"], said["simulated"]) == (0, 30), "nobody has read any of them"
+    strong = quality.groups["tier"]["strong"]
+    assert (strong.read, strong.simulated, strong.answered, strong.precision) == (0, 20, 20, 1.0)
+    say("a", [1] * 3)
+    quality = measure(lake, policy, simulated=True)
+    assert (quality.read, quality.simulated_rows) == (3, 27)
     assert audit_section(quality, gate, {"strong"})["simulated"] is True
     for stratum, right in (("a", 1), ("b", 1), ("c", 0)):
         say(stratum, [right] * 10)
     assert not measure(lake, policy, simulated=True).simulated, "people's verdicts have taken their place"
+
+
+def test_suspects_that_nobody_has_read_are_taken_to_be_like_the_rest_of_what_is_measured(
+    lake: Lake, policy: Policy, fill: Callable, say: Callable
+) -> None:
+    fill(**TWO, suspected=("desirable", "strong", "accepted", "refund", 20, 20))
+    say("a", [1] * 8 + [0] * 2)
+    say("b", [1] * 10)
+    quality = measure(lake, policy)
+    tier, refund = quality.groups["tier"]["strong"], quality.groups["category"]["refund"]
+    assert (tier.precision, tier.covered) == (pytest.approx(0.9 * 0.8 + 0.1), pytest.approx(100 / 120))
+    assert refund.precision == pytest.approx(0.8)
+    assert quality.suspected == {"read": 0, "simulated": 0, "unread": 20, "wrong": 0}
+    # Once some are read, the others of their stratum count as these.
+    say("suspected", [0] * 3)
+    quality = measure(lake, policy)
+    assert quality.groups["tier"]["strong"].precision == pytest.approx((90 * 0.8 + 10) / 120)
+    assert quality.suspected == {"read": 3, "simulated": 0, "unread": 17, "wrong": 3}
 
 
 def test_a_sample_of_another_policy_says_nothing(lake: Lake, policy: Policy, fill: Callable, say: Callable) -> None:

@@ -52,7 +52,7 @@ def quality(policy: Policy) -> Quality:
         },
         at_best=tiers,
         read_of={"desirable": 300, "undesirable": 300},
-        suspected={"read": 10, "wrong": 7},
+        suspected={"read": 10, "simulated": 0, "unread": 4, "wrong": 7},
         agreement=Agreement(rows=30, same=0.9, alpha=0.8),
         confusion=[
             {"label": label, "people": people, "verdicts": 3, "labels": 12.5}
@@ -109,19 +109,46 @@ def test_the_terminal_says_the_same_without_markup_from_texts(quality: Quality, 
     assert "[bold]x[/]" in said and "\u202e" not in said
     assert "The gate is open." in said
     assert "tier weak: 70.0% of its labels are right, at least 50.0%" in said and "it does not train" in said
-    assert "people contradict 7 of these (70%)" in said
+    assert "the labels of 14 of these rows; read are 10 by people, and 7 of these labels are contradicted (70%)" in said
+    assert "4 are unread, and count as like those read of their stratum" in said
     assert "Krippendorff's alpha is 0.80" in said
     assert "-17.0% (-30.0% to -4.0%)" in said
 
 
 def test_simulated_verdicts_are_called_that_everywhere(quality: Quality, policy: Policy) -> None:
-    simulated = replace(quality, simulated=True)
+    groups = {name: {value: replace(each, simulated=30) for value, each in group.items()}
+              for name, group in quality.groups.items()}  # fmt: skip
+    simulated = replace(quality, simulated=True, groups=groups)
     gate = decide(simulated, policy)
-    assert "Simulated: nobody gave" in render_report(simulated, gate, policy, desk="toy")
+    page = render_report(simulated, gate, policy, desk="toy")
     out = io.StringIO()
     show_report(simulated, gate, Console(file=out, width=160))
-    assert "Simulated: nobody gave" in out.getvalue()
+    for said in (Tags(page).text, out.getvalue()):
+        assert "Simulated: nobody gave" in said and "read are 80 by people, 60 simulated." in said
+    assert simulated.as_dict()["read"] == 80 and simulated.as_dict()["simulated"] == 60
     assert gate.as_dict()["simulated"] is True
+
+
+def test_the_terminal_breaks_no_word_at_80_columns(quality: Quality, policy: Policy) -> None:
+    """What the gate says, rules' names and figures are whole; only hostile names are longer than a column."""
+    long = {"reopened_after_send": replace(found(1.0, 0.85), labels=2204, sampled=113, simulated=103)}
+    strong, tiers = quality.groups["tier"]["strong"], ("critical", "explicit", "strong", "weak")
+    groups = quality.groups | {"rule": long, "tier": dict.fromkeys(tiers, replace(strong, simulated=230))}
+    gate = decide(replace(quality, groups=groups, at_best=groups["tier"]), policy)
+    outcomes = zip(tiers, ("overridden", "undecided", "passed", "failed"), strict=True)
+    gate = replace(gate, tiers={tier: replace(gate.tiers[tier], outcome=outcome) for tier, outcome in outcomes})  # type: ignore[arg-type]
+    out = io.StringIO()
+    show_report(replace(quality, groups=groups), gate, Console(file=out, width=80))
+    said = out.getvalue()
+    assert "…" not in said
+    for words in (
+        "critical  85.0%      90.0%  overridden",
+        "explicit  85.0%      90.0%  undecided",
+        "strong    85.0%      80.0%  passed",
+        "weak      85.0%      60.0%  failed",
+        "reopened_after_send   2,204    113    40    103      1  100.0%  85.0%  99.0%",
+    ):
+        assert words in said
 
 
 def test_nothing_drawn_is_a_sentence(quality: Quality, policy: Policy) -> None:
