@@ -15,7 +15,7 @@ from feedback.lake import Lake
 from feedback.ledger import view_standing
 from feedback.scanning import view_stored
 from feedback.tables import AUDIT_SAMPLE, LABELS, LEDGER
-from feedback.verdicts import standing
+from feedback.verdicts import standing, standing_on
 from label_policy import Policy, draw_sample
 
 
@@ -39,20 +39,11 @@ def write_audit_sample(lake: Lake, policy: Policy, *, seed: int, suspects: Itera
         PolicyError: a draft stands in several labels.
 
     """
-    read = standing(lake)
-    given = list(suspects)
-    doubted = pa.table(
-        {
-            "draft_id": pa.array([draft_id for draft_id, _ in given], pa.string()),
-            "label": pa.array([label for _, label in given], pa.string()),
-            "place": pa.array(range(len(given)), pa.int64()),
-        }
-    )
-    with lake.sql(AUDIT_SAMPLE, LEDGER, read=read, doubted=doubted) as connection:
+    with lake.sql(LEDGER) as connection:
         view_stored(connection, lake, LABELS)
         connection.execute("CREATE TEMP VIEW final AS SELECT * FROM labels WHERE state = 'final'")
-        suspected = _suspected(connection, most=policy.audit.suspects)
-        drawn = draw_sample(connection, labels="final", seed=seed, audit=policy.audit, read=read, suspected=suspected)
+        read = standing_on(connection, lake, labels=LABELS.name)
+        drawn = draw(connection, lake, policy, labels="final", read=read, seed=seed, suspects=suspects)
         connection.register("drawn", drawn.append_column("place", pa.array(range(drawn.num_rows), pa.int64())))
         # Only now are texts read, and only those of the rows drawn.
         connection.register("found", connection.sql(_FOUND).to_arrow_table())
@@ -61,6 +52,47 @@ def write_audit_sample(lake: Lake, policy: Policy, *, seed: int, suspects: Itera
     rows = rows.select(AUDIT_SAMPLE.schema.names).cast(AUDIT_SAMPLE.schema)
     lake.replace(AUDIT_SAMPLE, rows)
     return rows
+
+
+def draw(
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    policy: Policy,
+    *,
+    labels: str,
+    read: pa.Table,
+    seed: int,
+    suspects: Iterable[tuple[str, str]] = (),
+) -> pa.Table:
+    """Draw what the policy's audit asks people to read of some labels, without writing anything.
+
+    Args:
+        connection: sees the labels, which need not be the lake's.
+        lake: holds the sample that was drawn before.
+        policy: as for `write_audit_sample`, like `seed` and `suspects`.
+        labels: the name of the final ones among the labels, with their strata as columns.
+        read: the verdicts that stand on these labels.
+        seed: see there.
+        suspects: see there.
+
+    Returns:
+        What `label_policy.draw_sample` returns.
+
+    """
+    given = list(suspects)
+    doubted = pa.table(
+        {
+            "draft_id": pa.array([draft_id for draft_id, _ in given], pa.string()),
+            "label": pa.array([label for _, label in given], pa.string()),
+            "place": pa.array(range(len(given)), pa.int64()),
+        }
+    )
+    connection.register("doubted", doubted)
+    connection.register("was_read", read.select(["draft_id"]))
+    view_stored(connection, lake, AUDIT_SAMPLE, name="drawn_before")
+    found = connection.execute(_SUSPECTED.format(labels=labels), {"most": policy.audit.suspects}).fetchall()
+    suspected = [draft_id for (draft_id,) in found]
+    return draw_sample(connection, labels=labels, seed=seed, audit=policy.audit, read=read, suspected=suspected)
 
 
 def unread(lake: Lake, *, simulated: bool = False) -> pa.Table:
@@ -183,7 +215,7 @@ def audit_progress(lake: Lake, *columns: str) -> Progress:
 # Those of the last draw that were read stay; those that were not make room for new ones.
 _SUSPECTED = """
 WITH known AS (
-    SELECT draft_id, label, draft_id IN (SELECT draft_id FROM read) AS was_read FROM audit_sample WHERE suspected
+    SELECT draft_id, label, draft_id IN (SELECT draft_id FROM was_read) AS was_read FROM drawn_before WHERE suspected
 ),
 wanted AS (
     SELECT draft_id, label, was_read, 0 AS place FROM known
@@ -193,7 +225,7 @@ wanted AS (
     WHERE draft_id NOT IN (SELECT draft_id FROM known WHERE was_read) GROUP BY ALL
 ),
 still AS (
-    SELECT wanted.* FROM wanted JOIN final USING (draft_id, label) WHERE label IN ('desirable', 'undesirable')
+    SELECT wanted.* FROM wanted JOIN {labels} USING (draft_id, label) WHERE label IN ('desirable', 'undesirable')
 )
 SELECT draft_id FROM still
 QUALIFY was_read OR row_number() OVER (PARTITION BY label, was_read ORDER BY place, draft_id) <= $most
@@ -206,7 +238,3 @@ SELECT found.* REPLACE (
     ), stratum, stratum_size, inclusion_probability, suspected, readers, $seed AS seed
 FROM found JOIN drawn USING (draft_id) JOIN standing AS ruling USING (shown_date) ORDER BY place
 """
-
-
-def _suspected(connection: duckdb.DuckDBPyConnection, *, most: int) -> list[str]:
-    return [draft_id for (draft_id,) in connection.execute(_SUSPECTED, {"most": most}).fetchall()]

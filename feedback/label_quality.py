@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from feedback.lake import Lake
 from feedback.overrides import override_now
 from feedback.scanning import view_stored
-from feedback.tables import AUDIT_SAMPLE, LABELS
-from feedback.verdicts import standing
+from feedback.tables import AUDIT_SAMPLE, LABELS, VERDICTS
+from feedback.verdicts import standing_on
 from label_policy import Policy
 from label_policy.agreement import DECIDED, Agreement, agreement, instructive
 from label_policy.audit import SUSPECTED
@@ -34,19 +35,21 @@ _DIGITS = 6
 _ROWS = """
 SELECT draft_id, label, tier, rule, coalesce(category, 'none') AS category, stratum, stratum_size,
     coalesce(suspected, false) AS suspected, verdicts
-FROM audit_sample LEFT JOIN (
-    SELECT draft_id, list({
+FROM {sample} LEFT JOIN (
+    SELECT draft_id, list({{
         'reviewer': reviewer, 'verdict': verdict, 'reason': reason, 'note': note, 'origin': origin
-    } ORDER BY reviewer) AS verdicts
-    FROM standing GROUP BY draft_id
+    }} ORDER BY reviewer) AS verdicts
+    FROM standing_verdicts GROUP BY draft_id
 ) USING (draft_id)
 WHERE policy_digest = $digest AND stratum_size IS NOT NULL
 ORDER BY draft_id
 """
 # Rows that a later draw left out again, because newer drafts took their places, have been read all the same.
 _READ = """
-SELECT label, count(*) FROM labels
-WHERE state = 'final' AND draft_id IN (SELECT draft_id FROM standing WHERE NOT starts_with(stratum, $suspected || '|'))
+SELECT label, count(*) FROM {labels}
+WHERE state = 'final' AND draft_id IN (
+    SELECT draft_id FROM standing_verdicts WHERE NOT starts_with(stratum, $suspected || '|')
+)
 GROUP BY label
 """
 _TEXTS = "SELECT draft_id, ticket_id, shown_at, prompt, completion FROM audit_sample SEMI JOIN chosen USING (draft_id)"
@@ -164,16 +167,40 @@ def measure(lake: Lake, policy: Policy, *, simulated: bool = False) -> Quality:
         simulated: whether verdicts that nobody gave count.
 
     """
-    stands = standing(lake)
-    verdicts = [row for row in stands.to_pylist() if simulated or row["origin"] != "simulated"]
-    stands = stands.from_pylist(verdicts, stands.schema)
-    with lake.sql(AUDIT_SAMPLE, standing=stands) as connection:
+    with lake.sql(AUDIT_SAMPLE) as connection:
         view_stored(connection, lake, LABELS)
-        read_of = dict(connection.execute(_READ, {"suspected": SUSPECTED}).fetchall())
-        rows = connection.sql(_ROWS, params={"digest": policy.digest}).to_arrow_table().to_pylist()
+        read = standing_on(connection, lake, labels=LABELS.name)
+        quality = measure_sample(connection, policy, read=read, simulated=simulated)
+    return replace(quality, disagreements=_with_texts(lake, quality.disagreements))
+
+
+def measure_sample(
+    connection: duckdb.DuckDBPyConnection,
+    policy: Policy,
+    *,
+    read: pa.Table,
+    labels: str = LABELS.name,
+    sample: str = AUDIT_SAMPLE.name,
+    simulated: bool = False,
+) -> Quality:
+    """As `measure`, of labels and a sample of them that need not be the lake's; disagreements come without texts.
+
+    Args:
+        connection: sees both.
+        policy: whose labels were sampled.
+        read: the verdicts that stand on these labels.
+        labels: the name of the labels: ``draft_id``, ``label``, ``state``.
+        sample: the name of the sample: what of `AUDIT_SAMPLE` is neither text nor time.
+        simulated: whether verdicts that nobody gave count.
+
+    """
+    verdicts = [row for row in read.to_pylist() if simulated or row["origin"] != "simulated"]
+    connection.register("standing_verdicts", pa.Table.from_pylist(verdicts, VERDICTS.schema))
+    read_of = dict(connection.execute(_READ.format(labels=labels), {"suspected": SUSPECTED}).fetchall())
+    rows = connection.sql(_ROWS.format(sample=sample), params={"digest": policy.digest}).to_arrow_table().to_pylist()
     _weigh(rows)
     confidence = policy.audit.confidence
-    read = [row for row in rows if row["verdicts"]]
+    given = [row for row in rows if row["verdicts"]]
     last, drift = _drift(verdicts, rows, confidence)
     return Quality(
         policy={"name": policy.name, "version": policy.version, "digest": policy.digest},
@@ -183,19 +210,19 @@ def measure(lake: Lake, policy: Policy, *, simulated: bool = False) -> Quality:
         at_best=_by([{**row, "right": 1.0, "read": True} if not row["read"] else row for row in rows],
                     _GROUPS["tier"], confidence),
         suspected={
-            "read": sum(row["suspected"] and not row["simulated"] for row in read),
-            "simulated": sum(row["suspected"] and row["simulated"] for row in read),
+            "read": sum(row["suspected"] and not row["simulated"] for row in given),
+            "simulated": sum(row["suspected"] and row["simulated"] for row in given),
             "unread": sum(row["suspected"] and not row["read"] for row in rows),
-            "wrong": sum(row["suspected"] and row["right"] is not None and row["right"] < 0.5 for row in read),
+            "wrong": sum(row["suspected"] and row["right"] is not None and row["right"] < 0.5 for row in given),
         },
         agreement=agreement(
-            (row["draft_id"], said["reviewer"], said["verdict"]) for row in read for said in row["verdicts"]
+            (row["draft_id"], said["reviewer"], said["verdict"]) for row in given for said in row["verdicts"]
         ),
-        confusion=_confusion(read),
-        disagreements=_with_texts(lake, instructive(read)),
+        confusion=_confusion(given),
+        disagreements=instructive(given),
         drift=drift,
         last_audit=last,
-        simulated=any(said["origin"] == "simulated" for row in read for said in row["verdicts"]),
+        simulated=any(said["origin"] == "simulated" for row in given for said in row["verdicts"]),
         tier_of={row["rule"]: _GROUPS["label and tier"](row) for row in rows},
         rows=rows,
     )  # fmt: skip

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from feedback.exceptions import FeedbackError
 from feedback.journals import append
 from feedback.lake import Lake
-from feedback.tables import OVERRIDES
+from feedback.tables import OVERRIDES, POLICIES
 from label_policy import Policy
-from label_policy.audit_gate import Override
+from label_policy.audit_gate import Override, bounds
 
 
 def open_gate(
@@ -38,7 +40,7 @@ def open_gate(
         raise FeedbackError("an override needs a name and a reason; give --who and --why")
     if days < 1:
         raise FeedbackError(f"an override cannot hold for {days} days; give 1 or more")
-    asked = [str(tier) for tier in policy.audit.precision if tier in policy.training.tiers]
+    asked = bounds(policy.audit, policy.training)
     if not asked:
         raise FeedbackError(f"{policy.name} {policy.version} asks for no audit, so there is no gate to open")
     if unknown := [tier for tier in tiers if tier not in asked]:
@@ -66,20 +68,69 @@ def open_gate(
     return made
 
 
+@dataclass(frozen=True, kw_only=True)
+class FormerOverride:
+    """An override that opens nothing any more.
+
+    Attributes:
+        override: what was recorded.
+        why_not: it has `expired`, it is of `another policy`, or a newer one of the policy has `replaced` it.
+        policy: which policy it is of: the digest, and name and version where it ever labelled.
+
+    """
+
+    override: Override
+    why_not: Literal["expired", "another policy", "replaced"]
+    policy: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {**self.override.as_dict(), "why_not": self.why_not, "policy": self.policy}
+
+
 def override_now(lake: Lake, policy: Policy, *, now: datetime | None = None) -> Override | None:
     """The newest override of this very policy that has not expired by `now` (an aware datetime), or None."""
-    if not lake.exists(OVERRIDES):
-        return None
-    with lake.sql(OVERRIDES) as connection:
-        rows = (
-            connection.sql(
-                """
-                SELECT override_id, who, why, expires_at, tiers FROM overrides
-                WHERE policy_digest = $digest AND expires_at > $now ORDER BY recorded_at DESC, override_id LIMIT 1
-                """,
-                params={"digest": policy.digest, "now": now or datetime.now(UTC)},
-            )
-            .to_arrow_table()
-            .to_pylist()
+    now = now or datetime.now(UTC)
+    rows = (row for row in _newest_first(lake) if row["policy_digest"] == policy.digest and row["expires_at"] > now)
+    return next(map(_override, rows), None)
+
+
+def former_overrides(lake: Lake, policy: Policy, *, now: datetime | None = None) -> list[FormerOverride]:
+    """All that were recorded but the one that holds for the policy by `now` (an aware datetime); the newest first."""
+    now = now or datetime.now(UTC)
+    held = override_now(lake, policy, now=now)
+    return [
+        FormerOverride(
+            override=_override(row),
+            why_not="expired" if row["expires_at"] <= now
+            else "another policy" if row["policy_digest"] != policy.digest
+            else "replaced",
+            policy=f"{row['policy']} ({row['policy_digest'][:12]})" if row["policy"] else row["policy_digest"][:12],
         )
-    return Override(**{**rows[0], "tiers": tuple(rows[0]["tiers"] or ())}) if rows else None
+        for row in _newest_first(lake)
+        if held is None or row["override_id"] != held.override_id
+    ]  # fmt: skip
+
+
+def _newest_first(lake: Lake) -> list[dict[str, Any]]:
+    if not lake.exists(OVERRIDES):
+        return []
+    with lake.sql(OVERRIDES, POLICIES) as connection:
+        rows: list[dict[str, Any]] = connection.sql(_ROWS).to_arrow_table().to_pylist()
+    return rows
+
+
+_ROWS = """
+SELECT override_id, who, why, expires_at, tiers, policy_digest, known.name AS policy
+FROM overrides LEFT JOIN (
+    SELECT policy_digest, min_by(policy || ' ' || policy_version, recorded_at) AS name FROM policies GROUP BY ALL
+) AS known USING (policy_digest)
+ORDER BY recorded_at DESC, override_id
+"""
+
+
+def _override(row: Mapping[str, Any]) -> Override:
+    return Override(
+        override_id=row["override_id"], who=row["who"], why=row["why"], expires_at=row["expires_at"],
+        tiers=tuple(row["tiers"] or ()),
+    )  # fmt: skip

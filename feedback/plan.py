@@ -20,12 +20,15 @@ from feedback.balance import lambda_bounds
 from feedback.events import SENT_SUFFIX
 from feedback.examples import find_rule, read_examples
 from feedback.exceptions import FeedbackError
+from feedback.gates import Auditing, Gates, decide_planned, decide_stored
 from feedback.labels import view_labels
 from feedback.lake import Lake, Table
 from feedback.ledger import kept_policy, view_standing
+from feedback.overrides import override_now
 from feedback.scanning import spilling, view_stored
 from feedback.tables import INTERACTIONS, LABELS, LEDGER
 from label_policy import SENT_TEXT, Policy, PolicyError
+from label_policy.audit_gate import Override
 from label_policy.plan import Comparison
 
 EXAMPLES = 20
@@ -55,6 +58,9 @@ class Plan:
         after: the new policy.
         figures: everything that is counted: see `label_policy.plan.Comparison.figures`, and `balance`: before and
             after, the rows that would train as `desirable` and `undesirable`, and the `lambda_bounds` that follow.
+        gates: what the audit's gate makes of both sides; None where the plan was made without asking. What it excludes
+            trains in none of the figures. Verdicts move it and not the `id`.
+        ending: the override that holds for the old side's newest policy and ends with the change.
         late: of the rows that change, those whose stored label was made from other events than are known now: feedback
             changes them, whatever the policy.
         examples: of rows that change: see `feedback.examples.read_examples`.
@@ -67,6 +73,8 @@ class Plan:
     before: list[PolicyName]
     after: PolicyName
     figures: dict[str, Any]
+    gates: Gates | None
+    ending: Override | None
     late: int
     examples: list[dict[str, Any]]
 
@@ -89,11 +97,19 @@ class Plan:
         """The plan as one object of plain values; times and dates are left to the reader's own JSON encoder."""
         plain = asdict(self)
         figures = plain.pop("figures")
+        if self.gates is not None:
+            plain["gates"] = self.gates.as_dict()
         return {**plain, "stored": self.stored, **figures}
 
 
 def plan_change(
-    lake: Lake, after: Policy, *, before: Policy | None = None, as_of: datetime, rows: Path | None = None
+    lake: Lake,
+    after: Policy,
+    *,
+    before: Policy | None = None,
+    as_of: datetime,
+    rows: Path | None = None,
+    auditing: Auditing | None = None,
 ) -> Plan:
     """Label the stored interactions by `after`, hold that against the old side, and count what differs.
 
@@ -104,6 +120,7 @@ def plan_change(
         as_of: aware datetime: the moment that decides which labels are final.
         rows: a Parquet file that every row that changes is written to: its day, id, category, kind of change, and rule,
             label, tier, weight and ``matures_at`` before and after.
+        auditing: how the desk audits; None: what the audit's gate makes of the change is not asked.
 
     Raises:
         FeedbackError: there is nothing to compare yet.
@@ -112,8 +129,13 @@ def plan_change(
     with comparing(lake, after, before=before, as_of=as_of) as (connection, comparison, versions):
         old = [policy_name(before)] if before else _deployed(connection)
         known = _known(lake, old) | {policy.digest: policy for policy in (before, after) if policy}
+        newest = known.get(old[0].digest) if old else None
+        gates = _decide(connection, lake, newest, after, auditing, stored=before is None) if auditing else None
         figures = comparison.figures(
-            before={digest: policy.training for digest, policy in known.items()}, after=after.training
+            before={digest: policy.training for digest, policy in known.items()},
+            after=after.training,
+            excluded_before=gates.before.excluded if gates and gates.before else (),
+            excluded_after=gates.after.excluded if gates else (),
         )
         figures["balance"] = _balance(figures["training"])
         for row in figures["rules"]:
@@ -129,6 +151,8 @@ def plan_change(
             before=old,
             after=policy_name(after),
             figures=figures,
+            gates=gates,
+            ending=override_now(lake, newest) if newest and not before and newest.digest != after.digest else None,
             late=0 if before else _count_late(connection),
             examples=read_examples(connection, drawn, known=known, before=before, after=after),
         )
@@ -171,6 +195,39 @@ SELECT labels.* REPLACE (
     standing.policy AS policy, standing.policy_version AS policy_version, standing.policy_digest AS policy_digest
 )
 FROM labels JOIN standing USING (shown_date)
+"""
+
+
+def _decide(
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    old: Policy | None,
+    new: Policy,
+    auditing: Auditing,
+    *,
+    stored: bool,
+) -> Gates:
+    """The gate of both sides; `old` is the policy of the old one, as far as it is known."""
+    if not stored:
+        assert old is not None
+        before = decide_planned(connection, lake, old, auditing, labels="before")
+        return Gates(before=before, after=decide_planned(connection, lake, new, auditing, labels="after"))
+    columns = ", ".join(LABELS.schema.names)
+    connection.execute(_AS_APPLIED.format(columns=columns))
+    return Gates(
+        before=decide_stored(lake, old, auditing) if old else None,
+        after=decide_planned(connection, lake, new, auditing, labels="as_applied"),
+    )
+
+
+# What `feedback.applying` leaves: the days that it labels again, and the others as they are.
+_AS_APPLIED = """
+CREATE OR REPLACE TEMP TABLE labelled_again AS
+SELECT shown_date FROM changes UNION SELECT shown_date FROM standing WHERE NOT recorded;
+CREATE OR REPLACE TEMP VIEW as_applied AS
+SELECT {columns} FROM after SEMI JOIN labelled_again USING (shown_date)
+UNION ALL
+SELECT {columns} FROM labels ANTI JOIN labelled_again USING (shown_date)
 """
 
 

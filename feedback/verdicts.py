@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
+import duckdb
 import pyarrow as pa
 
 from feedback.exceptions import FeedbackError
@@ -156,11 +157,17 @@ def standing(lake: Lake) -> pa.Table:
         A table in the schema of `VERDICTS`, ordered by draft and reviewer.
 
     """
+    with lake.sql() as connection:
+        view_stored(connection, lake, LABELS)
+        return standing_on(connection, lake, labels=LABELS.name)
+
+
+def standing_on(connection: duckdb.DuckDBPyConnection, lake: Lake, *, labels: str) -> pa.Table:
+    """As `standing`, of the labels that `connection` sees by the name `labels`, whether or not they are the lake's."""
     if not lake.exists(VERDICTS):
         return VERDICTS.schema.empty_table()
-    with lake.sql(VERDICTS) as connection:
-        view_stored(connection, lake, LABELS)
-        found = connection.sql(_STANDING).to_arrow_table()
+    view_stored(connection, lake, VERDICTS)
+    found = connection.sql(_STANDING.format(labels=labels)).to_arrow_table()
     return found.select(VERDICTS.schema.names).cast(VERDICTS.schema)
 
 
@@ -172,7 +179,7 @@ WITH newest AS (
 ),
 given AS MATERIALIZED (SELECT * FROM newest WHERE verdict <> 'withdrawn'),
 texts AS (
-    SELECT draft_id, {TEXT_DIGEST_SQL} AS text_digest FROM labels WHERE draft_id IN (SELECT draft_id FROM given)
+    SELECT draft_id, {TEXT_DIGEST_SQL} AS text_digest FROM {{labels}} WHERE draft_id IN (SELECT draft_id FROM given)
 )
 SELECT given.* FROM given SEMI JOIN texts USING (draft_id, text_digest)
 QUALIFY origin <> 'simulated' OR bool_and(origin = 'simulated') OVER (PARTITION BY draft_id)

@@ -29,6 +29,10 @@ class Override:
     expires_at: datetime
     tiers: tuple[str, ...] = ()
 
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {**asdict(self), "expires_at": self.expires_at.isoformat()}
+
 
 @dataclass(frozen=True, kw_only=True)
 class TierOutcome:
@@ -70,8 +74,7 @@ class Gate:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values, the same for the same decision."""
-        override = self.override and {**asdict(self.override), "expires_at": self.override.expires_at.isoformat()}
-        return {**asdict(self), "override": override}
+        return {**asdict(self), "override": self.override and self.override.as_dict()}
 
 
 def bounds(audit: Audit, training: Training) -> dict[str, float]:

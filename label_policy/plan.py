@@ -8,7 +8,7 @@ change each cell keeps the ids, so that what a change did can be held against it
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import duckdb
@@ -89,9 +89,9 @@ WITH settled AS (
 )
 SELECT settled.*,
     CASE WHEN before_state = 'final' AND before_label <> 'abstain' AND before_weight * coalesce(b.factor, 1) > 0
-        THEN before_label END AS before_trains,
+        AND NOT list_contains($excluded_before, before_tier) THEN before_label END AS before_trains,
     CASE WHEN after_state = 'final' AND after_label <> 'abstain' AND after_weight * a.factor > 0
-        THEN after_label END AS after_trains
+        AND NOT list_contains($excluded_after, after_tier) THEN after_label END AS after_trains
 FROM settled
 LEFT JOIN factors AS b ON b.policy_digest = before_digest AND b.tier = before_tier
 LEFT JOIN factors AS a ON a.policy_digest IS NULL AND a.tier = after_tier
@@ -209,12 +209,21 @@ class Comparison:
         """
         return self._rows(_EXAMPLES, {"count": count, "kinds": list(KINDS)})
 
-    def figures(self, *, before: Mapping[str, Training], after: Training) -> dict[str, Any]:
+    def figures(
+        self,
+        *,
+        before: Mapping[str, Training],
+        after: Training,
+        excluded_before: Collection[str] = (),
+        excluded_after: Collection[str] = (),
+    ) -> dict[str, Any]:
         """Everything that is counted, as plain values.
 
         Args:
             before: what trains, by the digest of the policy that gave a label; of a digest that is not there, all.
             after: what trains after the change.
+            excluded_before: tiers that do not train before the change, whatever the policies say.
+            excluded_after: tiers that do not train after it.
 
         Returns:
             ``rows`` (under either), ``changed``, ``final_before``, ``final_after``, ``ripened`` (rows that keep their
@@ -225,7 +234,8 @@ class Comparison:
 
         """
         self._connection.register("factors", _factors(before, after))
-        self._connection.execute(_OUTCOMES)
+        excluded = {"excluded_before": [*excluded_before], "excluded_after": [*excluded_after]}
+        self._connection.execute(_OUTCOMES, excluded)
         by_kind = dict(self._connection.execute(_BY_KIND).fetchall())
         return {
             **self._rows(_TOTALS)[0],

@@ -13,7 +13,8 @@ import pytest
 from feedback.exceptions import FeedbackError
 from feedback.label_quality import audit_section, decide, measure
 from feedback.lake import Lake
-from feedback.overrides import open_gate, override_now
+from feedback.ledger import keep_policy
+from feedback.overrides import former_overrides, open_gate, override_now
 from feedback.tables import AUDIT_SAMPLE, LABELS, LEDGER
 from feedback.training_set import build_training_set, recorded_audit
 from feedback.verdicts import Verdict, record
@@ -222,6 +223,14 @@ def test_an_override_is_bound_to_its_policy_and_expires(lake: Lake, policy: Poli
     assert override_now(lake, other) is None
     newer = open_gate(lake, policy, who="Bo", why="again")
     assert override_now(lake, policy) == newer
+    keep_policy(lake, policy)
+    [former] = former_overrides(lake, policy)
+    assert (former.override, former.why_not) == (made, "replaced")
+    assert former.policy == f"harbor-support 1 ({policy.digest[:12]})"
+    assert [each.why_not for each in former_overrides(lake, other)] == ["another policy"] * 2
+    in_three_days = former_overrides(lake, policy, now=datetime.now(UTC) + timedelta(days=3))
+    assert [(each.override.who, each.why_not) for each in in_three_days] == [("Ann Lee", "expired")]
+    assert json.loads(json.dumps(former.as_dict()))["why_not"] == "replaced"
 
 
 @pytest.mark.parametrize(
