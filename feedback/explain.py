@@ -5,7 +5,7 @@ A row is a draft, what an agent sent in its place (`<draft_id>#sent`), or one te
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,12 +18,14 @@ from feedback.events import SENT_SUFFIX
 from feedback.exceptions import FeedbackError
 from feedback.labels import view_labels
 from feedback.lake import Lake
+from feedback.readings import Reading, read_verdicts
 from feedback.scanning import view_stored
 from feedback.standing import Holding, Standing, find_holdings, read_standing
 from feedback.tables import CORRECTIONS, EVENTS, INTERACTIONS, LABELS
 from feedback.term_edits import TermEdit, find_term_edit
 from feedback.timeline import Moment, Window, read_moments, read_windows
 from label_policy import Policy
+from label_policy.audit_gate import Gate
 from label_policy.columns import SECONDS_TO_READ
 from label_policy.trace import RuleTrace, awaited_windows, trace_rules, trace_sent_text
 
@@ -76,6 +78,9 @@ class Explanation:
         standing: whether the stored label trains under the desk's policy, and why not.
         holdings: the newest training sets that hold it, or the row that stands for its text.
         unsearched: how many older training sets were not looked into.
+        readings: what people, or simulated readers, say of the row.
+        gate: what the audit makes of the labels now, whatever it made of them when those sets were built; None where it
+            was not asked.
 
     """
 
@@ -95,6 +100,13 @@ class Explanation:
     standing: Standing
     holdings: list[Holding]
     unsearched: int
+    readings: list[Reading]
+    gate: Gate | None
+
+    @property
+    def trains(self) -> bool:
+        """Whether a training set built now would be trained on and hold the row itself."""
+        return self.standing.trains and (self.gate is None or self.gate.passed)
 
     @property
     def is_sent_text(self) -> bool:
@@ -112,7 +124,8 @@ def explain(
     now: datetime,
     heldout: float,
     salt: str = "heldout",
-    excluded: Collection[str] = (),
+    gate: Gate | None = None,
+    simulated: bool = False,
 ) -> Explanation:
     """Gather all that is known of one row.
 
@@ -125,7 +138,8 @@ def explain(
         now: aware datetime: the moment that decides which labels are final.
         heldout: share of tickets that training never sees.
         salt: changes which tickets those are.
-        excluded: tiers that failed their audit.
+        gate: what the audit makes of the desk's labels now (`feedback.label_quality.decide`).
+        simulated: whether verdicts that nobody gave count on this desk.
 
     Raises:
         FeedbackError: there is no such row; the message names near ones.
@@ -143,6 +157,7 @@ def explain(
         if not (stored or computed):
             raise _no_sent_text(draft["draft_id"], policy, sent_text)
         decided = computed or stored
+        excluded = gate.excluded if gate else ()
         standing = read_standing(
             lake, deployed, row_id, day=draft["shown_date"], heldout=heldout, salt=salt, excluded=excluded
         )
@@ -164,6 +179,8 @@ def explain(
             standing=standing,
             holdings=holdings,
             unsearched=unsearched,
+            readings=read_verdicts(lake, row_id, policy_digest=deployed.digest, simulated=simulated),
+            gate=gate,
         )
 
 

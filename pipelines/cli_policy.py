@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import click
@@ -15,6 +14,7 @@ import kto_core
 from assets.desk import Desk, feedback_home
 from feedback.exceptions import FeedbackError
 from label_policy import DIALECTS, PolicyError, compile_policy, compile_sent_texts, load_policy, shipped_policies
+from label_policy.audit_gate import Gate, bounds
 from pipelines.cli_plan import policy_apply, policy_plan
 from pipelines.policy_names import find_policy
 from pipelines.printing import print_json
@@ -127,24 +127,23 @@ def policy_explain(draft_id: str, file: str | None, full: bool, as_json: bool) -
         training_sets=desk.training_sets,
         now=desk.settings.as_of or datetime.now(UTC),
         heldout=desk.settings.heldout,
-        excluded=_excluded(desk),
+        gate=_gate(desk),
+        simulated=desk.settings.audit_simulated,
     )
     releases = _releases(desk, {holding.version for holding in explanation.holdings})
     if as_json:
-        print_json({**asdict(explanation), "releases": releases})
+        print_json({**asdict(explanation), "trains": explanation.trains, "releases": releases})
     else:
         show_explanation(explanation, loaded, releases, Console(), full=full)
 
 
-def _excluded(desk: Desk) -> list[str]:
-    """The tiers that the desk's newest training set leaves out, because they failed their audit."""
-    pointer = desk.current / "training_set.json"
-    if not pointer.is_file():
-        return []
-    from feedback.training_set import read_training_set
+def _gate(desk: Desk) -> Gate | None:
+    """What the audit makes of the desk's labels now; None where its policy asks for none."""
+    from feedback.label_quality import decide, measure
 
-    audit = read_training_set(Path(json.loads(pointer.read_text(encoding="utf-8"))["path"])).manifest.get("audit")
-    return list(audit["gate"]["excluded"]) if audit else []
+    if not bounds(desk.policy.audit, desk.policy.training):
+        return None
+    return decide(desk.lake, desk.policy, measure(desk.lake, desk.policy, simulated=desk.settings.audit_simulated))
 
 
 def _releases(desk: Desk, versions: set[str]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from feedback.events import SENT_SUFFIX
 from feedback.explain import Explanation, Verdict
 from label_policy import SENT_TEXT, Policy
 from label_policy.trace import Part, RuleTrace
+from pipelines.explain_audit import gate_lines, show_readings
 from pipelines.printing import commands
 from pipelines.texts import print_trimmed, shorten, visible, word_diff
 from pipelines.timeline_view import measures_line, show_timeline, waiting_for
@@ -32,7 +33,7 @@ _WHY_NOT = {
     "blank": "its text is blank",
     "weightless": "its weight is 0",
     "tier not trained": "the policy's training section leaves its tier out",
-    "tier failed its audit": "people found too few labels of its tier right (`feedback-kto audit report`)",
+    "tier failed its audit": "its tier fails its audit",
     "duplicate": "the same text with the same label is already in it",
     "overruled": "the same text has the other label in a stronger tier",
     "contradicted": "the same text has both labels in equal tiers, so neither trains",
@@ -57,6 +58,8 @@ def show_explanation(
     _show_timeline(explanation, console)
     _show_rules(explanation, policy, console)
     _show_label(explanation, policy, console)
+    if explanation.readings:
+        show_readings(explanation, console)
     _show_training(explanation, policy, releases, console)
 
 
@@ -258,7 +261,10 @@ def _show_training(explanation: Explanation, policy: Policy, releases: list[dict
     stored, standing = explanation.stored, explanation.standing
     by_another = stored is not None and stored.policy_digest != policy.digest
     _heading("Training, by the stored label" if by_another else "Training", console)
-    if stored is not None and standing.trains:
+    gate = explanation.gate
+    if standing.trains and gate is not None and not gate.passed:
+        line = Text("  It does not train: nothing does, since the audit's gate is closed.", style="yellow")
+    elif stored is not None and standing.trains:
         line = Text(f"  It trains as {stored.label}, with weight {standing.weight:g}.", style="green")
     elif standing.fate == "kept":
         line = Text("  It does not train: its ticket is held out, for evaluation.", style="yellow")
@@ -269,6 +275,8 @@ def _show_training(explanation: Explanation, policy: Policy, releases: list[dict
         line.append((f" ({rows}{f' and {more} more' if more > 0 else ''})" if rows else "") + ".")
     print_trimmed(line, console)
     table = _grid(1)
+    for said in gate_lines(gate, stored.tier) if gate is not None and stored is not None and stored.tier else ():
+        table.add_row("", Text("gate now", style="cyan"), Text(commands(said), overflow="fold"))
     for pair in standing.pairs:
         said = f"{visible(pair['row_id'])} preferred to {visible(pair['rejected_row_id'])} ({pair['split']})"
         table.add_row("", Text("pair", style="cyan"), Text(said, overflow="fold"))
@@ -285,7 +293,10 @@ def _show_training(explanation: Explanation, policy: Policy, releases: list[dict
     print_trimmed(table, console)
     older = explanation.unsearched
     if not explanation.holdings:
-        said = "None of the newest training sets holds it." if older else "No training set holds it, and so no release."
+        yet = " yet" if explanation.trains else ""
+        said = f"No training set holds it{yet}, and so no release."
+        if older:
+            said = f"None of the newest training sets holds it{yet}."
         _say(said, "dim", console)
     if older:
         said = f"{older:,} older training sets, and releases of them, were not looked into."

@@ -34,5 +34,6 @@ def put(lake: Lake, *labels: dict[str, Any], sampled: bool = False) -> None:
     """Make the lake hold exactly these labels and, if asked, all of them its audit sample."""
     lake.replace(LABELS, pa.Table.from_pylist(list(labels), LABELS.schema), [SHOWN.date()])
     if sampled:
-        rows = [{**row, "stratum": "s", "readers": 1, "suspected": False} for row in labels]
+        more = {"stratum": "s", "stratum_size": len(labels), "readers": 1, "suspected": False}
+        rows = [{**row, **more} for row in labels]
         lake.replace(AUDIT_SAMPLE, pa.Table.from_pylist(rows, AUDIT_SAMPLE.schema))

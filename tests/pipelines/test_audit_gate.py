@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from assets.desk import Desk, DeskSettings
 from feedback.audit import write_audit_sample
@@ -16,6 +17,7 @@ from feedback.labelling import write_labels
 from feedback.rawfiles import discover
 from feedback.training_set import build_training_set
 from feedback.verdicts import Verdict, record
+from pipelines.cli import cli
 from pipelines.running import RunStoppedError, run_job
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -103,7 +105,7 @@ def test_who_overrides_it_is_in_manifest_and_model_card(closed: dict[str, object
 
 
 def test_verdicts_open_it_leave_out_what_fails_and_weigh_rows(
-    closed: dict[str, object], desk: Desk, run: Command
+    closed: dict[str, object], desk: Desk, run: Command, in_environment: None
 ) -> None:
     rows = write_audit_sample(desk.lake, desk.policy, seed=0).to_pylist()
     other = {"desirable": "undesirable", "undesirable": "desirable"}
@@ -128,3 +130,11 @@ def test_verdicts_open_it_leave_out_what_fails_and_weigh_rows(
     assert set(manifest["counts"]["tier"]) == {"explicit"}
     assert manifest["audit"]["precision"]["desirable"]["precision"] == 1.0
     assert manifest["audit"]["simulated"] is False
+
+    # The newest set that a run made had its gate opened by hand; a row is told what holds now.
+    assert manifest_of(desk)["audit"]["gate"]["excluded"] == []
+    strong = next(row["draft_id"] for row in rows if row["tier"] == "strong")
+    said = json.loads(CliRunner().invoke(cli, ["policy", "explain", strong, "--json"]).stdout)
+    assert said["gate"]["tiers"]["strong"]["outcome"] == "failed" and not said["trains"]
+    assert said["standing"]["fate"] == "tier failed its audit"
+    assert [(each["reviewer"], each["why_not"]) for each in said["readings"]] == [("Bo", None)]

@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from assets.desk import Desk, DeskSettings
-from feedback.explain import explain
+from feedback.explain import Explanation, explain
 from feedback.interactions import write_interactions
 from feedback.labelling import write_labels
+from feedback.readings import Reading
 from feedback.tables import EVENTS, INTERACTIONS
 from feedback.training_set import build_training_set
 from label_policy import load_policy
+from label_policy.audit_gate import Gate, Outcome, Override, TierOutcome
 from pipelines.cli import main
 from pipelines.explain_view import show_explanation
 from pipelines.texts import shorten, span, visible, word_diff
@@ -224,6 +226,49 @@ def test_explain_tells_apart_what_a_changed_policy_left_behind(
     assert example["after"]["term_edit"] is None
 
 
+def audited(
+    explanation: Explanation, outcome: Outcome = "failed", by: str = HOSTILE, note: str = HOSTILE, **gate: Any
+) -> Explanation:
+    """The same row, with what readers said of it and what the gate makes of its tier."""
+    said: dict[str, Any] = {
+        "reviewer": by, "reason": "tone", "note": note, "recorded_at": AS_OF,
+        "rule": "never", "label": "abstain",
+    }  # fmt: skip
+    readings = [
+        Reading(verdict="undesirable", origin="review", why_not=None, **said),
+        Reading(verdict="unsure", origin="simulated", why_not="read by a person", **said),
+    ]
+    found = TierOutcome(required=0.6, precision=0.67, low=0.52, outcome=outcome)
+    made: dict[str, Any] = {"asked": True, "passed": True, "tiers": {"strong": found, "explicit": found}, "missing": {}}
+    return replace(explanation, readings=readings, gate=Gate(**made | gate))
+
+
+def test_explain_says_who_read_the_row_and_what_the_gate_makes_of_its_tier_now(desk: Desk) -> None:
+    explanation = explain(
+        desk.lake, desk.policy, "d3", deployed=desk.policy, training_sets=desk.training_sets, now=AS_OF, heldout=0.0
+    )
+    override = Override(override_id="o", who="Dora", why="the launch", expires_at=AS_OF)
+
+    def told(explanation: Explanation) -> str:
+        console = Console(file=io.StringIO(), width=80)
+        show_explanation(explanation, desk.policy, [], console, full=False)
+        return " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+
+    assert "gate now" not in told(explanation) and "readers" not in told(explanation)
+    said = told(audited(explanation, by="Ann", note="so", excluded=("explicit",)))
+    assert "It trains as undesirable" in said, "whether the tier is excluded is for explain to say"
+    assert "gate now tier explicit failed: at least 52.0% are right, and 60.0% is asked for" in said
+    assert "undesirable, It is rude, cold or out of place, “so”; 2026-03-11 12:00" in said
+    assert "can't tell, It is rude" in said and "simulated: nobody read it" in said
+    assert "no longer counts: a person has read the row" in said and "the label was abstain then, by 'never'" in said
+    said = told(audited(explanation, "overridden", override=override, simulated=True))
+    assert "tier explicit is overridden: " in said and "Dora opened it until 2026-03-11 12:00 UTC: the launch" in said
+    assert "simulated verdicts went into this" in said
+    closed = audited(explanation, "undecided", passed=False, reasons=("57 rows are still to be read",))
+    assert "It does not train: nothing does, since the audit's gate is closed." in told(closed)
+    assert "closed: 57 rows are still to be read" in told(closed) and not closed.trains
+
+
 def test_what_explain_prints_can_be_copied(desk: Desk) -> None:
     place = "region=eu/desk=support/year=2026/month=03/day=02/part-00000-3f2b6c1e-c000.jsonl.gz"
     explanation = explain(
@@ -252,6 +297,8 @@ def test_hostile_texts_are_shown_as_text(desk: Desk, row_id: str, terminal: bool
     explanation = explain(
         desk.lake, desk.policy, row_id, deployed=desk.policy, training_sets=desk.training_sets, now=AS_OF, heldout=0.0
     )
+    override = Override(override_id="o", who=HOSTILE, why=HOSTILE, expires_at=AS_OF)
+    explanation = audited(explanation, "overridden", override=override)
     console = Console(file=io.StringIO(), force_terminal=terminal, width=width, color_system="truecolor")
     show_explanation(explanation, desk.policy, [], console, full=full)
     said = console.file.getvalue()  # type: ignore[attr-defined]
