@@ -76,6 +76,7 @@ document.addEventListener("submit", async (event) => {
   if (failed) {
     problem.textContent = failed;
     problem.scrollIntoView({ block: "nearest" });
+    sessionStorage.removeItem(LATE);
     sending = false;
   }
 });
