@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -28,7 +29,9 @@ from pipelines.texts import visible
 _TEMPLATE = "audit_page.html.j2"
 
 
-def render_report(quality: Quality, gate: Gate, policy: Policy, *, desk: str) -> str:
+def render_report(
+    quality: Quality, gate: Gate, policy: Policy, *, desk: str, overrides: Sequence[str] = ()
+) -> str:  # fmt: skip
     """Return the page.
 
     Args:
@@ -36,6 +39,7 @@ def render_report(quality: Quality, gate: Gate, policy: Policy, *, desk: str) ->
         gate: what it made of that.
         policy: whose labels these are; its rules say why.
         desk: the name of the desk that they are of.
+        overrides: what `pipelines.audit_words.override_lines` says of those on record.
 
     """
     # Everything from the logs and from reviewers is text to the template: escaped, what cannot be seen spelled out.
@@ -55,6 +59,7 @@ def render_report(quality: Quality, gate: Gate, policy: Policy, *, desk: str) ->
         simulated=SIMULATED if quality.simulated else None,
         more=[commands(text) for text in more],
         desk=desk,
+        overrides=overrides,
         headline=commands(headline(quality)),
         counted=counted(quality.groups["label"].values()),
         groups=[

@@ -11,8 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from feedback.audit import Progress
+from label_policy.audit_gate import Gate, Override
+from pipelines.audit_words import gate_words, override_lines
 from pipelines.printing import commands
-from pipelines.texts import visible
+from pipelines.texts import print_prose, visible
 
 _STYLES = {"desirable": "green", "undesirable": "red"}
 
@@ -47,14 +49,28 @@ def _unlike(values: Sequence[object], above: Sequence[object]) -> list[str]:
     return ["" if number < same else visible(str(value or "none")) for number, value in enumerate(values)]
 
 
-def show_status(progress: Progress, console: Console) -> None:
-    """Print a line a class and tier: rows, those that have been read, and readings that are missing."""
+def show_status(progress: Progress, gate: Gate, override: Override | None, console: Console) -> None:
+    """Print a line a class and tier: rows, those that have been read, and readings that are missing; then the gate.
+
+    Args:
+        progress: by label and tier.
+        gate: what the audit makes of that.
+        override: the one that holds.
+        console: to print on.
+
+    """
     table = _table(["label", "tier"], ["labels", "to read", "read", "simulated", "missing"])
     for part in progress.parts:
         label, tier = (visible(str(value or "none")) for value in part.values)
         counts = _counts(part.size, part.rows, part.read, part.simulated, part.missing)
         table.add_row(Text(label, style=_STYLES.get(label, "")), tier, *counts)
     _show(table, progress, console)
+    state, more = gate_words(gate)
+    print_prose(f"The gate {'is ' if gate.asked else ''}{state}.", console, style="" if gate.passed else "bold red")
+    for text in more:
+        print_prose(f"{commands(text)}.", console, indent=2)
+    for text in override_lines(gate, override, ()):
+        print_prose(text, console)
 
 
 def _table(words: Sequence[str], numbers: Sequence[str]) -> Table:

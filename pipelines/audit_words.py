@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from feedback.label_quality import Quality
+from feedback.overrides import FormerOverride
 from label_policy.agreement import LEAST_ALPHA
-from label_policy.audit_gate import Gate
+from label_policy.audit_gate import Gate, Override
 from label_policy.precision import Estimate
+from pipelines.texts import visible
 
 GROUPS = {"label": "By class", "tier": "By tier", "rule": "By rule", "category": "By category"}
 """The groups that are shown, and what they are called."""
@@ -52,11 +54,44 @@ def gate_words(gate: Gate) -> tuple[str, list[str]]:
         return "asks for nothing: the policy's audit names no precision", []
     more = [*gate.reasons, *gate.notes]
     if gate.override is not None:
-        opened = f"{gate.override.who} opened it until {gate.override.expires_at:%Y-%m-%d %H:%M} UTC"
-        more += [f"{opened}: {gate.override.why}", *(f"in spite of this: {text}" for text in gate.overridden)]
+        who, why = visible(gate.override.who), visible(gate.override.why)
+        opened = f"{who} opened it until {gate.override.expires_at:%Y-%m-%d %H:%M} UTC"
+        more += [f"{opened}: {why}", *(f"in spite of this: {text}" for text in gate.overridden)]
     if gate.simulated:
         more.append("simulated verdicts went into it, as the desk's settings allow")
     return "open" if gate.passed else "closed", more
+
+
+def override_words(override: Override) -> str:
+    """Whose it is, why, of what, and until when."""
+    what = f"tier {' and '.join(override.tiers)}" if override.tiers else "every tier"
+    until = f"{override.expires_at:%Y-%m-%d %H:%M} UTC"
+    return f"{visible(override.who)} ({visible(override.why)}), for {what} until {until}"
+
+
+def override_lines(gate: Gate, override: Override | None, former: Sequence[FormerOverride]) -> list[str]:
+    """Of the overrides on record, what the gate's own words do not say; nothing where there is nothing to say.
+
+    Args:
+        gate: says of the override that opened it.
+        override: the one that holds.
+        former: those that do not, the newest first.
+
+    """
+    lines = []
+    if override is not None and gate.override is None:
+        lines.append(f"An override is in force and changes nothing: by {override_words(override)}.")
+    if former:
+        lines.append("Overrides that no longer hold:")
+        lines += [f"  by {override_words(each.override)}: {_WHY_NOT[each.why_not].format(each.policy)}"
+                  for each in former[:_MOST_FORMER]]  # fmt: skip
+    if len(former) > _MOST_FORMER:
+        lines.append(f"  and {len(former) - _MOST_FORMER:,} older; --json has them")
+    return lines
+
+
+_MOST_FORMER = 3
+_WHY_NOT = {"expired": "expired", "another policy": "it is of {}", "replaced": "a newer one took its place"}
 
 
 def agreement_words(quality: Quality) -> str:

@@ -61,16 +61,21 @@ def audit_draw(as_json: bool) -> None:
 @audit.command("status")
 @_JSON
 def audit_status(as_json: bool) -> None:
-    """Say how far the reading of the sample is, and how long the rest will take."""
+    """Say how far the reading of the sample is, how long the rest will take, and whether labels may train."""
     from feedback.audit import audit_progress
+    from feedback.label_quality import decide, measure
+    from feedback.overrides import override_now
     from pipelines.audit_progress_view import show_status
 
     desk = Desk.active()
     progress = audit_progress(desk.lake, "label", "tier")
+    gate = decide(desk.lake, desk.policy, measure(desk.lake, desk.policy, simulated=desk.settings.audit_simulated))
+    override = override_now(desk.lake, desk.policy)
     if as_json:
-        print_json({"desk": desk.name, **progress.as_dict("label", "tier")})
+        said = {"gate": gate.as_dict(), "override": override and override.as_dict()}
+        print_json({"desk": desk.name, **progress.as_dict("label", "tier"), **said})
         return
-    show_status(progress, Console())
+    show_status(progress, gate, override, Console())
 
 
 @audit.command("simulate")

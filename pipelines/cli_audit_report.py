@@ -32,23 +32,31 @@ def audit_report(html: Path | None, png: Path | None, as_json: bool) -> None:
     """Say how good the active desk's labels are, by what people found of the sample, and whether they may train."""
     from assets.audit_chart import draw_quality
     from feedback.label_quality import decide, measure
+    from feedback.overrides import former_overrides, override_now
     from pipelines.audit_page import render_report
     from pipelines.audit_view import show_headline, show_report
+    from pipelines.audit_words import override_lines
+    from pipelines.texts import print_prose
 
     desk = Desk.active()
     quality = measure(desk.lake, desk.policy, simulated=desk.settings.audit_simulated)
     gate = decide(desk.lake, desk.policy, quality)
+    override, former = override_now(desk.lake, desk.policy), former_overrides(desk.lake, desk.policy)
+    overrides = override_lines(gate, override, former)
     if html is not None:
-        write_atomically(html, render_report(quality, gate, desk.policy, desk=desk.name))
+        write_atomically(html, render_report(quality, gate, desk.policy, desk=desk.name, overrides=overrides))
     if png is not None:
         png.write_bytes(draw_quality(quality, desk.policy))
     if as_json:
         said = {**quality.as_dict(), "disagreements": [dict(row) for row in quality.disagreements]}
+        said |= {"override": override and override.as_dict(), "former_overrides": [each.as_dict() for each in former]}
         print_json({"desk": desk.name, **said, "gate": gate.as_dict()})
         return
     console = Console()
     show = show_report if html is None else show_headline
     show(quality, gate, console)
+    for line in overrides:
+        print_prose(line.strip(), console, indent=len(line) - len(line.lstrip()))
     for what, path in (("page", html), ("figure", png)):
         if path is not None:
             console.print(f"The {what} is {path}.", highlight=False, markup=False, soft_wrap=True)

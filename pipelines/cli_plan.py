@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -20,12 +22,24 @@ from pipelines.exceptions import UsageError
 from pipelines.policy_names import find_policy, is_digest
 from pipelines.printing import commands, print_json
 
+if TYPE_CHECKING:
+    from feedback.gates import Auditing
+
 
 def _writable(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
     """Refuse a file that cannot be written before the plan is made, which may take a minute."""
     if path is not None and (path.is_dir() or not os.access(path.parent, os.W_OK)):
         raise UsageError(f"{path} cannot be written; name a file in a folder that exists and that you may write to")
     return path
+
+
+def _outcome(_context: click.Context, _parameter: click.Parameter, said: str | None) -> str | None:
+    if said is not None and not _OUTCOME.fullmatch(said):
+        raise UsageError(f"'{said}' is nothing that a plan says of the gate; copy --gate from its last line")
+    return said
+
+
+_OUTCOME = re.compile("(open|closed)(-no-(critical|explicit|strong|weak))*")
 
 
 @click.command("plan")
@@ -52,7 +66,7 @@ def policy_plan(policies: tuple[str, ...], html: Path | None, rows: Path | None,
     from feedback.plan import plan_change
     from pipelines.plan_page import render_plan
     from pipelines.plan_view import show_plan
-    from pipelines.plan_words import headline, warnings
+    from pipelines.plan_words import gate_outcome, headline, warnings
 
     if len(policies) > 2:
         raise click.UsageError("plan takes at most two policies: OLD and NEW.")
@@ -60,12 +74,13 @@ def policy_plan(policies: tuple[str, ...], html: Path | None, rows: Path | None,
     *old, new = policies or (desk.settings.policy,)
     before = _find(desk, old[0])[0] if old else None
     policy, setting = _find(desk, new)
-    made = plan_change(desk.lake, policy, before=before, as_of=_now(desk), rows=rows)
+    made = plan_change(desk.lake, policy, before=before, as_of=_now(desk), rows=rows, auditing=_auditing(desk))
     apply = None
     if made.stored and (made.changed or setting != desk.settings.policy or days_behind(desk.lake, policy)[0]):
-        apply = shlex.join(["feedback-kto", "policy", "apply", *policies, "--plan", made.id])
+        gate = ["--gate", gate_outcome(made.gates.after)] if made.gates and made.gates.after.asked else []
+        apply = commands(f"`{shlex.join(['feedback-kto', 'policy', 'apply', *policies, '--plan', made.id, *gate])}`")
     if html is not None:
-        write_atomically(html, render_plan(made, desk=desk.name, apply=apply))
+        write_atomically(html, render_plan(made, desk=desk.name, apply=apply and apply.strip("`")))
     if as_json:
         print_json({**made.as_dict(), "desk": desk.name, "headline": headline(made), "warnings": warnings(made)})
         return
@@ -76,7 +91,7 @@ def policy_plan(policies: tuple[str, ...], html: Path | None, rows: Path | None,
     console.print(said[0].upper() + said[1:], highlight=False, markup=False, soft_wrap=True)
     if apply is not None:
         does = "makes exactly this change" if made.changed else "makes it the desk's policy, and changes no label"
-        console.print(f"`{apply}` {does}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"{apply} {does}", highlight=False, soft_wrap=True, markup=False)
     elif made.stored:
         console.print("There is nothing to apply.")
 
@@ -84,8 +99,13 @@ def policy_plan(policies: tuple[str, ...], html: Path | None, rows: Path | None,
 @click.command("apply")
 @click.argument("new", required=False)
 @click.option("--plan", "plan_id", help="The id of the plan that was looked at; refused if it says otherwise by now.")
+@click.option(
+    "--gate",
+    callback=_outcome,
+    help="What the plan said of the audit's gate, as it printed it; if that has changed, apply says so and goes on.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def policy_apply(new: str | None, plan_id: str | None, yes: bool) -> None:
+def policy_apply(new: str | None, plan_id: str | None, gate: str | None, yes: bool) -> None:
     """Make a policy the active desk's, and label again, in one run, just the days that it changes.
 
     NEW as in `policy plan`. The other days are recorded as being by the new policy as they are. What changed is then
@@ -95,18 +115,23 @@ def policy_apply(new: str | None, plan_id: str | None, yes: bool) -> None:
     from feedback.applying import check_plan
     from feedback.plan import plan_change
     from pipelines.follow import APPLY_STEP
-    from pipelines.plan_words import count, headline, sides, warnings
+    from pipelines.plan_view import show_gates
+    from pipelines.plan_words import count, gate_moved, headline, sides, warnings
     from pipelines.running import run_job
+    from pipelines.texts import print_prose
 
     desk = Desk.active()
     policy, setting = _find(desk, new or desk.settings.policy)
-    made = plan_change(desk.lake, policy, as_of=_now(desk))
+    made = plan_change(desk.lake, policy, as_of=_now(desk), auditing=_auditing(desk))
     if plan_id is not None:
         check_plan(made, plan_id)
     behind, _ = days_behind(desk.lake, policy)
     console = Console()
     for sentence in (sides(made), *warnings(made), *headline(made)):
-        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+        print_prose(commands(sentence), console)
+    show_gates(made, console)
+    for sentence in gate_moved(made, gate):
+        print_prose(sentence, console, style="yellow")
     if setting != desk.settings.policy:
         click.echo(f"{desk.path / 'desk.yaml'} will name {setting} as the desk's policy.")
     elif not made.days and not behind:
@@ -131,6 +156,18 @@ def policy_apply(new: str | None, plan_id: str | None, yes: bool) -> None:
         )
     )
     click.echo(commands("`feedback-kto retrain` trains on them"))
+
+
+def _auditing(desk: Desk) -> Auditing:
+    """How the desk draws its audit sample, and whose verdicts count there."""
+    from feedback.gates import Auditing
+    from feedback.suspects import find_suspects
+
+    return Auditing(
+        seed=desk.settings.audit_seed,
+        suspects=lambda: [(suspect.draft_id, suspect.label) for suspect in find_suspects(desk.heldout_scores)],
+        simulated=desk.settings.audit_simulated,
+    )
 
 
 def _agreed(question: str) -> bool:

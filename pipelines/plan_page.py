@@ -14,7 +14,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from feedback.plan import Plan
 from label_policy.plan import KINDS
 from pipelines.plan_view import LABELS, TIERS, matrix
-from pipelines.plan_words import bounds, count, flow_words, headline, kind_words, old_side, warnings
+from pipelines.plan_words import (
+    bounds,
+    count,
+    flow_words,
+    gate_sentences,
+    headline,
+    kind_words,
+    old_side,
+    side_words,
+    warnings,
+)
+from pipelines.printing import commands
 from pipelines.texts import factual_by, span, stretches, visible
 
 _TEMPLATE = "plan_page.html.j2"
@@ -45,8 +56,10 @@ def render_plan(plan: Plan, *, desk: str, apply: str | None) -> str:
         figures=figures,
         desk=desk,
         apply=apply,
-        warnings=warnings(plan),
+        warnings=[*map(commands, warnings(plan))],
         sentences=headline(plan),
+        gates=[(commands(sentence), [*map(commands, details)]) for sentence, details in gate_sentences(plan)],
+        side_words=side_words,
         old=old_side(plan.before, stored=plan.stored),
         bounds=bounds,
         count=count,

@@ -12,8 +12,9 @@ from rich.text import Text
 
 from feedback.plan import Plan
 from label_policy.plan import NO_ROW, NO_TIER
-from pipelines.plan_words import bounds, flow_words, headline, sides, warnings
-from pipelines.texts import visible
+from pipelines.plan_words import bounds, flow_words, gate_sentences, headline, side_words, sides, warnings
+from pipelines.printing import commands
+from pipelines.texts import print_prose, visible
 
 LABELS = ("desirable", "undesirable", "abstain", NO_ROW)
 TIERS = ("critical", "explicit", "strong", "weak", NO_TIER, NO_ROW)
@@ -31,9 +32,10 @@ def show_plan(plan: Plan, console: Console) -> None:
     """Print the plan, shortened to what fits a terminal; the page and `--json` have all of it."""
     console.print(Text(sides(plan), style="bold"))
     for sentence in warnings(plan):
-        console.print(Text(sentence, style="yellow"))
+        print_prose(commands(sentence), console, style="yellow")
     for sentence in headline(plan):
         console.print(Text(sentence))
+    show_gates(plan, console)
     figures = plan.figures
     if plan.changed:
         for title, name, order in (("Labels", "labels", LABELS), ("Tiers", "tiers", TIERS)):
@@ -42,9 +44,17 @@ def show_plan(plan: Plan, console: Console) -> None:
         _show_rules(figures["rules"], console)
         console.print(_categories(figures["categories"]))
         console.print(_days(figures["days"]))
-    console.print(_balance(figures["balance"]))
+    console.print(_balance(plan))
     if plan.examples:
         console.print(_examples(plan.examples, console.width))
+
+
+def show_gates(plan: Plan, console: Console) -> None:
+    """Print what the audit's gate makes of both sides."""
+    for sentence, details in gate_sentences(plan):
+        print_prose(commands(sentence), console)
+        for detail in details:
+            print_prose(commands(detail), console, indent=2, style="dim")
 
 
 def _matrix(title: str, flips: Sequence[Mapping[str, Any]], order: Sequence[str]) -> Table:
@@ -143,11 +153,17 @@ def _days(days: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _balance(balance: Mapping[str, Mapping[str, Any]]) -> Table:
+def _balance(plan: Plan) -> Table:
+    balance = plan.figures["balance"]
     title = "What would train, before duplicates and the held-out tickets are left out"
     table = _table(title, Column(), "desirable", "undesirable", Column("λ bounds"))
     for side, counts in balance.items():
-        table.add_row(side, f"{counts['desirable']:,}", f"{counts['undesirable']:,}", bounds(counts))
+        table.add_row(
+            "\n".join(side_words(plan, side)),
+            f"{counts['desirable']:,}",
+            f"{counts['undesirable']:,}",
+            bounds(counts).replace(", or", ",\nor"),
+        )
     return table
 
 

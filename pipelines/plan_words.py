@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from feedback.plan import Plan, PolicyName
+from label_policy.audit_gate import Gate
+from pipelines.audit_words import gate_words, override_words
 
 _KINDS = {
     "label": ("gets another label", "get another label"),
@@ -63,7 +65,11 @@ def headline(plan: Plan) -> list[str]:
 
 
 def warnings(plan: Plan) -> list[str]:
-    """What about the policies themselves may mislead, in sentences."""
+    """What is easily missed, in sentences: policies that are called the same, and an override that ends."""
+    return [*_namesakes(plan), *_ending(plan)]
+
+
+def _namesakes(plan: Plan) -> list[str]:
     new = plan.after
     namesakes = [old for old in plan.before if (old.name, old.version) == (new.name, new.version)]
     if all(old.digest == new.digest for old in namesakes):
@@ -77,10 +83,7 @@ def _training(moves: Sequence[Mapping[str, Any]]) -> str:
     """What becomes of what trains; the largest moves first."""
     moved = sorted((move for move in moves if move["before"] != move["after"]), key=lambda move: -move["rows"])
     if not moved:
-        # The audit's bounds are a policy's too, and no label shows whether they were changed.
-        return (
-            "No label trains otherwise; what the audit's gate makes of it, `feedback-kto audit report` says afterwards."
-        )
+        return "No label trains otherwise."
     return f"{listed(_move(move) for move in moved)}."
 
 
@@ -93,6 +96,85 @@ def _move(move: Mapping[str, Any]) -> str:
     if before is None:
         return f"{rows} that did not train now {trains} as {after}"
     return f"{rows} that trained as {before} now {trains} as {after}"
+
+
+def _ending(plan: Plan) -> list[str]:
+    """That an override ends with the policy that it is of, and how it is given anew where that is needed."""
+    ending = plan.ending
+    if ending is None:
+        return []
+    old, new = (f"{policy.name} {policy.version}" for policy in (plan.before[0], plan.after))
+    only = f"{old} only" if old != new else f"{old} as it was only"
+    said = f"The override by {override_words(ending)}, ends: it holds for {only}"
+    failing = [] if plan.gates is None else [
+        tier for tier, found in plan.gates.after.tiers.items() if found.outcome in ("failed", "undecided")
+    ]  # fmt: skip
+    tiers = [tier for tier in ending.tiers if tier in failing]
+    closed = plan.gates is None or not plan.gates.after.passed
+    if not (tiers if ending.tiers else closed or failing):
+        return [f"{said}, and the new policy's gate does not need it."]
+    of_tiers = "".join(f" --tier {tier}" for tier in tiers)
+    return [f"{said}; give it anew with `feedback-kto audit override --who … --why …{of_tiers}`."]
+
+
+def gate_sentences(plan: Plan) -> list[tuple[str, list[str]]]:
+    """What the audit's gate makes of both sides: a sentence each, and what there is to say about it."""
+    if plan.gates is None:
+        return []
+    before, after = plan.gates.before, plan.gates.after
+    if not after.asked and (before is None or not before.asked):
+        return []
+    old = f"{plan.before[0].name} {plan.before[0].version}" if plan.before else "the old policy"
+    new = f"{plan.after.name} {plan.after.version}"
+    if old == new:
+        old, new = f"{old} as it was", f"{new} as it is now"
+    if before is not None and gate_words(before) == gate_words(after):
+        return [(f"The audit's gate is {_gate(before, 'before and after')}.", _details(before))]
+    then = "once its sample is drawn (`feedback-kto audit draw`)"
+    return [
+        (f"What the audit's gate made of {old} is not known: its text is not kept.", [])
+        if before is None
+        else _asks_for_nothing(old)
+        if not before.asked
+        else (f"The audit's gate is {_gate(before, f'for {old}')}.", _details(before)),
+        (f"For {new}, {then}, the audit's gate is {_gate(after)}.", _details(after))
+        if after.asked
+        else _asks_for_nothing(new),
+    ]
+
+
+def _asks_for_nothing(policy: str) -> tuple[str, list[str]]:
+    return f"The audit of {policy} asks for no precision, so there is no gate.", []
+
+
+def gate_moved(plan: Plan, said: str | None) -> list[str]:
+    """That the gate is another by now than `said`, what an earlier plan said of the new side, if one did."""
+    now = gate_outcome(plan.gates.after) if plan.gates else None
+    if said is None or now is None or said == now:
+        return []
+    return [f"Since that plan was made the gate has moved: it was to be {said}, and is now to be {now}."]
+
+
+def side_words(plan: Plan, side: str) -> list[str]:
+    """The side, `before` or `after`, and the tiers that the audit's gate keeps from training there, if any."""
+    gate = plan.gates and (plan.gates.before if side == "before" else plan.gates.after)
+    return [side, f"without {listed(gate.excluded)}"] if gate and gate.excluded else [side]
+
+
+def gate_outcome(gate: Gate) -> str:
+    """What the gate makes of the labels, in a word: whether they train, and which tiers do not."""
+    return "-".join(["open" if gate.passed else "closed", *(f"no-{tier}" for tier in gate.excluded)])
+
+
+def _gate(gate: Gate, of: str = "") -> str:
+    state = " ".join(["open" if gate.passed else "closed", *([of] if of else [])])
+    if not gate.passed:
+        return f"{state}: nothing trains"
+    return f"{state}, but tier {listed(gate.excluded)} does not train" if gate.excluded else state
+
+
+def _details(gate: Gate) -> list[str]:
+    return [f"{text[0].upper()}{text[1:]}." for text in gate_words(gate)[1]]
 
 
 def sides(plan: Plan) -> str:

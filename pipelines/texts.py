@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import unicodedata
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -139,3 +140,17 @@ def span(length: timedelta) -> str:
             more = rest // small
             return f"{whole:,} {unit}" + (f" {more} {smaller}" if more else "")
     return "0 s"
+
+
+def print_prose(text: str, console: Console, *, indent: int = 0, style: str = "") -> None:
+    """Print a text in lines that are broken between words and not in a command, so that it can be copied."""
+    held = _COMMAND.sub(lambda command: command[0].replace(" ", "\0"), text)
+    blanks = " " * indent
+    for line in textwrap.wrap(
+        held, console.width, initial_indent=blanks, subsequent_indent=blanks, break_long_words=False,
+        break_on_hyphens=False,
+    ):  # fmt: skip
+        console.print(Text(line.replace("\0", " "), style=style), soft_wrap=True)
+
+
+_COMMAND = re.compile("`[^`]*`")
