@@ -155,7 +155,15 @@ def policy_apply(new: str | None, plan_id: str | None, gate: str | None, yes: bo
             ]
         )
     )
-    click.echo(commands("`feedback-kto retrain` trains on them"))
+    # Simulated reviewers read in the run that trains.
+    unread = made.gates is not None and not made.gates.after.passed and not desk.settings.audit_simulated
+    click.echo(
+        commands(
+            "`feedback-kto audit draw` draws what people are to read before they train"
+            if unread
+            else "`feedback-kto retrain` trains on them"
+        )
+    )
 
 
 def _auditing(desk: Desk) -> Auditing:

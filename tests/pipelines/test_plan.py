@@ -14,10 +14,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from assets.desk import Desk, DeskSettings
+from feedback.audit import write_audit_sample
 from feedback.interactions import write_interactions
 from feedback.labelling import write_labels
 from feedback.ledger import days_behind
+from feedback.overrides import open_gate
 from feedback.tables import EVENTS, LABELS
+from feedback.verdicts import Verdict, record
 from pipelines.cli import cli
 from pipelines.settings import name_policy
 
@@ -158,6 +161,96 @@ def test_json_and_page_hold_the_whole_plan(desk: Desk, edited: Path, tmp_path: P
     assert tags.seen.count("table") == tags.seen.count("caption")
     assert plan["headline"][0] in text and plan["id"] in text
     assert plan["warnings"] == [] and 'class="warning"' not in text
+
+
+AUDIT = "audit: {per_class: 4, precision: {explicit: 0.3, strong: 0.3}}\n"
+
+
+@pytest.fixture
+def audited(desk: Desk) -> Desk:
+    """The desk with an audit: of what was drawn, people contradict the thumbs and a few other labels."""
+    Path(desk.settings.policy).write_text(POLICY + AUDIT)
+    desk = Desk.active()
+    write_labels(desk.lake, desk.policy, DAYS, as_of=NOW)
+    rows = write_audit_sample(desk.lake, desk.policy, seed=desk.settings.audit_seed).to_pylist()
+    said = [Verdict(draft_id=row["draft_id"], reviewer="Bo", verdict="desirable") for row in rows]
+    record(desk.lake, said, origin="review")
+    return desk
+
+
+def test_the_gate_of_both_sides_is_in_every_form_of_the_plan(audited: Desk, tmp_path: Path) -> None:
+    new, page = tmp_path / "new.yaml", tmp_path / "plan.html"
+    new.write_text(POLICY.replace("version: 1", "version: 2") + AUDIT.replace("4", "20"))
+    plain = call("plan", new, "--html", page)
+    said = " ".join(plain.output.split())
+    assert "The audit's gate is open for desk 1, but tier explicit does not train. Tier explicit: 0.0% of" in said
+    assert "For desk 2, once its sample is drawn (`feedback-kto audit draw`), the audit's gate is closed: " in said
+    assert re.search(r"\d+ desirable \(of 20\) .*rows that the policy asks for are still to be read", said)
+    assert "before 24 0 none, since a class is empty without explicit" in said
+    assert "--gate closed-no-explicit` makes it the desk's policy" in said
+    for sentence in ("The audit&#39;s gate is open for desk 1", "the audit&#39;s gate is closed", "before, without"):
+        assert sentence in page.read_text()
+    plan = json.loads(call("plan", new, "--json").stdout)
+    gates = plan["gates"]
+    assert (gates["before"]["passed"], gates["before"]["excluded"]) == (True, ["explicit"])
+    assert gates["after"]["missing"]["desirable"] > 0
+    assert plan["balance"]["before"]["undesirable"] == 0
+    # What both say is said once.
+    assert "The audit's gate is open before and after, but tier explicit does not train." in call("plan").output
+
+
+def test_commands_are_named_with_the_home_that_was_given(audited: Desk, edited: Path) -> None:
+    home = ["--home", str(audited.home)]
+    said = CliRunner().invoke(cli, [*home, "policy", "plan", str(edited)], env={"FEEDBACK_HOME": "/nowhere"}).output
+    assert f"`feedback-kto --home {audited.home} policy apply {edited} --plan i" in said
+    page = edited.parent / "page.html"
+    CliRunner().invoke(cli, [*home, "policy", "plan", str(edited), "--html", str(page)])
+    assert f"<code>feedback-kto --home {audited.home} policy apply {edited}" in page.read_text()
+
+
+def test_an_override_that_ends_is_announced_and_listed(audited: Desk, tmp_path: Path) -> None:
+    hostile = "the launch \u202e[bold]"
+    open_gate(audited.lake, audited.policy, who="Ann", why=hostile, tiers=["explicit"])
+    new = tmp_path / "new.yaml"
+    new.write_text(POLICY.replace("version: 1", "version: 2") + AUDIT.replace("explicit: 0.3", "explicit: 0.4"))
+    [warning] = json.loads(call("plan", new, "--json").stdout)["warnings"]
+    assert warning.startswith("The override by Ann (the launch <U+202E>[bold]), for tier explicit until ")
+    assert warning.endswith(
+        "ends: it holds for desk 1 only; give it anew with "
+        "`feedback-kto audit override --who … --why … --tier explicit`."
+    )
+    assert "`feedback-kto audit override --who … --why … --tier explicit`." in call("plan", new).output
+    assert "ends: it holds for desk 1 only" in " ".join(call("apply", new).output.split()), "before it asks"
+    new.write_text(POLICY.replace("version: 1", "version: 2"))
+    [warning] = json.loads(call("plan", new, "--json").stdout)["warnings"]
+    assert warning.endswith("only, and the new policy's gate does not need it.")
+
+    def audit(*arguments: str) -> str:
+        return " ".join(CliRunner().invoke(cli, ["audit", *arguments]).output.split())
+
+    assert "The gate is open. Ann opened it until" in audit("status")
+    assert json.loads(audit("status", "--json"))["override"]["who"] == "Ann"
+    Path(audited.settings.policy).write_text(POLICY + AUDIT.replace("4", "5"))
+    status = audit("status")
+    assert "The gate is closed." in status and "Ann" not in status
+    assert "Overrides that no longer hold: by Ann (the launch <U+202E>[bold]), for tier" in audit("report")
+    [former] = json.loads(audit("report", "--json"))["former_overrides"]
+    assert (former["who"], former["why_not"]) == ("Ann", "another policy")
+    assert former["policy"] == f"desk 1 ({audited.policy.digest[:12]})"
+    audit("report", "--html", str(tmp_path / "report.html"))
+    assert "by Ann (the launch &lt;U+202E&gt;[bold])" in (tmp_path / "report.html").read_text()
+
+
+def test_apply_says_if_the_gate_has_moved_since_the_plan(audited: Desk, tmp_path: Path) -> None:
+    new = tmp_path / "new.yaml"
+    new.write_text(POLICY.replace("version: 1", "version: 2") + AUDIT)
+    plan = json.loads(call("plan", new, "--json").stdout)["id"]
+    assert "Since that plan" not in call("apply", new, "--plan", plan, "--gate", "open-no-explicit").output
+    said = " ".join(call("apply", new, "--plan", plan, "--gate", "closed").output.split())
+    assert "the gate has moved: it was to be closed, and is now to be open-no-explicit." in said
+    assert "add --yes" in said, "and it goes on"
+    refused = str(call("apply", new, "--gate", "shut").exception)
+    assert refused == "'shut' is nothing that a plan says of the gate; copy --gate from its last line"
 
 
 class Tags(HTMLParser):
