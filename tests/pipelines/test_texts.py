@@ -1,12 +1,15 @@
 """What became of a text, shown word by word, whatever the text is."""
 
+import io
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 import pipelines.texts
 from pipelines.plan_page import _parts
-from pipelines.texts import stretches, word_diff
+from pipelines.texts import print_prose, stretches, word_diff
 
 WORDS = st.lists(st.sampled_from(["a ", "b ", "b\n", "c  "]), max_size=12)
 
@@ -36,3 +39,15 @@ def test_texts_of_any_length_are_shown_at_once() -> None:
     old, new = " ".join(words), " ".join(reversed(words))
     assert word_diff(old, new, full=True).plain == f"[-{old}-] {{+{new}+}}"
     assert _parts({"completion": old, "final_text": new}) == [("removed", old), ("added", new)]
+
+
+def test_prose_is_broken_between_words_and_not_in_a_command() -> None:
+    out = io.StringIO()
+    said = "nothing trains until they are read: `feedback-kto audit review --port 8000` shows them, [bold] and all"
+    print_prose(said, Console(file=out, width=30), indent=2)
+    assert out.getvalue().splitlines() == [
+        "  nothing trains until they",
+        "  are read:",
+        "  `feedback-kto audit review --port 8000`",
+        "  shows them, [bold] and all",
+    ]
