@@ -1,30 +1,41 @@
-"""Verdicts from files that people filled in: a CSV export of ours, or what Label Studio exports as JSON.
+"""Verdicts from files that people filled in: a CSV export of ours, or what Label Studio exports.
 
-Every row is checked by itself: what is right is kept, and what is not is named. The same file twice changes nothing.
+Every row is checked by itself: what is right is kept, what is not is named and laid aside in a file that can be mended
+and imported. The same file twice changes nothing.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from feedback.audit_exchange import GIVEN, file_kind, restore
+from feedback.audit_exchange import GIVEN
+from feedback.audit_reading import Given, GivenFile, read_given
 from feedback.audit_rows import Sample
 from feedback.exceptions import FeedbackError
+from feedback.files import write_atomically
 from feedback.lake import Lake
 from feedback.tables import VERDICTS
 from feedback.verdicts import REASONS, SIMULATED_PREFIX, Verdict, record, standing
 
-_NEEDED: Final = ("row", "text_digest", "verdict")
 _ALIASES: Final = {"can't tell": "unsure", "can’t tell": "unsure"}
 _CONTENT: Final = ("draft_id", "text_digest", "reviewer", "verdict", "reason", "note")
 """What makes a verdict the one that was given before."""
+_MOST_QUOTED: Final = 60
+_REFUSED_STEM: Final = re.compile(r"\.refused(-\d+)?$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """A row that was not kept: where it stands in the file, and all that is wrong with it."""
+
+    where: str
+    faults: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,176 +44,181 @@ class Imported:
 
     Attributes:
         recorded: verdicts that were kept.
-        known: that had been kept before.
+        known: that had been given before.
+        changed: of those, how many their reviewer has changed or taken back since, which stays so.
         blank: rows that nobody has judged.
-        refused: where in the file, and why.
+        refused: the rows that were not kept.
+        aside: the file that holds those, with why; None where there are none.
+        how: people give verdicts in such a file: the end of a sentence.
 
     """
 
     recorded: int
     known: int
+    changed: int
     blank: int
-    refused: list[tuple[str, str]] = field(default_factory=list)
+    refused: tuple[Refusal, ...]
+    aside: Path | None
+    how: str
 
 
-def import_verdicts(lake: Lake, path: Path, *, reviewer: str | None = None) -> Imported:
-    """Keep the verdicts of a file, those that can be kept.
+def import_verdicts(lake: Lake, path: Path, *, reviewer: str | None = None, refused: Path | None = None) -> Imported:
+    """Keep the verdicts of a file, those that can be kept, and lay the other rows aside before that.
 
     Args:
         lake: holds the sample.
-        path: a CSV file of the columns that `export_rows` writes, or what Label Studio exports as JSON.
+        path: what `feedback.audit_reading.read_given` reads.
         reviewer: whose the verdicts are that the file gives to nobody.
+        refused: the file for rows that are refused; by default ``NAME.refused.SUFFIX`` beside `path`, or
+            ``NAME.refused-2.SUFFIX`` where that holds something else.
 
     Raises:
-        FeedbackError: the file as a whole cannot be read.
+        FeedbackError: the file as a whole cannot be read, or `refused` is there already with something else; then
+            nothing is kept.
 
     """
+    file = read_given(path)
     sample = Sample(lake)
-    given = _read_csv(path) if file_kind(path) == ".csv" else _read_tasks(path)
+    before, stands = _said(lake)
     names = _names(lake)
-    before = _before(lake)
-    blank, known, refused = 0, 0, []
+    blank, known, changed, wrong = 0, 0, 0, []
     kept: dict[tuple[str, str], tuple[str, Verdict]] = {}
-    for where, said in given:
-        try:
-            verdict = _verdict(said(), sample, reviewer, names)
-            if verdict is None:
-                blank += 1
-                continue
-            first = kept.setdefault((verdict.draft_id, verdict.reviewer), (where, verdict))
-            if first[0] != where and _content(first[1]) != _content(verdict):
-                raise FeedbackError(f"{verdict.reviewer} says something else of the same row on {first[0]}; keep one")
-            known += first[0] != where or _content(verdict) in before
-        except FeedbackError as error:
-            refused.append((where, str(error)))
+    for row in file.rows:
+        verdict, faults = (None, [row.fault]) if row.fault else _verdict(row.said, sample, reviewer, names)
+        if faults:
+            wrong.append((row, faults))
+        elif verdict is None:
+            blank += 1
+        else:
+            first, other = kept.setdefault((verdict.draft_id, verdict.reviewer.casefold()), (row.where, verdict))
+            if _content(other) != _content(verdict):
+                fault = f"{verdict.reviewer} says something else of the same row on {first}; keep one of the two"
+                wrong.append((row, [fault]))
+            elif first != row.where or _content(verdict) in before:
+                known += 1
+                changed += _content(verdict) in before - stands
+    aside = _lay_aside(file, wrong, path, refused) if wrong else None
     new = [verdict for _, verdict in kept.values() if _content(verdict) not in before]
     record(lake, new, origin="import")
-    return Imported(recorded=len(new), known=known, blank=blank, refused=refused)
-
-
-# A row of a file: where it stands, and what gives its fields or says why they cannot be had.
-_Given = Iterator[tuple[str, Callable[[], Mapping[str, Any]]]]
-
-
-def _read_csv(path: Path) -> _Given:
-    text = _read(path)
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)  # spreadsheets save with what their country uses
-    csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    header = [name.strip().lower() for name in next(reader, [])]
-    missing = [name for name in _NEEDED if name not in header]
-    if missing:
-        said = f"{path} has no column {', '.join(missing)} in its first line"
-        raise FeedbackError(f"{said}; fill in what `feedback-kto audit export` wrote")
-    while True:
-        where = f"line {reader.line_num + 1}"
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise FeedbackError(f"{path}, {where}, cannot be read as CSV ({error}); save it again") from error
-        if any(cell.strip() for cell in cells):
-            yield where, lambda cells=cells: _named(header, cells)  # type: ignore[misc]
-
-
-def _named(header: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
-    if len(cells) > len(header) and any(cells[len(header) :]):
-        raise FeedbackError(f"it has {len(cells)} cells and the first line {len(header)}; put quotes round its texts")
-    return {name: restore(cell) for name, cell in zip(header, cells, strict=False)}
-
-
-def _read_tasks(path: Path) -> _Given:
-    try:
-        tasks = json.loads(_read(path))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise FeedbackError(f"{path} cannot be read as JSON ({error}); export it again") from error
-    if not isinstance(tasks, list):
-        raise FeedbackError(f"{path} holds no list of tasks; export them from Label Studio as JSON")
-    for number, task in enumerate(tasks, start=1):
-        annotations = task.get("annotations") if isinstance(task, dict) else None
-        if isinstance(annotations, list) and annotations:
-            for place, annotation in enumerate(annotations, start=1):
-                where = f"task {number}" + (f", annotation {place}" if len(annotations) > 1 else "")
-                yield where, lambda task=task, annotation=annotation: _annotated(task, annotation)  # type: ignore[misc]
-        else:
-            yield f"task {number}", lambda task=task: _annotated(task, {})  # type: ignore[misc]
-
-
-def _annotated(task: object, annotation: object) -> dict[str, Any]:
-    """The fields of an annotation, by the names that a CSV file has for them."""
-    data = task.get("data") if isinstance(task, dict) else None
-    if not isinstance(data, dict) or not isinstance(annotation, dict):
-        raise FeedbackError("it holds no data; export from Label Studio as JSON, and not as JSON-MIN")
-    said: dict[str, Any] = {"row": data.get("row"), "text_digest": data.get("text_digest")}
-    results = annotation.get("result")
-    for result in results if isinstance(results, list) and not annotation.get("was_cancelled") else []:
-        value = result.get("value") if isinstance(result, dict) else None
-        if isinstance(value, dict):
-            texts = value.get("choices", value.get("text", []))
-            texts = texts if isinstance(texts, list) else [texts]
-            said[str(result.get("from_name"))] = "\n".join(map(str, texts))
-    who = annotation.get("completed_by")
-    if isinstance(who, dict):
-        said["reviewer"] = who.get("email") or who.get("username")
-        who = who.get("id")
-    if isinstance(who, str):
-        said["reviewer"] = who
-    elif isinstance(who, int):
-        said["number"] = f"Label Studio user {who}"
-    seconds = annotation.get("lead_time")
-    said["seconds"] = float(seconds) if isinstance(seconds, int | float) else None
-    return said
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise FeedbackError(f"{path} cannot be read ({error.strerror}); name another file") from error
-    except UnicodeDecodeError as error:
-        raise FeedbackError(f"{path} is no UTF-8 text (byte {error.start}); save it as CSV UTF-8") from error
-
-
-def _verdict(said: Mapping[str, Any], sample: Sample, reviewer: str | None, names: dict[str, str]) -> Verdict | None:
-    """What a row of a file says; None where nobody has judged it."""
-    kind = _word(said.get("verdict"))
-    kind = _ALIASES.get(kind, kind)
-    if not kind:
-        return None
-    if kind not in GIVEN:
-        raise FeedbackError(f"its verdict is {kind!r}; it must be one of {', '.join(GIVEN)}, or empty")
-    key = str(said.get("row") or "").strip()
-    if key not in sample:
-        raise FeedbackError(f"row {key!r} is not in the audit sample; export the sample of now")
-    if str(said.get("text_digest") or "").strip() != sample.question(key).digest:
-        raise FeedbackError(f"the text of row {key} is another now than was exported; export the row again")
-    reason = _word(said.get("reason")).replace(" ", "_") or None
-    if reason is not None and reason not in REASONS:
-        raise FeedbackError(f"its reason is {reason!r}; it must be one of {', '.join(REASONS)}, or empty")
-    name = " ".join(str(said.get("reviewer") or reviewer or said.get("number") or "").split())
-    if not name:
-        raise FeedbackError("it does not say who has judged it; fill in the column reviewer, or give --reviewer NAME")
-    if name.casefold().startswith(SIMULATED_PREFIX):
-        raise FeedbackError(f"its reviewer is {name!r}, but such names are simulated reviewers'; give another")
-    return Verdict(
-        draft_id=sample.draft_id(key),
-        reviewer=names.setdefault(name.casefold(), name),
-        verdict=kind,
-        reason=reason,
-        note=str(said.get("note") or "").strip() or None,
-        seconds=said.get("seconds") if isinstance(said.get("seconds"), float) else None,
-        text_digest=sample.question(key).digest,
+    return Imported(
+        recorded=len(new),
+        known=known,
+        changed=changed,
+        blank=blank,
+        refused=tuple(Refusal(where=row.where, faults=tuple(faults)) for row, faults in wrong),
+        aside=aside,
+        how=file.how,
     )
 
 
-def _word(value: object) -> str:
-    return str(value or "").strip().lower()
+def _verdict(
+    said: Mapping[str, Any], sample: Sample, reviewer: str | None, names: dict[str, str]
+) -> tuple[Verdict | None, list[str]]:
+    """What a row of a file says, or all that is wrong with it; neither where nobody has judged it."""
+    kind, reason, note = _word(said, "verdict"), _word(said, "reason").replace(" ", "_"), _stripped(said, "note")
+    kind = _ALIASES.get(kind, kind)
+    if not (kind or reason or note):
+        return None, []
+    key = _stripped(said, "row")
+    name = " ".join((_stripped(said, "reviewer") or reviewer or _stripped(said, "number")).split())
+    faults = [
+        *_wrong_choice(kind, reason),
+        *_wrong_row(key, _stripped(said, "text_digest"), sample),
+        *_wrong_reviewer(name),
+        *_wrong_rest(note, said.get("seconds")),
+    ]
+    if faults:
+        return None, faults
+    seconds = said.get("seconds")
+    verdict = Verdict(
+        draft_id=sample.draft_id(key),
+        reviewer=names.setdefault(name.casefold(), name),
+        verdict=kind,
+        reason=reason or None,
+        note=note or None,
+        seconds=None if seconds is None else float(seconds),
+        text_digest=sample.question(key).digest,
+    )
+    return verdict, []
 
 
-def _content(verdict: Verdict) -> tuple[str | None, ...]:
-    return tuple(getattr(verdict, name) for name in _CONTENT)
+def _wrong_choice(kind: str, reason: str) -> Iterator[str]:
+    if not kind:
+        yield f"it has a reason or a note and no verdict; give one of {', '.join(GIVEN)}, or empty all three"
+    elif kind not in GIVEN:
+        yield f"its verdict is {_quoted(kind)}; it must be one of {', '.join(GIVEN)}, or empty"
+    if reason and reason not in REASONS:
+        yield f"its reason is {_quoted(reason)}; it must be one of {', '.join(REASONS)}, or empty"
+
+
+def _wrong_row(key: str, digest: str, sample: Sample) -> Iterator[str]:
+    if key not in sample:
+        yield f"row {_quoted(key)} is not in the audit sample; export the sample of now"
+    elif digest != sample.question(key).digest:
+        yield f"the text of row {key} is another now than was exported; export the row again"
+
+
+def _wrong_reviewer(name: str) -> Iterator[str]:
+    if not name:
+        yield "it does not say who has judged it; fill in the column reviewer, or give --reviewer NAME"
+    elif name.casefold().startswith(SIMULATED_PREFIX):
+        yield f"its reviewer is {_quoted(name)}, but such names are simulated reviewers'; give another"
+    elif not _is_unicode(name):
+        yield f"its reviewer {_quoted(name)} is no Unicode text; write it again"
+
+
+def _wrong_rest(note: str, seconds: object) -> Iterator[str]:
+    if not _is_unicode(note):
+        yield f"its note {_quoted(note)} is no Unicode text; write it again"
+    if seconds is not None and not _is_duration(seconds):
+        yield f"its lead_time is {_quoted(str(seconds))}; it must be a number of seconds, or empty"
+
+
+def _is_duration(seconds: object) -> bool:
+    try:
+        value = float(seconds)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return math.isfinite(value) and value >= 0
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be stored; JSON can hold halves of characters."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _stripped(said: Mapping[str, Any], name: str) -> str:
+    return str(said.get(name) or "").strip()
+
+
+def _word(said: Mapping[str, Any], name: str) -> str:
+    return _stripped(said, name).lower()
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= _MOST_QUOTED else f"{text[:_MOST_QUOTED]}…")
+
+
+_Content = tuple[str | None, ...]
+
+
+def _content(verdict: Verdict) -> _Content:
+    return _plain({name: getattr(verdict, name) for name in _CONTENT})
+
+
+def _plain(row: Mapping[str, str | None]) -> _Content:
+    """A verdict as a file would give it back: names without case, notes without blanks around."""
+    reviewer = " ".join((row["reviewer"] or "").split()).casefold()
+    plain = {**row, "reviewer": reviewer, "note": (row["note"] or "").strip() or None}
+    return tuple(plain[name] for name in _CONTENT)
+
+
+def _said(lake: Lake) -> tuple[set[_Content], set[_Content]]:
+    """What people ever said, so that a file read again never undoes what was said since; and what of it stands."""
+    with lake.sql(VERDICTS) as connection:
+        ever = connection.sql(f"SELECT {', '.join(_CONTENT)} FROM verdicts").to_arrow_table()
+    before, stands = ({_plain(row) for row in rows.select(_CONTENT).to_pylist()} for rows in (ever, standing(lake)))
+    return before, stands
 
 
 def _names(lake: Lake) -> dict[str, str]:
@@ -212,9 +228,23 @@ def _names(lake: Lake) -> dict[str, str]:
     return {name.casefold(): name for (name,) in found}
 
 
-def _before(lake: Lake) -> set[tuple[str | None, ...]]:
-    """What was imported ever, so that a file read again never undoes what was said since; and what stands."""
-    with lake.sql(VERDICTS) as connection:
-        imported = connection.execute(f"SELECT {', '.join(_CONTENT)} FROM verdicts WHERE origin = 'import'").fetchall()
-    stands = standing(lake).select(_CONTENT).to_pylist()
-    return {*imported, *(tuple(row.values()) for row in stands)}
+def _lay_aside(file: GivenFile, wrong: list[tuple[Given, list[str]]], path: Path, chosen: Path | None) -> Path:
+    """Write the rows that are refused to a file, which never takes the place of another.
+
+    Somebody may be mending what was laid aside before. The same rows twice are one file.
+    """
+    text = file.refused(wrong)
+    if chosen is not None:
+        if not _is_free(chosen, text):
+            raise FeedbackError(f"{chosen} is there already; name another file for the rows that are refused")
+        write_atomically(chosen, text)
+        return chosen
+    stem = _REFUSED_STEM.sub("", path.stem)
+    tries = (path.with_name(f"{stem}.refused{f'-{n}' if n > 1 else ''}{path.suffix}") for n in count(1))
+    aside = next(beside for beside in tries if _is_free(beside, text))
+    write_atomically(aside, text)
+    return aside
+
+
+def _is_free(path: Path, text: str) -> bool:
+    return not path.exists() or (path.is_file() and path.read_bytes() == text.encode())

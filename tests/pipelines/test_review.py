@@ -516,12 +516,23 @@ def test_files_go_out_and_come_back_by_the_command(command: Command, desk: Desk,
     assert done.returncode == 0 and done.stdout.startswith(f"5 rows in {rows}\n")
     assert "--force" in run("export", str(rows)).stderr
     unfilled = run("import", str(rows))
-    assert (unfilled.returncode, unfilled.stdout) == (1, "5 not judged\n") and "no verdict" in unfilled.stderr
+    assert (unfilled.returncode, unfilled.stdout) == (1, "5 not judged\n")
+    assert "has a verdict yet; fill in its column verdict" in unfilled.stderr
     text = rows.read_text(encoding="utf-8-sig")
     filled = re.sub(r'"","","",""\n', '"desirable","","","Ann"\n', text, count=2)
     rows.write_text(filled.replace('"","","",""\n', '"fine","","","\u202eAnn"\n', 1))
     done = run("import", str(rows))
-    assert (done.returncode, done.stdout) == (0, "2 kept, 2 not judged, 1 refused\n")
-    assert re.fullmatch(rf"{rows}, line \d+: its verdict is 'fine'; .*\n", done.stderr)
+    assert (done.returncode, done.stdout) == (1, "2 kept, 2 not judged, 1 refused\n")
+    aside = tmp_path / "rows.refused.csv"
+    assert re.fullmatch(
+        rf"{rows}, line .*: its verdict is 'fine'; .*\n"
+        rf"feedback-kto: 1 row of {rows} was refused, 2 verdicts in other rows were kept; .* audit import {aside}`\.\n",
+        done.stderr,
+    )
+    assert aside.exists()
+    done = run("export", "--all", str(tmp_path / "all.csv"))
+    assert done.stdout.startswith(f"5 rows in {tmp_path / 'all.csv'}, with 2 verdicts on 2 of them\n")
+    done = run("import", str(tmp_path / "all.csv"))
+    assert (done.returncode, done.stdout) == (0, "2 known already, 3 not judged\n")
     assert len(run("export", str(tmp_path / "rest.json")).stdout.split(" and ")) == 2
     assert len(json.loads((tmp_path / "rest.json").read_text())) == 3
