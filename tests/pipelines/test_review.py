@@ -531,7 +531,7 @@ def test_files_go_out_and_come_back_by_the_command(command: Command, desk: Desk,
     )
     assert aside.exists()
     done = run("export", "--all", str(tmp_path / "all.csv"))
-    assert done.stdout.startswith(f"5 rows in {tmp_path / 'all.csv'}, with 2 verdicts on 2 of them\n")
+    assert done.stdout.startswith(f"5 rows in {tmp_path / 'all.csv'}, with 2 verdicts of people on 2 of them\n")
     done = run("import", str(tmp_path / "all.csv"))
     assert (done.returncode, done.stdout) == (0, "2 known already, 3 not judged\n")
     assert len(run("export", str(tmp_path / "rest.json")).stdout.split(" and ")) == 2
