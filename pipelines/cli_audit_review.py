@@ -66,8 +66,8 @@ def audit_export(file: Path, everything: bool, force: bool) -> None:
     said = people_said(desk.lake, sample) if everything else {}
     written = export_rows(sample, keys, file, said=said)
     rows = f"{_counted(len(keys), 'row')} in {' and '.join(map(str, written))}"
-    verdicts = sum(map(len, said.values()))
-    click.echo(f"{rows}, with {_counted(verdicts, 'verdict')} of people on {len(said):,} of them" if everything else rows)
+    verdicts = _counted(sum(map(len, said.values())), "verdict")
+    click.echo(f"{rows}, with {verdicts} of people on {len(said):,} of them" if everything else rows)
     click.echo(commands(f"`feedback-kto audit import {shlex.quote(str(file))}` takes the verdicts back"))
 
 
