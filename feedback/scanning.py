@@ -25,8 +25,9 @@ _MEMORY: Final = "2GB"
 
 @contextmanager
 def spilling(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection whose memory does not grow with the history."""
-    with TemporaryDirectory(prefix="feedback-") as folder, lake.sql() as connection:
+    """A connection of its own, in UTC, whose memory does not grow with the history."""
+    with TemporaryDirectory(prefix="feedback-") as folder, duckdb.connect() as connection, lake.naming_damage():
+        connection.execute("SET TimeZone = 'UTC'")
         connection.execute(f"SET memory_limit = '{_MEMORY}'")
         connection.execute("SET temp_directory = '{}'".format(folder.replace("'", "''")))
         yield connection
@@ -67,7 +68,7 @@ def view_stored(
     files = _files(lake, table, days, version) if lake.exists(table) else []
     if files:
         stored = connection.read_parquet(files, hive_partitioning=True, union_by_name=True)
-        stored.create_view(f"{name}_files", replace=True)
+        connection.register(f"{name}_files", stored)
         view += f" UNION ALL BY NAME SELECT * FROM {name}_files"
     connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {view}")
 
