@@ -26,7 +26,7 @@ from feedback.plan import Plan, plan_change
 from feedback.tables import AUDIT_SAMPLE, LABELS
 from feedback.verdicts import Verdict, record
 from label_policy import Policy, dump_policy, parse_policy
-from label_policy.audit_gate import Gate
+from label_policy.audit_gate import Gate, bounds
 from tests.feedback.test_plan import DAYS, NOW, ONE, SENT, busy_days, fill, policies, policy
 
 AUDIT = "audit: {{per_class: {per_class}, precision: {precision}, floor: 2, failing: {failing}}}\n"
@@ -127,7 +127,7 @@ def test_the_gate_of_a_plan_is_that_of_the_report_after_applying_and_drawing(
             auditing = Auditing(
                 seed=chance.randrange(3), suspects=lambda given=doubted: given, simulated=chance.random() < 0.5
             )
-            if new.audit.precision and chance.random() < 0.5:
+            if bounds(new.audit, new.training) and chance.random() < 0.5:
                 open_gate(lake, new, who="Ann", why="the launch")
             plan = planned(lake, new, auditing)
             assert plan.gates is not None
