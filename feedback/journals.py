@@ -21,9 +21,7 @@ def append(lake: Lake, table: Table, rows: pa.Table) -> None:
     """Add `rows` to the journal `table` in one commit; without rows, nothing is written."""
     if rows.num_rows == 0:
         return
-    lake.append(table, rows)
-    stored = DeltaTable(lake.path(table))
-    if len(stored.file_uris()) >= MOST_FILES:
+    if len(lake.append(table, rows).file_uris()) >= MOST_FILES:
         _gather(lake, table)
 
 

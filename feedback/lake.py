@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 import pyarrow as pa
@@ -85,10 +86,8 @@ class Lake:
         if table.partition_by:
             with self.replacing(table, days or []) as replacement:
                 replacement.write(rows)
-        else:
-            self._create(table)
-            write_deltalake(self.path(table), rows.select(table.schema.names).cast(table.schema), mode="overwrite")
-        return DeltaTable(self.path(table)).version()
+            return self.stored(table).version()
+        return self._written(table, rows, "overwrite").version()
 
     @contextmanager
     def replacing(self, table: Table, days: Sequence[date]) -> Iterator[Replacement]:
@@ -96,7 +95,7 @@ class Lake:
 
         Only what is being written is held in memory.
         """
-        self._create(table)
+        self._writable(table)
         replacement = Replacement(self.path(table), table, days)
         try:
             yield replacement
@@ -106,19 +105,18 @@ class Lake:
             replacement.discard()
             raise
 
-    def append(self, table: Table, rows: pa.Table) -> int:
-        """Add `rows` to a table that is a journal, in one commit; returns the Delta version that holds them."""
-        self._create(table)
-        write_deltalake(self.path(table), rows.select(table.schema.names).cast(table.schema), mode="append")
-        return DeltaTable(self.path(table)).version()
+    def append(self, table: Table, rows: pa.Table) -> DeltaTable:
+        """Add `rows` to a table that is a journal, in one commit; returns the table that holds them."""
+        return self._written(table, rows, "append")
 
     def dataset(self, table: Table, *, version: int | None = None) -> pads.Dataset:
-        """The table, now or as of a Delta `version`, as an Arrow dataset that reads only what a query asks for."""
+        """The table, now or as of a Delta `version`, as an Arrow dataset that reads only what a query asks for.
+
+        It has all the table's columns; those that came later are null in the rows of an earlier release.
+        """
         if not self.exists(table):
             return pads.InMemoryDataset(table.schema.empty_table())
-        if version is None:
-            self._add_new_columns(table)
-        return self.stored(table, version=version).to_pyarrow_dataset()
+        return self.stored(table, version=version).to_pyarrow_dataset().replace_schema(table.schema)
 
     def _open(self, table: Table, version: int | None = None) -> DeltaTable:
         try:
@@ -129,23 +127,27 @@ class Lake:
                 f"{self.path(table)} cannot be read as a Delta table ({said}); restore it from a copy"
             ) from error
 
-    def _create(self, table: Table) -> None:
-        DeltaTable.create(
-            self.path(table),
-            schema=table.schema,
-            partition_by=list(table.partition_by),
-            mode="ignore",
-            configuration=_CONFIGURATION,
-        )
-        self._add_new_columns(table)
-
-    def _add_new_columns(self, table: Table) -> None:
-        """Give a table that an earlier release wrote the columns that came since, null in the rows it has."""
+    def _writable(self, table: Table) -> DeltaTable:
+        """The Delta table, made where there is none yet, with all columns of `table`."""
+        if not self.exists(table):
+            DeltaTable.create(
+                self.path(table),
+                schema=table.schema,
+                partition_by=list(table.partition_by),
+                mode="ignore",
+                configuration=_CONFIGURATION,
+            )
         stored = self._open(table)
         known = {field.name for field in stored.schema().fields}
         missing = [field for field in Schema.from_arrow(table.schema).fields if field.name not in known]
         if missing:
             stored.alter.add_columns(missing)
+        return stored
+
+    def _written(self, table: Table, rows: pa.Table, mode: Literal["append", "overwrite"]) -> DeltaTable:
+        stored = self._writable(table)
+        write_deltalake(stored, rows.select(table.schema.names).cast(table.schema), mode=mode)
+        return stored
 
     @contextmanager
     def sql(self, *tables: Table, **relations: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -44,10 +44,10 @@ class LakeOfThen(Lake):
         """Where tables that are read may lie."""
         return [*super().folders(), *self._origin.folders()]
 
-    def _create(self, table: Table) -> None:
+    def _writable(self, table: Table) -> DeltaTable:
         if table in _RECORD:
             raise ValueError(f"{table.name} of {self._origin.root} is only read")
-        super()._create(table)
+        return super()._writable(table)
 
 
 class Record:
