@@ -35,7 +35,7 @@ from kto_core.exceptions import TrainingError
 from kto_core.kto import plan, train_kto
 from kto_core.pairs import train_pairs
 from kto_core.preferences import Pairs, read_pairs
-from kto_core.progress import Paced, Report, silent
+from kto_core.progress import Paced, Report, silent, under
 from kto_core.store import digest, publish, read_json, write_json
 
 FORMAT: Final = 1  # raise it when the same inputs would give other figures
@@ -116,7 +116,7 @@ def compare(
                 config=replace(one.config, seed=one.config.seed + seed),
                 store=Path(store),
                 cache=Path(cache),
-                report=_under(report, one.name, seed, seeds),
+                report=under(report, _named(one.name, seed, seeds)),
             )
             for seed in range(seeds)
         ]
@@ -142,7 +142,7 @@ def compare(
     if not place.is_dir():
         scored = {PRIOR: [score_prior(held, rows, evaluation)]}
         for name, trained in {**folders, REFERENCE: [Path(reference)]}.items():
-            says = [_under(report, name, seed, len(trained)) for seed in range(len(trained))]
+            says = [under(report, _named(name, seed, len(trained))) for seed in range(len(trained))]
             scored[name] = [
                 score_model(
                     folder,
@@ -253,14 +253,9 @@ def _parsed(text: str, kto: KTOConfig, steps: int) -> KTOConfig | PairConfig:
     return PairConfig.like(kto, steps=steps, **{**settings, "objective": objective})
 
 
-def _under(report: Report, name: str, seed: int, seeds: int) -> Report:
-    """Reports under the contestant's name."""
-
-    def named(stage: str, done: int, total: int, unit: str, **figures: float) -> None:
-        of = f"{name}, seed {seed + 1} of {seeds}" if seeds > 1 else name
-        report(f"{of}: {stage}", done, total, unit, **figures)
-
-    return named
+def _named(name: str, seed: int, seeds: int) -> str:
+    """One training of a contestant, as reports name it."""
+    return f"{name}, seed {seed + 1} of {seeds}" if seeds > 1 else name
 
 
 def _slice(data: TrainingSet, rows: Rows, pairs: Pairs, folder: Path) -> tuple[Path, Rows]:

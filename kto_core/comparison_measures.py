@@ -8,15 +8,15 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from kto_core.bootstrap import DRAWS, Statistic, auc_of, balanced_accuracy_of, bootstrap, interval, mean_of
+from kto_core.bootstrap import DRAWS, Statistic, bootstrap, interval, mean_of
 from kto_core.config import EvaluationConfig
 from kto_core.data import CORPUS, Rows, TrainingSet
-from kto_core.evaluation import draw_rows, fold_of, score_rows, unseen
+from kto_core.evaluation import draw_rows, score_rows, unseen
+from kto_core.measured_rows import FEWEST, MeasuredRows
 from kto_core.preferences import Pairs, read_pairs
 from kto_core.progress import Report
-from kto_core.scores import choice_accuracy, choice_sets, prior_scores
+from kto_core.scores import prior_scores
 
-FEWEST: Final = 30  # pairs, choice sets, or rows of a class; chance alone decides about fewer
 MEASURES: Final = (
     "auc_within", "accuracy", "preference", "preference_by_reward", "preference_by_score", "choice_accuracy"
 )  # fmt: skip
@@ -29,11 +29,7 @@ class Held:
     Attributes:
         texts: the prompts and completions, [N].
         row: place of each row among the texts, [R].
-        desirable: bool [R].
-        categories: of each row.
-        tickets: of each row.
-        folds: 0 or 1 of each row, by ticket.
-        sets: rows of each prompt with both classes.
+        rows: what is known of the rows.
         chosen: place of each pair's preferred text, [P].
         rejected: place of the other, [P].
         pair_tickets: of each pair.
@@ -41,11 +37,7 @@ class Held:
 
     texts: Rows
     row: np.ndarray
-    desirable: np.ndarray
-    categories: np.ndarray
-    tickets: np.ndarray
-    folds: np.ndarray
-    sets: list[np.ndarray]
+    rows: MeasuredRows
     chosen: np.ndarray
     rejected: np.ndarray
     pair_tickets: np.ndarray
@@ -55,8 +47,8 @@ class Held:
         return {
             "rows": len(self.row),
             "pairs": len(self.chosen),
-            "choice_sets": len(self.sets),
-            "tickets": len({*self.tickets.tolist(), *self.pair_tickets.tolist()}),
+            "choice_sets": len(self.rows.sets),
+            "tickets": len({*self.rows.tickets.tolist(), *self.pair_tickets.tolist()}),
         }
 
 
@@ -75,7 +67,6 @@ def held_out(data: TrainingSet, train: Rows, pairs: Pairs, config: EvaluationCon
     prompts = heldout.prompt_keys()
     drawn = draw_rows(heldout, prompts, unseen(heldout, prompts, train), max_rows=config.max_rows, seed=config.seed)
     rows = Rows(table=heldout.table.take(pa.array(drawn)), refused={})
-    keys = rows.prompt_keys()
 
     seen = set(zip(train.prompt_keys(), train.table["completion"].to_pylist(), strict=True))
     seen |= {(key, text) for key, *both in pairs.texts() for text in both}
@@ -95,15 +86,10 @@ def held_out(data: TrainingSet, train: Rows, pairs: Pairs, config: EvaluationCon
             first.append(number)
         at.append(places[text])
     row, chosen, rejected = np.split(np.array(at, dtype=np.int64), [len(rows), len(rows) + len(found)])
-    tickets = [str(ticket) for ticket in rows.table["ticket_id"].to_pylist()]
     return Held(
         texts=Rows(table=table.take(pa.array(first, pa.int64())), refused={}),
         row=row,
-        desirable=rows.desirable(),
-        categories=np.array([category or "none" for category in rows.table["category"].to_pylist()]),
-        tickets=np.array(tickets),
-        folds=np.array([fold_of(ticket) for ticket in tickets]),
-        sets=choice_sets(keys, rows.desirable()),
+        rows=MeasuredRows.of(rows),
         chosen=chosen,
         rejected=rejected,
         pair_tickets=np.array([str(ticket) for ticket in found.table["ticket_id"].to_pylist()]),
@@ -191,19 +177,8 @@ def _figure(points: np.ndarray, draws: np.ndarray) -> dict[str, Any] | None:
 
 def _statistic(name: str, held: Held, of: Scored) -> tuple[Statistic, np.ndarray] | None:
     """A measure as a function of how often each row, pair or set counts, and whose ticket each is."""
-    score = of.score[held.row]
-    good = int(held.desirable.sum())
-    if name in ("auc_within", "accuracy"):
-        if min(good, len(held.row) - good) < FEWEST:
-            return None
-        if name == "accuracy":
-            return balanced_accuracy_of(score, held.desirable, held.folds), held.tickets
-        return auc_of(score, held.desirable, held.categories), held.tickets
-    if name == "choice_accuracy":
-        if len(held.sets) < FEWEST:
-            return None
-        won = [choice_accuracy(score, held.desirable, [members]) for members in held.sets]
-        return mean_of(np.array(won, dtype=float)), held.tickets[[members[0] for members in held.sets]]
+    if not name.startswith("preference"):
+        return held.rows.statistic(name, of.score[held.row])
     by = of.by if name == "preference" else name.removeprefix("preference_by_")
     rank = of.reward if by == "reward" else of.score
     if rank is None or len(held.chosen) < FEWEST:

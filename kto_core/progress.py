@@ -23,6 +23,15 @@ def silent(stage: str, done: int, total: int, unit: str, **figures: float) -> No
     """Report nothing."""
 
 
+def under(report: Report, name: str) -> Report:
+    """Report the stages of one part of the work under its name: `trial 2 of 4: kto`."""
+
+    def named(stage: str, done: int, total: int, unit: str, **figures: float) -> None:
+        report(f"{name}: {stage}", done, total, unit, **figures)
+
+    return named
+
+
 class Paced:
     """Pass on at most one report every `seconds`, and always a stage's first and last."""
 

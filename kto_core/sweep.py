@@ -31,7 +31,7 @@ from kto_core.evaluation import evaluate
 from kto_core.exceptions import TrainingError
 from kto_core.kto import train_kto
 from kto_core.models import model_hash
-from kto_core.progress import Report, silent
+from kto_core.progress import Report, silent, under
 from kto_core.store import digest, read_json, write_json
 from kto_core.sweep_chart import draw_sweep
 from kto_core.sweep_noise import HeldOutScores
@@ -194,7 +194,7 @@ def run_sweep(
         _prune(study, shared, objective, higher[objective], keep_all)  # what another objective has left
         best = shared.home(best_first[0].params) / best_first[0].user_attrs["candidate"]
         if not best.is_dir():  # another objective had another best, or someone removed it
-            best = shared.train(best_first[0].params, _under(report, "best"))
+            best = shared.train(best_first[0].params, under(report, "best"))
         result = {
             "training_set": data.version,
             "reference_id": Path(reference).name,
@@ -219,7 +219,7 @@ def run_sweep(
 def _baseline(study: Study, shared: _Sweep) -> dict[str, Any]:
     """Figures of the reference and of the prior on the rows that trials are measured on; taken once a study."""
     if "baseline" not in study.user_attrs:
-        report = _under(shared.report, "reference")
+        report = under(shared.report, "reference")
         found = shared.evaluate(shared.reference, report)
         figures = {of: {name: found[f"{name}_{of}"] for name in MEASURES} for of in ("before", "prior")}
         kpis = dict(shared.task.measure(shared.reference, report)) if shared.task else {}
@@ -234,7 +234,7 @@ def _try(study: Study, trial: Trial, shared: _Sweep, objective: str, total: int)
     """Run one trial and tell the study; what it was asked to do may be what makes it fail."""
     number = len(finished(study)) + 1
     try:
-        figures = _measure(trial.params, shared, _under(shared.report, f"trial {number} of {total}"))
+        figures = _measure(trial.params, shared, under(shared.report, f"trial {number} of {total}"))
     except TrainingError as error:
         trial.set_user_attr(ERROR, str(error))
         study.tell(trial, state=TrialState.FAIL)
@@ -289,12 +289,3 @@ def _draws(trials: Sequence[FrozenTrial], shared: _Sweep, objective: str) -> lis
         draws.append(shared.held.draws(objective, np.load(shared.home(trial.params) / SCORES)))
         shared.report("bootstrap", done, len(trials), "trials")
     return draws
-
-
-def _under(report: Report, name: str) -> Report:
-    """Reports under the trial's name."""
-
-    def named(stage: str, done: int, total: int, unit: str, **figures: float) -> None:
-        report(f"{name}: {stage}", done, total, unit, **figures)
-
-    return named

@@ -115,7 +115,7 @@ def test_as_good_is_what_the_held_out_tickets_cannot_tell_from_the_best(result, 
         best, *others = run(objective=measure)["trials"]
         scores = {place: np.load(file) for place, file in enumerate(Path(result["folder"]).glob("trials/*/scores.npy"))}
         assert len(scores) == 4
-        points = {place: held.statistic(measure, one) for place, one in scores.items()}
+        points = {place: held.rows.statistic(measure, one) for place, one in scores.items()}
         if points[0] is None:  # too few choice sets
             assert measure == "choice_accuracy"
             assert {trial["as_good"] for trial in others} == {None}
