@@ -65,10 +65,16 @@ TASKS = {"sft": _sft, "kto": _kto, "evaluate": _evaluate}
 
 
 def main() -> None:
-    """Do the task that the Pipes extras describe."""
+    """Do the task that the Pipes extras describe, and part from the other processes, if a launcher started any."""
     if int(os.environ.get("RANK", "0")):
         _help()
-        return
+    else:
+        _lead()
+    kto_core.end_processes()
+
+
+def _lead() -> None:
+    """Do the task, or the first process's share of it, and say what becomes of it."""
     with open_dagster_pipes():
         pipes = PipesContext.get()
         task = pipes.get_extra("task")

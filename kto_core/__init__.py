@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         orpo_loss,
         simpo_loss,
     )
+    from kto_core.optimization import end_processes
     from kto_core.pairs import train_pairs
     from kto_core.release import champion, promote, rollback, write_release
     from kto_core.sft import train_sft
@@ -48,6 +49,7 @@ __all__ = [
     "champion",
     "compare",
     "dpo_loss",
+    "end_processes",
     "estimate_z0",
     "evaluate",
     "generate",
@@ -69,6 +71,7 @@ _HOME = {
     "champion": "release",
     "compare": "comparison",
     "dpo_loss": "objectives",
+    "end_processes": "optimization",
     "estimate_z0": "objectives",
     "evaluate": "evaluation",
     "generate": "generation",

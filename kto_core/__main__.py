@@ -76,9 +76,11 @@ def build(kind: type[C], file: Path | None, values: Mapping[str, object]) -> C:
 
 @contextmanager
 def _terminal() -> Iterator[Report]:
+    """Where a command says how far it is. Processes that were launched for it part when it has ended well."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     with TerminalReport() as report:
         yield report
+    kto_core.end_processes()
 
 
 def _print(value: object) -> None:

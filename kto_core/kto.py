@@ -26,7 +26,7 @@ from kto_core.logps import GroupBatch, GroupLogps
 from kto_core.models import adapted, check_context, gathered, load, model_hash, save, weights_hash, without_dropout
 from kto_core.noise import Correction, correct, measured_precision
 from kto_core.objectives import estimate_z0, kto_loss
-from kto_core.optimization import make_accelerator, peak_rate, seeded
+from kto_core.optimization import end_run, make_accelerator, peak_rate, seeded
 from kto_core.packing import pack
 from kto_core.preparation import ReadyRow, prepare_rows
 from kto_core.progress import Paced, Report, silent
@@ -183,8 +183,7 @@ def train_kto(
             draw_kto_curve(metrics, scratch / "curve.png")
             write_json(scratch / "training.json", record | {"weights_hash": weights_hash(scratch)})
     checkpoints.remove()
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
+    end_run(accelerator)
     return folder
 
 

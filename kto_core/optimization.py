@@ -44,6 +44,23 @@ def make_accelerator(
     return accelerator
 
 
+def end_run(accelerator: Accelerator) -> None:
+    """Wait for all processes and end the trackers; processes of a launch stay in touch, since they may train again."""
+    accelerator.wait_for_everyone()
+    for tracker in accelerator.trackers:
+        tracker.finish()
+
+
+def end_processes() -> None:
+    """Let the processes of a launch part: the last thing to do in the command that was launched.
+
+    A process that trains alone has nothing to part from. One that fails need not call it: its end is what the others
+    notice.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def seeded(seed: int) -> None:
     """Seed torch on every device: the same seed on the same machine gives the same weights."""
     torch.manual_seed(seed)

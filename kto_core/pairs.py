@@ -29,7 +29,7 @@ from kto_core.groups import plan_steps
 from kto_core.logps import Batch, CompletionLogps, share_passes
 from kto_core.models import adapted, check_context, gathered, load, model_hash, save, weights_hash, without_dropout
 from kto_core.objectives import PairObjective, dpo_loss, ipo_loss, orpo_loss, simpo_loss
-from kto_core.optimization import make_accelerator, peak_rate, seeded
+from kto_core.optimization import end_run, make_accelerator, peak_rate, seeded
 from kto_core.preferences import Pairs, read_pairs
 from kto_core.progress import Paced, Report, silent
 from kto_core.reference import LogpCache
@@ -183,8 +183,7 @@ def train_pairs(
             draw_pair_curve(metrics, scratch / "curve.png", objective=config.objective)
             write_json(scratch / "training.json", record | {"weights_hash": weights_hash(scratch)})
     checkpoints.remove()
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
+    end_run(accelerator)
     return folder
 
 

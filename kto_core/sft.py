@@ -34,7 +34,7 @@ from kto_core.models import (
     save,
     weights_hash,
 )
-from kto_core.optimization import make_accelerator, seeded
+from kto_core.optimization import end_run, make_accelerator, seeded
 from kto_core.progress import Paced, Report, silent
 from kto_core.steps import StepTask, run_steps
 from kto_core.store import code_version, digest, publish, write_json, write_metrics
@@ -149,8 +149,7 @@ def train_sft(
                 },
             )
     checkpoints.remove()
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
+    end_run(accelerator)
     return folder
 
 

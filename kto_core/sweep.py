@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
+from accelerate import PartialState
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -143,9 +144,11 @@ def run_sweep(
         figures of the same rows; `distance`, by which figure `pareto` and `nearest` go.
 
     Raises:
-        TrainingError: if the space or the objective makes no sense, another process works on this sweep, or every
-            trial failed.
+        TrainingError: if the space or the objective makes no sense, several processes were launched for the sweep,
+            another process works on it, or every trial failed.
     """
+    if (processes := PartialState().num_processes) > 1:  # one process holds the study, and decides what is tried next
+        raise TrainingError(f"a sweep works in one process, not in {processes}; start it without a launcher")
     space = checked(space, config)
     higher = {**dict.fromkeys(MEASURES, True), **(task.kpis if task else {})}
     if objective not in higher:

@@ -10,9 +10,16 @@ import torch
 
 from kto_core.config import SFTConfig
 from kto_core.sft import train_sft
-from tests.kto_core.toy import TOY, toy_rows, write_training_set
+from tests.kto_core.toy import TOY, toy_rows, with_figures, without_figures, write_training_set
 
 torch.set_num_threads(1)  # toy tensors: a second thread only waits
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_figures():
+    """Nothing is drawn but `with_figures`."""
+    with without_figures():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -36,4 +43,5 @@ def store(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def reference(corpus, store) -> Path:
     config = SFTConfig(steps=25, batch_rows=16, learning_rate=1e-2, tiny=TOY)
-    return train_sft(model="tiny", rows=corpus, config=config, store=store)
+    with with_figures():
+        return train_sft(model="tiny", rows=corpus, config=config, store=store)

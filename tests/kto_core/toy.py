@@ -2,10 +2,13 @@
 
 import json
 import random
+from contextlib import AbstractContextManager
 from pathlib import Path
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from matplotlib.figure import Figure
 
 from kto_core import TinyConfig
 
@@ -13,6 +16,7 @@ TOY = TinyConfig(layers=2, width=32, heads=2, vocabulary=400)
 TOPICS = ("refund", "invoice", "password", "delivery", "contract")
 GOOD = ("hello, your {} is on its way", "hello, I have looked into your {}", "hello, the {} team will call you today")
 BAD = ("no", "go away with your {}", "not my {} not my problem")
+DRAW = Figure.savefig
 SYSTEM = {"role": "system", "content": "You answer for Harbor."}
 
 
@@ -60,3 +64,13 @@ def write_training_set(folder: Path, train: list[dict], heldout: list[dict], ver
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
+
+
+def without_figures() -> AbstractContextManager[object]:
+    """Figures are empty files: drawing one takes longer than toy steps do."""
+    return mock.patch.object(Figure, "savefig", lambda _, path, **__: path.touch())
+
+
+def with_figures() -> AbstractContextManager[object]:
+    """Figures are drawn again."""
+    return mock.patch.object(Figure, "savefig", DRAW)

@@ -1,0 +1,107 @@
+"""Processes for tests that must kill one or need several, forked from one that has imported torch and computed nothing.
+
+The import costs five seconds of processor, which every process started on its own would pay.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    [f"kto_core.{name}" for name in ("kto", "pairs", "sft", "sweep")] + ["torch.distributed.checkpoint.state_dict"]
+)
+FAILED, LEFT = 3, 4  # exit codes of a process that fails, and of one that notices that another has
+PATIENCE = 60  # seconds; a process that takes longer hangs
+
+
+def start(target: Callable[..., None], *given: object) -> BaseProcess:
+    """Start a process that calls a function of a module which is quick to import."""
+    process = CONTEXT.Process(target=target, args=given, daemon=True)
+    process.start()
+    return process
+
+
+def ended(*processes: BaseProcess) -> list[int | None]:
+    """Exit codes, those of processes that a signal ended below 0; None of one that hangs."""
+    for process in processes:
+        process.join(PATIENCE)
+    return [process.exitcode for process in processes]
+
+
+def open_cache(folder: Path, together: Barrier) -> None:
+    """Open a cache of log-probabilities when all others do."""
+    from kto_core.reference import LogpCache
+
+    together.wait(PATIENCE)
+    with LogpCache(folder, weights="w", precision="float32"):
+        pass
+
+
+def train_until_killed(places: dict[str, Path], settings: dict[str, Any], after: int) -> None:
+    """Train KTO with a checkpoint every step, and be killed when step `after` has been reported."""
+    import kto_core.kto
+
+    kto_core.kto.Paced = lambda report: report  # every step is reported
+    _prepare()
+    config = kto_core.KTOConfig(**settings)
+    kto_core.train_kto(**places, config=config, checkpoint_seconds=0, report=_kill_at("kto", after))
+
+
+def train_side_by_side(rank: int, meet: Path, places: dict[str, Path], settings: dict[str, Any], after: int) -> None:
+    """Train KTO as one of two processes, of which the second fails after a step, and end with FAILED or LEFT."""
+    import torch.distributed
+
+    import kto_core.kto
+
+    kto_core.kto.Paced = lambda report: report
+    _prepare()
+    os.environ |= {"ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meet}", rank=rank, world_size=2)
+
+    def fail(stage: str, done: int, total: int, unit: str, **figures: float) -> None:
+        if rank == 1 and (stage, done) == ("kto", after):
+            sys.exit(FAILED)
+
+    try:
+        kto_core.train_kto(**places, config=kto_core.KTOConfig(**settings), checkpoint_seconds=0, report=fail)
+    except RuntimeError:  # gloo's: the connection was closed
+        sys.exit(LEFT)
+
+
+def sweep_until_killed(places: dict[str, Path], settings: dict[str, Any], space: dict[str, Any], stage: str) -> None:
+    """Sweep, and be killed at the end of a stage."""
+    import kto_core
+
+    _prepare()
+    kto_core.run_sweep(
+        **places,
+        config=kto_core.KTOConfig(**settings),
+        space=space,
+        evaluation=kto_core.EvaluationConfig(),
+        report=_kill_at(stage, None),
+    )
+
+
+def _prepare() -> None:
+    import torch
+
+    from tests.kto_core.toy import without_figures
+
+    torch.set_num_threads(1)
+    without_figures().__enter__()
+
+
+def _kill_at(at_stage: str, after: int | None) -> Callable[..., None]:
+    def kill(stage: str, done: int, total: int, unit: str, **figures: float) -> None:
+        if stage == at_stage and done == (after or total):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return kill
