@@ -5,7 +5,6 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from sklearn.metrics import roc_auc_score, roc_curve
 
 
 def auc(scores: np.ndarray, desirable: np.ndarray) -> float | None:
@@ -17,6 +16,8 @@ def auc(scores: np.ndarray, desirable: np.ndarray) -> float | None:
     """
     if desirable.all() or not desirable.any():
         return None
+    from sklearn.metrics import roc_auc_score  # a second to import, which training goes without
+
     return float(roc_auc_score(desirable, scores))
 
 
@@ -34,6 +35,8 @@ def balanced_accuracy(scores: np.ndarray, desirable: np.ndarray, folds: np.ndarr
     Returns:
         Between 0 and 1, or None where a fold lacks a class.
     """
+    from sklearn.metrics import roc_curve
+
     predicted = np.zeros(len(scores), dtype=bool)
     for fold in (0, 1):
         here, there = folds == fold, folds != fold

@@ -3,8 +3,6 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,27 +12,10 @@ from kto_core import KTOConfig, TrainingError, train_kto
 from kto_core.checkpoints import Checkpoints, Trained
 from kto_core.models import weights_hash
 from kto_core.optimization import make_accelerator, make_optimizer, make_schedule
+from tests.kto_core.processes import ended, start, train_until_killed
 from tests.kto_core.toy import toy_rows, write_training_set
 
 STEPS, KILLED_AFTER = 6, 4
-KILLED = """
-import json, os, signal, sys
-from pathlib import Path
-import torch
-import kto_core.kto
-from kto_core import KTOConfig, train_kto
-
-torch.set_num_threads(1)
-kto_core.kto.Paced = lambda report: report  # every step is reported
-places, config = json.loads(sys.argv[1])
-
-def kill(stage, done, total, unit, **figures):
-    if (stage, done) == ("kto", int(sys.argv[2])):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-places = {name: Path(place) for name, place in places.items()}
-train_kto(**places, config=KTOConfig(**config), checkpoint_seconds=0, report=kill)
-"""
 WAYS = {
     "full": {"max_steps": STEPS},
     "lora": {"max_steps": STEPS, "lora_rank": 2, "warmup": 0.5, "schedule": "cosine"},
@@ -53,15 +34,7 @@ def killed(request: pytest.FixtureRequest, reference: Path, tmp_path_factory: py
         "store": folder / "models",
         "cache": folder / "cache",
     }
-    given = json.dumps([{name: str(place) for name, place in places.items()}, settings])
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", KILLED, given, str(KILLED_AFTER)],
-        cwd=Path(__file__).parents[2],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert ended(start(train_until_killed, places, settings, KILLED_AFTER)) == [-signal.SIGKILL]
     return places, KTOConfig(**settings)
 
 

@@ -11,12 +11,13 @@ from rich.console import Console
 
 from kto_core import EvaluationConfig, KTOConfig, TrainingError, compare, evaluate
 from kto_core.__main__ import cli
+from kto_core.comparison_chart import draw_comparison
 from kto_core.comparison_measures import MEASURES
 from kto_core.comparison_view import show_comparison
 from kto_core.data import TrainingSet
 from kto_core.preferences import read_pairs
 from tests.kto_core.test_pairs import write_pairs
-from tests.kto_core.toy import toy_rows, write_training_set
+from tests.kto_core.toy import toy_rows, with_figures, write_training_set
 
 KTO = KTOConfig(beta=0.5, learning_rate=5e-3, max_steps=4, batch_groups=2, class_gradients_every=0, kl_prompts=0)
 
@@ -37,10 +38,8 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():
-    """Fewer resamples, and no curve of each training, which tests of their own look at."""
+    """Fewer resamples."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kto_core.kto.draw_kto_curve", lambda *_: None)
-        patch.setattr("kto_core.pairs.draw_pair_curve", lambda *_, **__: None)
         patch.setattr("kto_core.comparison_measures.DRAWS", 200)
         patch.setattr("kto_core.comparison.DRAWS", 200)
         yield
@@ -127,7 +126,7 @@ def test_intervals_hold_their_figures_and_differences_are_what_they_say(result):
     assert arms["dpo"]["measures"]["preference_by_reward"]["value"] > 0.6, "the toy is easy"
 
 
-def test_it_is_made_once_and_shown(result, run):
+def test_it_is_made_once_and_shown(result, run, tmp_path):
     again = run()
     assert again == result
     console = Console(record=True, width=100)
@@ -136,7 +135,10 @@ def test_it_is_made_once_and_shown(result, run):
     assert "4 optimizer steps, 64 completions, 2 seeds" in said
     assert re.search(r"kto on pairs +│ 0\.\d{3} │", said)
     assert max(map(len, said.splitlines())) <= 105
-    assert (Path(result["folder"]) / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert (Path(result["folder"]) / "comparison.png").is_file()
+    with with_figures():
+        draw_comparison(result, tmp_path / "comparison.png")
+    assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_too_few_are_not_measured(run):

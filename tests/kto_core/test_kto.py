@@ -1,5 +1,6 @@
 import itertools
 import json
+from contextlib import nullcontext
 
 import pyarrow.parquet as pq
 import pytest
@@ -9,7 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from kto_core import KTOConfig, PairConfig, TrainingError, train_kto, train_pairs
 from kto_core.logps import Batch, GroupBatch, GroupLogps
 from kto_core.models import load, weights_hash
-from tests.kto_core.toy import toy_rows, write_training_set
+from tests.kto_core.toy import toy_rows, with_figures, write_training_set
 
 FAST = {"max_steps": 3, "batch_groups": 2, "beta": 0.5, "learning_rate": 1e-3, "class_gradients_every": 0}
 
@@ -24,9 +25,7 @@ def train(reference, training_set, tmp_path_factory):
 
     def run(*, training_set=training_set, cache=home / "cache", store=home / "models", drawn=False, **settings):
         config = KTOConfig(**(FAST | settings))
-        with pytest.MonkeyPatch.context() as patch:
-            if not drawn:  # a figure takes longer than toy steps do
-                patch.setattr("kto_core.kto.draw_kto_curve", lambda _, path: path.touch())
+        with with_figures() if drawn else nullcontext():
             return train_kto(reference=reference, training_set=training_set, config=config, store=store, cache=cache)
 
     return run

@@ -21,7 +21,7 @@ from kto_core.optimization import make_accelerator
 from kto_core.pairs import ReadyPair, accumulate
 from kto_core.preferences import read_pairs
 from kto_core.tokenization import Encoder
-from tests.kto_core.toy import prompt, toy_rows, write_training_set
+from tests.kto_core.toy import prompt, toy_rows, with_figures, write_training_set
 
 FAST = {"steps": 4, "batch_pairs": 4, "learning_rate": 1e-3, "beta": 0.5}
 
@@ -173,7 +173,8 @@ def test_the_step_is_that_of_one_padless_forward_a_completion(reference, objecti
 
 @pytest.mark.parametrize("objective", ["dpo", "ipo", "orpo", "simpo"])
 def test_pairs_come_into_order_and_the_folder_says_how(train, objective, tmp_path):
-    folder = train(objective=objective, steps=20, learning_rate=1e-2, cache=tmp_path / "cache")
+    with with_figures():
+        folder = train(objective=objective, steps=20, learning_rate=1e-2, cache=tmp_path / "cache")
     metrics = pq.read_table(folder / "metrics.parquet").to_pylist()
     assert metrics[-1]["margin"] > metrics[0]["margin"]
     assert metrics[-1]["accuracy"] > 0.7

@@ -1,8 +1,5 @@
 import math
 import sqlite3
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -15,6 +12,7 @@ from kto_core.progress import silent
 from kto_core.reference import LogpCache
 from kto_core.reference_logps import fill
 from kto_core.tokenization import Encoded
+from tests.kto_core.processes import CONTEXT, ended, open_cache, start
 
 
 def row(*ids: int, start: int = 1) -> Encoded:
@@ -51,22 +49,10 @@ def test_a_file_that_is_no_cache_is_named(tmp_path):
         LogpCache(tmp_path, weights="w", precision="float32")
 
 
-OPENED = """
-import sys, time
-from pathlib import Path
-from kto_core.reference import LogpCache
-while time.time() < float(sys.argv[2]):
-    pass
-with LogpCache(Path(sys.argv[1]), weights="w", precision="float32"):
-    pass
-"""
-
-
 def test_processes_open_a_fresh_cache_at_once(tmp_path):
-    at = str(time.time() + 3)  # all have imported by then
-    for_each = [[sys.executable, "-c", OPENED, str(tmp_path / name), at] for name in "aaaa"]
-    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in for_each]
-    assert [process.communicate()[1] for process in running] == [""] * 4
+    for name in "ab":
+        together = CONTEXT.Barrier(4)
+        assert ended(*[start(open_cache, tmp_path / name, together) for _ in range(4)]) == [0] * 4
 
 
 def test_a_cache_that_another_process_holds_is_not_to_be_removed(tmp_path, monkeypatch):

@@ -4,8 +4,6 @@ import io
 import json
 import re
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,18 +22,11 @@ from kto_core.sweep_noise import HeldOutScores
 from kto_core.sweep_space import cells, checked, parse_space
 from kto_core.sweep_study import open_study
 from kto_core.sweep_view import show_sweep
+from tests.kto_core.processes import ended, start, sweep_until_killed
+from tests.kto_core.toy import with_figures
 
 BASE = KTOConfig(beta=0.5, learning_rate=5e-3, max_steps=2, batch_groups=2, class_gradients_every=0, kl_prompts=4)
 SPACE = {"beta": (0.2, 1.0), "undesirable_weight": (0.5, 1.8)}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick():
-    """No figure of each training and each sweep, which tests of their own look at."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kto_core.kto.draw_kto_curve", lambda _, path: path.touch())
-        patch.setattr("kto_core.sweep.draw_sweep", lambda _, path: path.touch())
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -151,35 +142,10 @@ def test_another_objective_has_its_best_and_a_task_its_own_figures(run):
     assert run(space=space)["folder"] != again["folder"], "without the task it is another sweep"
 
 
-KILLED = """
-import json, os, signal, sys
-from pathlib import Path
-import torch
-from kto_core import EvaluationConfig, KTOConfig, run_sweep
-
-torch.set_num_threads(1)
-places, config, space = json.loads(sys.argv[1])
-
-def kill(stage, done, total, unit, **figures):
-    if stage == "trial 3 of 4: kto" and done == total:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-places = {name: Path(place) for name, place in places.items()}
-run_sweep(**places, config=KTOConfig(**config), space=space, evaluation=EvaluationConfig(), report=kill)
-"""
-
-
 def test_killed_and_started_again_it_ends_with_the_same_cells(result, run, reference, training_set, home, tmp_path):
     places = {"reference": reference, "training_set": training_set, "cache": home / "cache", "out": tmp_path}
-    given = json.dumps([{name: str(place) for name, place in places.items()}, BASE.to_dict(), SPACE])
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", KILLED, given],
-        cwd=Path(__file__).parents[2],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    killed = start(sweep_until_killed, places, BASE.to_dict(), SPACE, "trial 3 of 4: kto")
+    assert ended(killed) == [-signal.SIGKILL]
     storage = f"sqlite:///{tmp_path / Path(result['folder']).name / 'sweep.sqlite'}"
 
     def states():
@@ -224,7 +190,8 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(run, capfd):
 def test_the_figure_is_drawn_of_grids_and_draws_with_kpis_or_without(result, tmp_path):
     drawn = {**result, "sampler": "tpe", "kpis": {"auc": False}}
     for number, one in enumerate((result, drawn, {**result, "space": {"beta": [0.2, 1.0]}})):
-        draw_sweep(one, tmp_path / f"{number}.png")
+        with with_figures():
+            draw_sweep(one, tmp_path / f"{number}.png")
         assert (tmp_path / f"{number}.png").read_bytes().startswith(b"\x89PNG")
 
 
