@@ -17,7 +17,7 @@ from kto_core.comparison_view import show_comparison
 from kto_core.data import TrainingSet
 from kto_core.preferences import read_pairs
 from tests.kto_core.test_pairs import write_pairs
-from tests.kto_core.toy import toy_rows, with_figures, write_training_set
+from tests.kto_core.toy import toy_rows, write_training_set
 
 KTO = KTOConfig(beta=0.5, learning_rate=5e-3, max_steps=4, batch_groups=2, class_gradients_every=0, kl_prompts=0)
 
@@ -136,8 +136,7 @@ def test_it_is_made_once_and_shown(result, run, tmp_path):
     assert re.search(r"kto on pairs +│ 0\.\d{3} │", said)
     assert max(map(len, said.splitlines())) <= 105
     assert (Path(result["folder"]) / "comparison.png").is_file()
-    with with_figures():
-        draw_comparison(result, tmp_path / "comparison.png")
+    draw_comparison(result, tmp_path / "comparison.png")
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -23,7 +23,6 @@ from kto_core.sweep_space import cells, checked, parse_space
 from kto_core.sweep_study import open_study
 from kto_core.sweep_view import show_sweep
 from tests.kto_core.processes import ended, start, sweep_until_killed
-from tests.kto_core.toy import with_figures
 
 BASE = KTOConfig(beta=0.5, learning_rate=5e-3, max_steps=2, batch_groups=2, class_gradients_every=0, kl_prompts=4)
 SPACE = {"beta": (0.2, 1.0), "undesirable_weight": (0.5, 1.8)}
@@ -190,8 +189,7 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(run, capfd):
 def test_the_figure_is_drawn_of_grids_and_draws_with_kpis_or_without(result, tmp_path):
     drawn = {**result, "sampler": "tpe", "kpis": {"auc": False}}
     for number, one in enumerate((result, drawn, {**result, "space": {"beta": [0.2, 1.0]}})):
-        with with_figures():
-            draw_sweep(one, tmp_path / f"{number}.png")
+        draw_sweep(one, tmp_path / f"{number}.png")
         assert (tmp_path / f"{number}.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -2,21 +2,27 @@
 
 import json
 import random
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from matplotlib.figure import Figure
 
-from kto_core import TinyConfig
+from kto_core import TinyConfig, charts, comparison_chart, sweep_chart
 
 TOY = TinyConfig(layers=2, width=32, heads=2, vocabulary=400)
 TOPICS = ("refund", "invoice", "password", "delivery", "contract")
 GOOD = ("hello, your {} is on its way", "hello, I have looked into your {}", "hello, the {} team will call you today")
 BAD = ("no", "go away with your {}", "not my {} not my problem")
-DRAW = Figure.savefig
+FIGURES = {
+    "kto.draw_kto_curve": charts.draw_kto_curve,
+    "pairs.draw_pair_curve": charts.draw_pair_curve,
+    "sft.draw_sft_curve": charts.draw_sft_curve,
+    "comparison.draw_comparison": comparison_chart.draw_comparison,
+    "sweep.draw_sweep": sweep_chart.draw_sweep,
+}
 SYSTEM = {"role": "system", "content": "You answer for Harbor."}
 
 
@@ -66,11 +72,19 @@ def write_training_set(folder: Path, train: list[dict], heldout: list[dict], ver
     return folder
 
 
-def without_figures() -> AbstractContextManager[object]:
+@contextmanager
+def without_figures() -> Iterator[None]:
     """Figures are empty files: drawing one takes longer than toy steps do."""
-    return mock.patch.object(Figure, "savefig", lambda _, path, **__: path.touch())
+    with ExitStack() as stack:
+        for name in FIGURES:
+            stack.enter_context(mock.patch(f"kto_core.{name}", lambda _, path, **__: path.touch()))
+        yield
 
 
-def with_figures() -> AbstractContextManager[object]:
-    """Figures are drawn again."""
-    return mock.patch.object(Figure, "savefig", DRAW)
+@contextmanager
+def with_figures() -> Iterator[None]:
+    """Figures are drawn, also where they are not."""
+    with ExitStack() as stack:
+        for name, draw in FIGURES.items():
+            stack.enter_context(mock.patch(f"kto_core.{name}", draw))
+        yield
