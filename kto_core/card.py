@@ -30,6 +30,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         f"training met {rows['share_seen']:.1%} |",
         f"| KTO | {metrics['steps']} steps, β {settings['beta']}, λ_D {settings['desirable_weight']}, "
         f"λ_U {settings['undesirable_weight']}, {_adapters(settings)} |",
+        *_corrected(manifest["noise"], manifest["applied"]),
         f"| in training | {_troubles(manifest['troubles'])} |",
         f"| gate | {_gate(manifest['gate'])} |",
         "",
@@ -68,6 +69,20 @@ def _measured(evaluation: Mapping[str, Any]) -> list[str]:
         f"Reward margin, desirable − undesirable: {_figure(evaluation.get('reward_margin'))}.",
         "",
     ]
+
+
+def _corrected(noise: Mapping[str, Any] | None, applied: Mapping[str, float] | None) -> list[str]:
+    """What a correction for wrong labels made of the λ or of the rows' weights, a line of the table."""
+    if not noise or not applied or noise["correction"] == "none":
+        return []
+    if noise["correction"] == "unbiased":
+        right = " and ".join(f"{share:.1%} of the {name}" for name, share in noise["precision"].items())
+        how = f"{right} labels are right"
+    else:
+        kept = [f"{share:.1%} of the {name}" for name, share in noise["weight_kept"].items() if share is not None]
+        how = f"{noise['rows_measured']:,} rows count by how sure they are; {' and '.join(kept)} rows' weight is left"
+    lambdas = f"λ_D {applied['desirable_weight']:.4g}, λ_U {applied['undesirable_weight']:.4g}"
+    return [f"| noise correction | {noise['correction']}: {how}; trained with {lambdas} |"]
 
 
 def _audited(audit: Mapping[str, Any] | None) -> list[str]:

@@ -73,6 +73,8 @@ def write_release(
         "policy": _policy(data.manifest),
         "audit": data.manifest.get("audit"),
         "hyperparameters": training["config"],
+        "applied": training.get("applied"),  # candidates of earlier versions lack it
+        "noise": training.get("noise"),
         "rows": training["rows"],
         "metrics": training["metrics"],
         "troubles": training["troubles"],

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 
@@ -70,6 +71,34 @@ def test_the_card_says_what_people_found_and_who_overrode_it(release, training_s
     ) in card
     assert r"| **audit overridden** | Ann \| \<b\>, until 2026-03-09, for every tier: the \*launch\* |" in card
     assert json.loads((folder / "manifest.json").read_text())["audit"]["gate"]["override"] == override
+
+
+@pytest.mark.parametrize(
+    ("noise", "says"),
+    [
+        (
+            {"correction": "unbiased", "precision": {"desirable": 0.7, "undesirable": 0.9}},
+            "unbiased: 70.0% of the desirable and 90.0% of the undesirable labels are right",
+        ),
+        (
+            {"correction": "weight", "rows_measured": 1200, "weight_kept": {"desirable": 0.4, "undesirable": None}},
+            "weight: 1,200 rows count by how sure they are; 40.0% of the desirable rows' weight is left",
+        ),
+        ({"correction": "none"}, None),
+        (None, None),
+    ],
+)
+def test_the_card_says_what_a_correction_for_wrong_labels_applied(candidate, training_set, tmp_path, noise, says):
+    training = json.loads((candidate / "training.json").read_text())
+    corrected = shutil.copytree(candidate, tmp_path / "candidate")
+    applied = {"desirable_weight": 1.25, "undesirable_weight": 2.34567} if noise else None
+    (corrected / "training.json").write_text(json.dumps(training | {"noise": noise, "applied": applied}))
+    folder = write_release(candidate=corrected, training_set=training_set, evaluation=EVALUATION, releases=tmp_path)
+    card = (folder / "README.md").read_text()
+    assert "λ_D 1.0, λ_U 1.8, all weights |" in card, "what was asked for"
+    line = f"| noise correction | {says}; trained with λ_D 1.25, λ_U 2.346 |"
+    assert (line in card) if says else ("noise correction" not in card)
+    assert json.loads((folder / "manifest.json").read_text())["noise"] == noise
 
 
 def test_the_same_content_is_the_same_release(release):
