@@ -11,6 +11,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from feedback.database import connected
 from feedback.progress import Report
 from feedback.rawfiles import RawFile
 from feedback.reading import LINE_LIMIT, read_texts
@@ -54,8 +55,7 @@ def day_connection() -> Iterator[duckdb.DuckDBPyConnection]:
 
     A mapping is a program that somebody hands us: it can read the day's lines, and nothing else.
     """
-    with TemporaryDirectory(prefix="feedback-") as spill, duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+    with TemporaryDirectory(prefix="feedback-") as spill, connected(own=True) as connection:
         connection.execute("SET temp_directory = '{}'".format(spill.replace("'", "''")))
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")

@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feedback.database import connected
 from feedback.lake import Lake, Table
 
 # Of DuckDB, beyond which it spills to disk.
@@ -26,8 +27,7 @@ _MEMORY: Final = "2GB"
 @contextmanager
 def spilling(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection of its own, in UTC, whose memory does not grow with the history."""
-    with TemporaryDirectory(prefix="feedback-") as folder, duckdb.connect() as connection, lake.naming_damage():
-        connection.execute("SET TimeZone = 'UTC'")
+    with TemporaryDirectory(prefix="feedback-") as folder, connected(own=True) as connection, lake.naming_damage():
         connection.execute(f"SET memory_limit = '{_MEMORY}'")
         connection.execute("SET temp_directory = '{}'".format(folder.replace("'", "''")))
         yield connection

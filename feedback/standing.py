@@ -12,8 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
+from feedback.database import connected
 from feedback.lake import Lake
 from feedback.redaction import install_redaction
 from feedback.scanning import view_stored
@@ -152,7 +151,7 @@ def find_holdings(training_sets: Path, row_ids: Sequence[str]) -> tuple[list[Hol
     manifests = [*training_sets.glob("*/manifest.json")]
     newest = sorted(manifests, key=_as_of, reverse=True)[:_MOST_SETS]
     found: set[Holding] = set()
-    with duckdb.connect() as connection:
+    with connected() as connection:
         for part, columns in _PARTS.items():
             files = [str(path) for manifest in newest for path in (manifest.parent / part).glob("*.parquet")]
             for column in columns if files else ():

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from feedback.database import connected
 from feedback.nesting import TOO_DEEP, too_deep
 from feedback.streams import FileRead, hash_file, read_lines
 
@@ -169,9 +170,8 @@ def read_parquet(read: FileRead, *, limit: int) -> Iterator[pa.RecordBatch]:
         with (
             read.file.path.open("rb") as opened,
             pq.ParquetFile(opened) as file,
-            duckdb.connect() as connection,
+            connected() as connection,
         ):
-            connection.execute("SET TimeZone = 'UTC'")
             for batch in file.iter_batches(batch_size=_ROWS):
                 yield _as_json(batch, connection, read, limit)
     except (pa.ArrowException, duckdb.Error, OSError) as error:

@@ -16,13 +16,13 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from feedback.balance import lambda_bounds
 from feedback.corrections import count_causes, flip_rate
+from feedback.database import connected
 from feedback.exceptions import FeedbackError
 from feedback.label_quality import audit_section, decide, measure
 from feedback.lake import Lake
@@ -182,7 +182,7 @@ def _labels_of(manifest: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def tickets_on_both_sides(path: Path) -> list[str]:
     """Tickets of the training set at `path` that have both training and held-out rows; there should be none."""
-    with duckdb.connect() as connection:
+    with connected() as connection:
         return [
             ticket
             for (ticket,) in connection.execute(

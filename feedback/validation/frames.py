@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import duckdb
 import pyarrow as pa
 
+from feedback.database import connected
 from feedback.events import DRAFT_KINDS, SENT_SUFFIX
 from feedback.exceptions import FeedbackError
 from feedback.lake import Lake
@@ -76,10 +77,10 @@ def training_set_frames(made: TrainingSet) -> dict[str, pa.Table]:
         for split in counts
         for name in ("desirable", "undesirable")
     )
-    with duckdb.connect() as connection:
+    with connected() as connection:
         connection.register("counted", pa.table(manifest))
         try:
-            connection.execute(f"CREATE VIEW rows AS {parts}")
+            connection.execute(f"CREATE TEMP VIEW rows AS {parts}")
             return _frames(connection, "training_set")
         except duckdb.Error as error:
             raise FeedbackError(
