@@ -5,9 +5,9 @@ from typing import Any
 
 import dagster as dg
 
-from assets.common import OWNERS, DeskResource, markdown_table
-from assets.gate import judge
-from assets.training import POOL, RETRY, run_worker
+from assets.support.common import OWNERS, DeskResource, markdown_table
+from kto_core.evaluation.gate import judge
+from training_worker.training import POOL, RETRY, run_worker
 
 
 @dg.asset(
@@ -57,7 +57,7 @@ def evaluation(
 
 @dg.asset_check(asset=evaluation)
 def gate(evaluation: dict[str, Any]) -> dg.AssetCheckResult:
-    """The candidate may become champion: see `assets.gate.judge`."""
+    """The candidate may become champion: see `kto_core.evaluation.gate.judge`."""
     verdict = evaluation["gate"]
     return dg.AssetCheckResult(
         passed=verdict["passed"],

@@ -5,12 +5,12 @@ from typing import Any
 
 import dagster as dg
 
-from assets.audit_chart import draw_quality
-from assets.common import OWNERS, DeskResource, markdown_table, picture
+from assets.support.audit_chart import draw_quality
+from assets.support.common import OWNERS, DeskResource, markdown_table, picture
 from assets.verdicts import verdicts
-from feedback.label_quality import Quality, decide, measure
-from label_policy.agreement import LEAST_ALPHA
-from label_policy.precision import Estimate
+from feedback.audits.label_quality import Quality, decide, measure
+from label_policy.audits.agreement import LEAST_ALPHA
+from label_policy.audits.precision import Estimate
 
 # With fewer rows read twice, chance decides what alpha is.
 _FEWEST_TWICE = 20

@@ -5,11 +5,11 @@ from collections import Counter
 import dagster as dg
 
 from assets.audit_sample import audit_sample
-from assets.common import OWNERS, DeskResource, column_schema, markdown_table
-from assets.simulated_verdicts import simulate_verdicts
-from feedback.audit import audit_progress
-from feedback.tables import VERDICTS
-from feedback.verdicts import standing
+from assets.support.common import OWNERS, DeskResource, column_schema, markdown_table
+from assets.support.simulated_verdicts import simulate_verdicts
+from feedback.audits.audit import audit_progress
+from feedback.audits.verdicts import standing
+from feedback.lake.tables import VERDICTS
 
 
 @dg.asset(

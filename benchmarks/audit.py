@@ -28,11 +28,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from feedback.audit import write_audit_sample
-from feedback.lake import Lake
-from feedback.tables import LABELS
+from feedback.audits.audit import write_audit_sample
+from feedback.lake.lake import Lake
+from feedback.lake.tables import LABELS
 from label_policy import load_policy, shipped_policies
-from label_policy.allocation import Stratum, allocate
+from label_policy.audits.allocation import Stratum, allocate
 
 ROOT = Path(__file__).resolve().parents[1]
 FIRST_DAY = date(2026, 1, 1)

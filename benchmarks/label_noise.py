@@ -24,7 +24,7 @@ from benchmarks.noise.sets import Desk
 from harbor import DEMO_KTO
 from harbor import evaluate as evaluate_desk
 from kto_core import EvaluationConfig, KTOConfig, evaluate, train_kto
-from kto_core.store import read_json, write_json
+from kto_core.base.store import read_json, write_json
 
 WRONG = (0.0, 0.1, 0.2, 0.3, 0.4)
 CORRECTIONS = ("none", "weight", "unbiased")

@@ -28,9 +28,9 @@ from deltalake import DeltaTable
 
 from benchmarks.labels import relabel_year
 from benchmarks.labels.generate import end_of_logs, generate
-from feedback.labels import build_labels
-from feedback.lake import Lake
-from feedback.tables import INTERACTIONS, LABELS
+from feedback.labels.labels import build_labels
+from feedback.lake.lake import Lake
+from feedback.lake.tables import INTERACTIONS, LABELS
 from label_policy import compile_policy, load_policy, shipped_policies
 
 POLICY = "harbor-support.v1"

@@ -18,10 +18,10 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
-from feedback.events import ALL_KINDS, DRAFT_KINDS, EVENT_SCHEMA
-from feedback.lake import Lake
-from feedback.scanning import view_stored
-from feedback.tables import EVENTS
+from feedback.lake.events import ALL_KINDS, DRAFT_KINDS, EVENT_SCHEMA
+from feedback.lake.lake import Lake
+from feedback.lake.scanning import view_stored
+from feedback.lake.tables import EVENTS
 from feedback.validation import SUITES, validate_days
 from feedback.validation.expectations import validate
 from feedback.validation.frames import table_frames

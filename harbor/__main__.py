@@ -11,8 +11,8 @@ import click
 from harbor.evaluation import DEFAULT_SEED, DEFAULT_TICKETS, KPIS, evaluate
 from harbor.exceptions import HarborError
 from harbor.simulation import Simulation, simulate
-from kto_core.exceptions import TrainingError
-from kto_core.progress import TerminalReport
+from kto_core.base.exceptions import TrainingError
+from kto_core.base.progress import TerminalReport
 
 _DEFAULTS = Simulation()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harbor.tickets import Ticket
-from kto_core.progress import Report, silent
+from kto_core.base.progress import Report, silent
 
 # The longest reply of the book takes about 30 tokens; a draft that has not stopped by then is a bad one.
 _MAX_NEW_TOKENS = 40

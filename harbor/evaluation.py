@@ -16,7 +16,7 @@ from harbor.policy_book import CATEGORIES
 from harbor.replies import Judgement, judge
 from harbor.statistics import wilson
 from harbor.tickets import Ticket, draw_tickets
-from kto_core.progress import Report, silent
+from kto_core.base.progress import Report, silent
 
 # The field of a judgement that each figure counts.
 KPIS: Mapping[str, str] = MappingProxyType(

@@ -26,7 +26,7 @@ from harbor.settings import DEMO_SFT
 from harbor.storage import replacing
 from harbor.tickets import draw_tickets
 from harbor.transcripts import past_transcripts, write_transcripts
-from kto_core.progress import Report, silent
+from kto_core.base.progress import Report, silent
 
 # Raise it when the book, the messages, the people or the journal change, so that no run takes up one of another world.
 EDITION = 1

@@ -18,12 +18,12 @@ from assets import (
     validation,
     verdicts,
 )
-from assets.common import DESK_NAME, DeskResource
-from assets.desk import feedback_home
-from assets.pointers import PointerIOManager
-from pipelines.jobs import JOBS
-from pipelines.schedules import nightly
-from pipelines.sensors import late_feedback, new_log_files
+from assets.support.common import DESK_NAME, DeskResource
+from assets.support.pointers import PointerIOManager
+from desk.desk import feedback_home
+from pipelines.automation.jobs import JOBS
+from pipelines.automation.schedules import nightly
+from pipelines.automation.sensors import late_feedback, new_log_files
 
 _STAGES = [
     feedback_events, interactions, labels, audit_sample, verdicts, label_quality, training_set,

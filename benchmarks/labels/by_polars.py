@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from label_policy import INTERACTION_COLUMNS, Policy, ValueType, classify_edits, edit_similarities
-from label_policy.polars_labels import label_with_polars
+from label_policy.engines.polars_labels import label_with_polars
 
 _DECISIONS = ("accepted", "edited", "rejected", "dismissed", "copied")
 _OF_TICKETS = ("resolved", "unresolved", "reopened", "escalated", "surveyed", "repeat_contact")

@@ -23,8 +23,8 @@ AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 
 def prepare(home: Path, sample: pa.Table) -> None:
     """Make a desk under `home` whose interactions are those of `sample`, the same every day."""
-    from assets.desk import Desk, DeskSettings
-    from feedback.tables import INTERACTIONS
+    from desk.desk import Desk, DeskSettings
+    from feedback.lake.tables import INTERACTIONS
 
     day_rows = sample.slice(0, DRAFTS_A_DAY)
     settings = DeskSettings(source="canonical", input=home, policy=POLICY, first_day=FIRST_DAY, as_of=AS_OF)
@@ -66,9 +66,9 @@ def _job(home: Path, *, trivial: bool) -> float:
     os.environ |= {"FEEDBACK_HOME": str(home), "FEEDBACK_DESK": "year"}
     import dagster as dg
 
-    from assets.common import DAYS as PARTITIONS
+    from assets.support.common import DAYS as PARTITIONS
     from pipelines.definitions import defs
-    from pipelines.ranges import range_tags
+    from pipelines.runs.ranges import range_tags
 
     @dg.asset(partitions_def=PARTITIONS, backfill_policy=dg.BackfillPolicy.single_run())
     def nothing(context: dg.AssetExecutionContext) -> None:

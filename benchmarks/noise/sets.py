@@ -24,14 +24,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.labels import by_us
-from feedback.lake import Lake
-from feedback.tables import LABELS
-from feedback.training_rows import training_rows
+from feedback.lake.lake import Lake
+from feedback.lake.tables import LABELS
+from feedback.training_set.training_rows import training_rows
 from harbor import Simulation, simulate
-from kto_core.data import LABELLED
-from kto_core.store import digest
+from kto_core.base.store import digest
+from kto_core.data.data import LABELLED
 from label_policy import load_policy, shipped_policies
-from label_policy.precision import Estimate, estimate, towards
+from label_policy.audits.precision import Estimate, estimate, towards
 
 ACCEPTS, OTHERS, UNDESIRABLE = 1000, 400, 700  # rows of a set: accepts, other desirable ones, undesirable ones
 READ = 200  # rows a class that the audit reads

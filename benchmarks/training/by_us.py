@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import kto_core.kto
+import kto_core.training.kto
 from benchmarks.training.turns import Turns
 from kto_core import KTOConfig, train_kto
 
@@ -28,8 +28,8 @@ def main() -> None:
         turns.step_done(last=done == total, **figures)
 
     # Every step is a turn: reports are not paced, and training begins when the first turn comes.
-    kto_core.kto.Paced = lambda report: report  # type: ignore[assignment,misc]
-    train = kto_core.kto.run_steps
+    kto_core.training.kto.Paced = lambda report: report  # type: ignore[assignment,misc]
+    train = kto_core.training.kto.run_steps
 
     def begin(*arguments: Any, **settings: Any) -> Any:  # noqa: ANN401 - passed on as they are
         nonlocal ready
@@ -37,7 +37,7 @@ def main() -> None:
         turns.setup_done()
         return train(*arguments, **settings)
 
-    kto_core.kto.run_steps = begin
+    kto_core.training.kto.run_steps = begin
     config = KTOConfig(
         group_rows=given["batch"],
         batch_groups=given["accumulate"],

@@ -18,7 +18,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from kto_core.config import TinyConfig
+from kto_core.base.config import TinyConfig
 
 SPECIAL = ("<pad>", "<eos>", "<unk>")
 _TINY = TinyConfig()

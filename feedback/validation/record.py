@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from feedback.events import TIME
-from feedback.journals import append
-from feedback.lake import Lake, Table
+from feedback.lake.events import TIME
+from feedback.lake.journals import append
+from feedback.lake.lake import Lake, Table
 
 if TYPE_CHECKING:
     from feedback.validation.expectations import Validation

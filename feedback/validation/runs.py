@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from feedback.lake import Lake
+from feedback.lake.lake import Lake
 from feedback.validation.expectations import Outcome, Validation, validate
 from feedback.validation.frames import stored_days, table_frames, training_set_frames
 from feedback.validation.pages import write_index, write_page
@@ -16,7 +16,7 @@ from feedback.validation.record import by_page, record
 from feedback.validation.suites import SUITES
 
 if TYPE_CHECKING:
-    from feedback.training_set import TrainingSet
+    from feedback.training_set.training_set import TrainingSet
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from feedback.audit_rows import Answer, Question, Sample
+from feedback.audits.audit_rows import Answer, Question, Sample
+from feedback.audits.verdicts import Verdict, record, standing
 from feedback.exceptions import FeedbackError
-from feedback.lake import Lake
-from feedback.tables import AUDIT_SAMPLE, LABELS, VERDICTS
-from feedback.timeline import Moment
-from feedback.verdicts import Verdict, record, standing
+from feedback.labels.timeline import Moment
+from feedback.lake.lake import Lake
+from feedback.lake.tables import AUDIT_SAMPLE, LABELS, VERDICTS
 
 CLAIM_SECONDS: Final = 15 * 60
 """How long a row is kept for somebody who gives no sign of life; the page gives one a minute."""

@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 from markupsafe import Markup, escape
 
-from pipelines.texts import MOST_ALIGNED, is_hidden, stretches
+from pipelines.output.texts import MOST_ALIGNED, is_hidden, stretches
 
 BLOCK: Final = 8_000
 """About as many characters stand in one block of a long text."""

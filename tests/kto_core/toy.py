@@ -10,7 +10,10 @@ from unittest import mock
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kto_core import TinyConfig, charts, comparison_chart, sweep_chart
+from kto_core import TinyConfig
+from kto_core.compare import comparison_chart
+from kto_core.sweep import sweep_chart
+from kto_core.training import charts
 
 TOY = TinyConfig(layers=2, width=32, heads=2, vocabulary=400)
 TOPICS = ("refund", "invoice", "password", "delivery", "contract")
