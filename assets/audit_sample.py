@@ -4,7 +4,7 @@ import dagster as dg
 
 from assets.labels import labels
 from assets.support.common import OWNERS, DeskResource, column_schema, markdown_table
-from feedback.audits.audit import write_audit_sample
+from feedback.audits.sample import write_audit_sample
 from feedback.audits.suspects import find_suspects
 from feedback.labels.labels import summarise_labels
 from feedback.lake.tables import AUDIT_SAMPLE

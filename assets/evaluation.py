@@ -6,8 +6,8 @@ from typing import Any
 import dagster as dg
 
 from assets.support.common import OWNERS, DeskResource, markdown_table
-from kto_core.evaluation.gate import judge
-from training_worker.training import POOL, RETRY, run_worker
+from kto_core.evaluation.release_gate import judge
+from training_worker.launcher import POOL, RETRY, run_worker
 
 
 @dg.asset(
@@ -57,7 +57,7 @@ def evaluation(
 
 @dg.asset_check(asset=evaluation)
 def gate(evaluation: dict[str, Any]) -> dg.AssetCheckResult:
-    """The candidate may become champion: see `kto_core.evaluation.gate.judge`."""
+    """The candidate may become champion: see `kto_core.evaluation.release_gate.judge`."""
     verdict = evaluation["gate"]
     return dg.AssetCheckResult(
         passed=verdict["passed"],

@@ -12,11 +12,11 @@ from assets.support.common import (
     moment_of,
     partition_days,
 )
-from feedback.ingest.ingest import ingest, unbalanced_files
-from feedback.labels.touched import touched_days
+from feedback.ingest.ingestion import ingest, unbalanced_files
+from feedback.labels.stale_partitions import touched_days
 from feedback.lake.tables import EVENTS, FILES
-from feedback.sources.rawfiles import discover
-from training_worker.progress import log_progress
+from feedback.sources.raw_files import discover
+from training_worker.progress_lines import log_progress
 
 _COUNTS = ("lines", "mapped", "ignored", "quarantined", "events", "duplicates")
 

@@ -6,7 +6,7 @@ import dagster as dg
 
 from assets.feedback_events import feedback_events
 from assets.support.common import DAYS, LAKE_POOL, LATE_DAYS, OWNERS, DeskResource, column_schema, partition_days
-from assets.support.moments import moment_of_days
+from assets.support.run_moment import moment_of_days
 from feedback.labels.interactions import count_unplaced, write_interactions
 from feedback.lake.tables import INTERACTIONS
 

@@ -7,7 +7,7 @@ import dagster as dg
 
 from assets.support.common import OWNERS, DeskResource
 from assets.support.model_metadata import model_metadata
-from training_worker.training import POOL, RETRY, run_worker, training_record
+from training_worker.launcher import POOL, RETRY, run_worker, training_record
 
 
 @dg.asset(
@@ -39,7 +39,7 @@ def kto_candidate(
 
 @dg.asset_check(asset=kto_candidate)
 def training_went_well(kto_candidate: dict[str, Any]) -> dg.AssetCheckResult:
-    """KL did not saturate, no class's gradient dominated, and rewards did not fall together: see `kto_core.training.health`."""
+    """KL did not saturate, no class's gradient dominated, and rewards did not fall together."""
     troubles = training_record(Path(kto_candidate["path"]))["troubles"]
     return dg.AssetCheckResult(
         passed=not troubles,

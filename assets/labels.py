@@ -7,7 +7,6 @@ from typing import Any
 import dagster as dg
 
 from assets.interactions import interactions
-from assets.support.charts import draw_labels
 from assets.support.common import (
     DAYS,
     LAKE_POOL,
@@ -18,12 +17,13 @@ from assets.support.common import (
     partition_days,
     picture,
 )  # fmt: skip
-from assets.support.moments import moment_of_days
+from assets.support.label_chart import draw_labels
+from assets.support.run_moment import moment_of_days
 from feedback.labels.corrections import FlipRate, flip_rate
-from feedback.labels.labelling import WrittenLabels, write_labels
+from feedback.labels.label_writer import WrittenLabels, write_labels
 from feedback.labels.labels import summarise_labels
 from feedback.labels.ledger import days_behind
-from feedback.lake.lake import Lake
+from feedback.lake.delta import Lake
 from feedback.lake.tables import LABELS
 from label_policy import Policy
 

@@ -7,7 +7,7 @@ import dagster as dg
 
 from assets.support.common import OWNERS, DeskResource
 from assets.support.model_metadata import model_metadata
-from training_worker.training import POOL, RETRY, run_worker
+from training_worker.launcher import POOL, RETRY, run_worker
 
 
 @dg.asset(

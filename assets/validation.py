@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from assets.support.common import DAYS, DeskResource
-from feedback.training_set.training_set import read_training_set
+from feedback.training_set.build import read_training_set
 from feedback.validation import SUITES, Suite, Validated, validate_days, validate_training_set
 
 _DOCS = "data_docs"  # in the desk's folder

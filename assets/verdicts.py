@@ -7,7 +7,7 @@ import dagster as dg
 from assets.audit_sample import audit_sample
 from assets.support.common import OWNERS, DeskResource, column_schema, markdown_table
 from assets.support.simulated_verdicts import simulate_verdicts
-from feedback.audits.audit import audit_progress
+from feedback.audits.sample import audit_progress
 from feedback.audits.verdicts import standing
 from feedback.lake.tables import VERDICTS
 

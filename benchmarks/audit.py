@@ -28,8 +28,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from feedback.audits.audit import write_audit_sample
-from feedback.lake.lake import Lake
+from feedback.audits.sample import write_audit_sample
+from feedback.lake.delta import Lake
 from feedback.lake.tables import LABELS
 from label_policy import load_policy, shipped_policies
 from label_policy.audits.allocation import Stratum, allocate

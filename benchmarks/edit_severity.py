@@ -2,7 +2,8 @@
 
     python benchmarks/edit_severity.py [COAUTHOR_RAW_LOGS]
 
-Prints the confusion matrix of the hand-labelled pairs (tests/label_policy/edits/edit_pairs.jsonl), tuned and held-out part.
+Prints the confusion matrix of the hand-labelled pairs (tests/label_policy/edits/edit_pairs.jsonl), the part that the
+rules were tuned on and the held-out part.
 Given the folder of CoAuthor's raw logs, also the kinds of its edits with examples, the confusion matrix of the sixty
 that were labelled by hand, and the speed: on the edits as they are, and within replies of about a hundred words.
 """
@@ -18,9 +19,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from feedback.ingest.mapping import map_day
-from feedback.sources.rawfiles import discover
-from feedback.sources.sources import load_source
+from feedback.ingest.map_day import map_day
+from feedback.sources.raw_files import discover
+from feedback.sources.source import load_source
 from label_policy import EditKind, classify_edit, classify_edits
 
 LABELLED = Path(__file__).resolve().parents[1] / "tests" / "label_policy"

@@ -29,7 +29,7 @@ from deltalake import DeltaTable
 from benchmarks.labels import relabel_year
 from benchmarks.labels.generate import end_of_logs, generate
 from feedback.labels.labels import build_labels
-from feedback.lake.lake import Lake
+from feedback.lake.delta import Lake
 from feedback.lake.tables import INTERACTIONS, LABELS
 from label_policy import compile_policy, load_policy, shipped_policies
 

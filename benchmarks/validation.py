@@ -18,9 +18,9 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
-from feedback.lake.events import ALL_KINDS, DRAFT_KINDS, EVENT_SCHEMA
-from feedback.lake.lake import Lake
-from feedback.lake.scanning import view_stored
+from feedback.lake.delta import Lake
+from feedback.lake.event_schema import ALL_KINDS, DRAFT_KINDS, EVENT_SCHEMA
+from feedback.lake.parquet_scan import view_stored
 from feedback.lake.tables import EVENTS
 from feedback.validation import SUITES, validate_days
 from feedback.validation.expectations import validate

@@ -14,11 +14,11 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from desk.settings_file import did_you_mean, say_faults
+from desk.settings_errors import did_you_mean, say_faults
+from feedback.atomic_files import write_atomically
 from feedback.exceptions import FeedbackError, SourceError
-from feedback.files import write_atomically
-from feedback.lake.lake import Lake
-from feedback.sources.sources import Source, load_source
+from feedback.lake.delta import Lake
+from feedback.sources.source import Source, load_source
 from kto_core import EvaluationConfig, KTOConfig, SFTConfig, TrainingError
 from label_policy import Policy, load_policy, shipped_policies
 

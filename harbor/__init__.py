@@ -6,9 +6,9 @@ the right answer to every ticket is known, what training on them is worth can be
 package does not load torch.
 """
 
-from harbor.evaluation import evaluate
+from harbor.demo_settings import DEMO_KTO, DEMO_SFT
 from harbor.exceptions import HarborError
-from harbor.settings import DEMO_KTO, DEMO_SFT
+from harbor.kpis import evaluate
 from harbor.simulation import Simulation, simulate
 
 __all__ = ["DEMO_KTO", "DEMO_SFT", "HarborError", "Simulation", "evaluate", "simulate"]

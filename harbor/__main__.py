@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from harbor.evaluation import DEFAULT_SEED, DEFAULT_TICKETS, KPIS, evaluate
 from harbor.exceptions import HarborError
+from harbor.kpis import DEFAULT_SEED, DEFAULT_TICKETS, KPIS, evaluate
 from harbor.simulation import Simulation, simulate
 from kto_core.base.exceptions import TrainingError
 from kto_core.base.progress import TerminalReport

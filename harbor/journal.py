@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 from harbor.agents import Agent, draw_agents, react
-from harbor.events import TICKET_KINDS, Event
+from harbor.log_events import TICKET_KINDS, Event
 from harbor.storage import replacing
 from harbor.tickets import Ticket, stream
 

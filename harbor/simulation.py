@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harbor.copilot import draft_replies, train_copilot
+from harbor.demo_settings import DEMO_SFT
 from harbor.exceptions import HarborError
 from harbor.journal import Shown, keep_journal, schedule, write_day
 from harbor.replies import judge
-from harbor.settings import DEMO_SFT
 from harbor.storage import replacing
 from harbor.tickets import draw_tickets
 from harbor.transcripts import past_transcripts, write_transcripts

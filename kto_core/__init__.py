@@ -12,12 +12,12 @@ from kto_core.base.config import EvaluationConfig, KTOConfig, PairConfig, SFTCon
 from kto_core.base.exceptions import TrainingError
 
 if TYPE_CHECKING:
-    from kto_core.compare.comparison import compare
-    from kto_core.evaluation.evaluation import evaluate
+    from kto_core.comparison.compare import compare
+    from kto_core.evaluation.heldout import evaluate
     from kto_core.models.generation import generate
     from kto_core.models.optimization import end_processes
-    from kto_core.release.release import champion, promote, rollback, write_release
-    from kto_core.sweep.sweep import run_sweep
+    from kto_core.release.bundle import champion, promote, rollback, write_release
+    from kto_core.sweep.trials import run_sweep
     from kto_core.training.kto import train_kto
     from kto_core.training.objectives import (
         apo_zero_loss,
@@ -68,24 +68,24 @@ __all__ = [
 
 _HOME = {
     "apo_zero_loss": "training.objectives",
-    "champion": "release.release",
-    "compare": "compare.comparison",
+    "champion": "release.bundle",
+    "compare": "comparison.compare",
     "dpo_loss": "training.objectives",
     "end_processes": "models.optimization",
     "estimate_z0": "training.objectives",
-    "evaluate": "evaluation.evaluation",
+    "evaluate": "evaluation.heldout",
     "generate": "models.generation",
     "ipo_loss": "training.objectives",
     "kto_loss": "training.objectives",
     "orpo_loss": "training.objectives",
-    "promote": "release.release",
-    "rollback": "release.release",
-    "run_sweep": "sweep.sweep",
+    "promote": "release.bundle",
+    "rollback": "release.bundle",
+    "run_sweep": "sweep.trials",
     "simpo_loss": "training.objectives",
     "train_kto": "training.kto",
     "train_pairs": "training.pairs",
     "train_sft": "training.sft",
-    "write_release": "release.release",
+    "write_release": "release.bundle",
 }
 
 

@@ -18,7 +18,7 @@ import kto_core
 from kto_core.base.config import Config, EvaluationConfig, KTOConfig, SFTConfig
 from kto_core.base.exceptions import TrainingError
 from kto_core.base.progress import Report, TerminalReport
-from kto_core.sweep.sweep_space import SWEPT, parse_space
+from kto_core.sweep.space import SWEPT, parse_space
 
 C = TypeVar("C", bound=Config)
 Command = Callable[..., None]
@@ -178,7 +178,7 @@ def compare(
     **values: object,
 ) -> None:
     """KTO on all rows against DPO, IPO, ORPO or SimPO on the pairs: same reference, same budget."""
-    from kto_core.compare.comparison_view import show_comparison
+    from kto_core.comparison.comparison_table import show_comparison
 
     kto = build(KTOConfig, config_file, values)
     lengths = {name: getattr(kto, name) for name in ("max_prompt_tokens", "max_completion_tokens", "precision")}
@@ -246,7 +246,7 @@ def sweep(
     **values: object,
 ) -> None:
     """KTO at other β, λ_U and learning rates, each measured on held-out rows; run again, it goes on where it was."""
-    from kto_core.sweep.sweep_view import show_sweep
+    from kto_core.sweep.sweep_table import show_sweep
 
     kto = build(KTOConfig, config_file, values)
     lengths = {name: getattr(kto, name) for name in ("max_prompt_tokens", "max_completion_tokens", "precision")}

@@ -19,9 +19,9 @@ labels that people should check. Everything that a user can get wrong raises `Po
 import importlib
 from typing import TYPE_CHECKING
 
-from label_policy.audits.audit import draw_sample
-from label_policy.conditions.conditions import Condition, parse_condition
-from label_policy.edits.edits import (
+from label_policy.audits.draw import draw_sample
+from label_policy.conditions.condition import Condition, parse_condition
+from label_policy.edits.edit_kinds import (
     EditKind,
     classify_edit,
     classify_edits,
@@ -32,11 +32,11 @@ from label_policy.edits.edits import (
 from label_policy.engines.compiler import DIALECTS, compile_policy, compile_sent_texts
 from label_policy.exceptions import PolicyError
 from label_policy.policy.fields import Failing, Label, Tier
-from label_policy.policy.loading import dump_policy, load_policy, parse_policy
-from label_policy.policy.policy import NO_RULE, Policy, Rule
+from label_policy.policy.model import NO_RULE, Policy, Rule
+from label_policy.policy.policy_file import dump_policy, load_policy, parse_policy
 from label_policy.policy.sections import SENT_TEXT, Audit, SentText, Training
 from label_policy.policy.shipped import shipped_policies
-from label_policy.schema.blank import WHITE_SPACE, is_blank
+from label_policy.schema.blank_text import WHITE_SPACE, is_blank
 from label_policy.schema.columns import (
     CONDITION_COLUMNS,
     DECISION_SIGNALS,

@@ -19,7 +19,7 @@ from assets import (
     verdicts,
 )
 from assets.support.common import DESK_NAME, DeskResource
-from assets.support.pointers import PointerIOManager
+from assets.support.pointer_io import PointerIOManager
 from desk.desk import feedback_home
 from pipelines.automation.jobs import JOBS
 from pipelines.automation.schedules import nightly

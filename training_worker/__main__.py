@@ -17,7 +17,7 @@ from dagster_pipes import PipesContext, PipesDefaultContextLoader, PipesEnvVarPa
 import kto_core
 from feedback.progress import Report, silent
 from harbor.exceptions import HarborError
-from training_worker.progress import log_progress
+from training_worker.progress_lines import log_progress
 
 
 def _sft(task: dict[str, Any], report: Report) -> dict[str, Any]:

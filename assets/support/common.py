@@ -10,7 +10,7 @@ import dagster as dg
 import pyarrow as pa
 
 from desk.desk import Desk, DeskSettings, feedback_home
-from desk.desk_lock import hold_desk
+from desk.lock import hold_desk
 from feedback.exceptions import FeedbackError
 
 OWNERS = {

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from assets.support.common import markdown_table, picture
-from training_worker.training import training_record
+from training_worker.launcher import training_record
 
 
 def model_metadata(path: Path) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from typing import Any, Final
 import pyarrow.parquet as pq
 
 from desk.desk import Desk
-from feedback.audits.audit import unread
+from feedback.audits.sample import unread
 from feedback.audits.verdicts import Verdict, record
 from feedback.exceptions import FeedbackError
-from feedback.lake.events import SENT_SUFFIX
+from feedback.lake.event_schema import SENT_SUFFIX
 from harbor.policy_book import CELLS, Cell
 from harbor.replies import Judgement, judge
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from feedback.ingest.ingest import ingest
+from feedback.ingest.ingestion import ingest
 from feedback.labels.interactions import write_interactions
-from feedback.labels.labelling import write_labels
-from feedback.lake.lake import Lake
+from feedback.labels.label_writer import write_labels
+from feedback.lake.delta import Lake
 from feedback.lake.tables import EVENTS
-from feedback.sources.rawfiles import discover
-from feedback.sources.sources import load_source
+from feedback.sources.raw_files import discover
+from feedback.sources.source import load_source
 from label_policy import Policy
 
 

@@ -68,7 +68,7 @@ def _job(home: Path, *, trivial: bool) -> float:
 
     from assets.support.common import DAYS as PARTITIONS
     from pipelines.definitions import defs
-    from pipelines.runs.ranges import range_tags
+    from pipelines.runs.day_ranges import range_tags
 
     @dg.asset(partitions_def=PARTITIONS, backfill_policy=dg.BackfillPolicy.single_run())
     def nothing(context: dg.AssetExecutionContext) -> None:

@@ -24,12 +24,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.labels import by_us
-from feedback.lake.lake import Lake
+from feedback.lake.delta import Lake
 from feedback.lake.tables import LABELS
-from feedback.training_set.training_rows import training_rows
+from feedback.training_set.rows import training_rows
 from harbor import Simulation, simulate
 from kto_core.base.store import digest
-from kto_core.data.data import LABELLED
+from kto_core.data.datasets import LABELLED
 from label_policy import load_policy, shipped_policies
 from label_policy.audits.precision import Estimate, estimate, towards
 

@@ -1,7 +1,7 @@
 """How good the labels are, by what people found of the audit sample: what the report, the asset and the gate read.
 
-Only verdicts that stand count (`feedback.audits.verdicts.standing`), on rows of the sample as it was last drawn, and simulated
-ones only where they are asked for. A sample of another policy's labels says nothing of this one's.
+Only verdicts that stand count (`feedback.audits.verdicts.standing`), on rows of the sample as it was last drawn.
+Simulated ones count only where they are asked for. A sample of another policy's labels says nothing of this one's.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import pyarrow as pa
 
 from feedback.audits.overrides import override_now
 from feedback.audits.verdicts import standing_on
-from feedback.lake.lake import Lake
-from feedback.lake.scanning import view_stored
+from feedback.lake.delta import Lake
+from feedback.lake.parquet_scan import view_stored
 from feedback.lake.tables import AUDIT_SAMPLE, LABELS, VERDICTS
 from label_policy import Policy
 from label_policy.audits.agreement import DECIDED, Agreement, agreement, instructive
-from label_policy.audits.audit import SUSPECTED
 from label_policy.audits.audit_gate import Gate, judge
+from label_policy.audits.draw import SUSPECTED
 from label_policy.audits.precision import Estimate, difference, estimate, towards
 
 UNSURE = "unsure"

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from feedback.exceptions import FeedbackError
+from feedback.lake.delta import Lake
 from feedback.lake.journals import append
-from feedback.lake.lake import Lake
 from feedback.lake.tables import OVERRIDES, POLICIES
 from label_policy import Policy
 from label_policy.audits.audit_gate import Override, bounds

@@ -19,9 +19,9 @@ import duckdb
 import pyarrow as pa
 
 from feedback.exceptions import FeedbackError
+from feedback.lake.delta import Lake
 from feedback.lake.journals import append
-from feedback.lake.lake import Lake
-from feedback.lake.scanning import view_stored
+from feedback.lake.parquet_scan import view_stored
 from feedback.lake.tables import AUDIT_SAMPLE, LABELS, VERDICTS
 
 Origin = Literal["review", "import", "simulated"]

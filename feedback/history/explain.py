@@ -14,14 +14,14 @@ from typing import Any
 import duckdb
 
 from feedback.exceptions import FeedbackError
-from feedback.history.readings import Reading, read_verdicts
-from feedback.history.standing import Holding, Standing, find_holdings, read_standing
+from feedback.history.row_fate import Holding, Standing, find_holdings, read_standing
+from feedback.history.row_verdicts import Reading, read_verdicts
 from feedback.labels.labels import view_labels
 from feedback.labels.timeline import Moment, Window, read_moments, read_windows
 from feedback.lake.damage import READ_ERRORS, name_set_damage
-from feedback.lake.events import SENT_SUFFIX
-from feedback.lake.lake import Lake
-from feedback.lake.scanning import view_stored
+from feedback.lake.delta import Lake
+from feedback.lake.event_schema import SENT_SUFFIX
+from feedback.lake.parquet_scan import view_stored
 from feedback.lake.tables import CORRECTIONS, EVENTS, INTERACTIONS, LABELS
 from feedback.policy_changes.term_edits import TermEdit, find_term_edit
 from label_policy import Policy

@@ -18,11 +18,11 @@ from typing import Any
 
 from feedback.exceptions import FeedbackError
 from feedback.labels.interactions import write_interactions
-from feedback.labels.labelling import write_labels
+from feedback.labels.label_writer import write_labels
+from feedback.labels.lake_snapshot import LakeOfThen, Record, is_readable
 from feedback.labels.ledger import kept_policy, record
-from feedback.labels.past import LakeOfThen, Record, is_readable
-from feedback.lake.lake import Lake
-from feedback.lake.scanning import view_stored
+from feedback.lake.delta import Lake
+from feedback.lake.parquet_scan import view_stored
 from feedback.lake.tables import EVENTS, INTERACTIONS, LABELS, LEDGER
 from feedback.progress import Report, silent
 from label_policy import Policy

@@ -14,8 +14,8 @@ from typing import TypedDict
 import pyarrow as pa
 
 from feedback.labels.ledger import view_standing
-from feedback.lake.lake import Lake
-from feedback.lake.scanning import view_stored
+from feedback.lake.delta import Lake
+from feedback.lake.parquet_scan import view_stored
 from feedback.lake.tables import CORRECTIONS, LABELS, LEDGER
 from label_policy import Policy
 

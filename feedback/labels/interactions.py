@@ -14,9 +14,9 @@ from typing import Final
 import pyarrow as pa
 
 from feedback.labels.ledger import record, refuse_older
-from feedback.lake.lake import Lake
-from feedback.lake.scanning import day_batches, spilling, view_stored
-from feedback.lake.sidebyside import in_order
+from feedback.lake.delta import Lake
+from feedback.lake.parallel import in_order
+from feedback.lake.parquet_scan import day_batches, spilling, view_stored
 from feedback.lake.tables import EVENTS, FILES, INTERACTIONS
 from label_policy import classify_edits, edit_similarities
 

@@ -10,9 +10,9 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
-from feedback.lake.events import SENT_SUFFIX
-from feedback.lake.lake import Lake
-from feedback.lake.scanning import view_stored
+from feedback.lake.delta import Lake
+from feedback.lake.event_schema import SENT_SUFFIX
+from feedback.lake.parquet_scan import view_stored
 from feedback.lake.tables import INTERACTIONS, LABELS
 from label_policy import Policy, compile_policy, compile_sent_texts, terms_changed
 

@@ -15,9 +15,9 @@ import duckdb
 import pyarrow as pa
 
 from feedback.exceptions import FeedbackError
+from feedback.lake.delta import Lake
 from feedback.lake.journals import append
-from feedback.lake.lake import Lake
-from feedback.lake.scanning import view_stored
+from feedback.lake.parquet_scan import view_stored
 from feedback.lake.tables import LABELS, LEDGER, POLICIES
 from label_policy import Policy, dump_policy, parse_policy
 

@@ -35,7 +35,7 @@ class Moment:
 
     Attributes:
         at: when it happened.
-        kind: what happened, one of `feedback.lake.events.KINDS`.
+        kind: what happened, one of `feedback.lake.event_schema.KINDS`.
         draft_id: the draft that the event names; another's for a repeat contact.
         agent_id: who did it, if the log says.
         reasons: that were given.

@@ -11,7 +11,7 @@ import fcntl
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from feedback.lake.lake import Lake, Table
+from feedback.lake.delta import Lake, Table
 
 # Measured with 30 rows a commit: a query takes about 2 ms a file, gathering 32 files 40 ms once in 32 commits.
 MOST_FILES = 32

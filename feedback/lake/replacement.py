@@ -20,7 +20,7 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 if TYPE_CHECKING:
-    from feedback.lake.lake import Table
+    from feedback.lake.delta import Table
 
 _GROUP_ROWS: Final = 100_000  # that a reader decodes at a time
 # Columns whose dictionary would be as long as they are.

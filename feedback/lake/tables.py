@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from feedback.lake.events import EVENT_SCHEMA, FILES_SCHEMA, MESSAGES, QUARANTINE_SCHEMA, TIME
-from feedback.lake.lake import Table
+from feedback.lake.delta import Table
+from feedback.lake.event_schema import EVENT_SCHEMA, FILES_SCHEMA, MESSAGES, QUARANTINE_SCHEMA, TIME
 from label_policy import SIGNALS
 
 EVENTS = Table(name="events", schema=EVENT_SCHEMA, partition_by=("arrival_date",))

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from feedback.lake.database import connected
-from feedback.sources.nesting import TOO_DEEP, too_deep
-from feedback.sources.streams import FileRead, hash_file, read_lines
+from feedback.lake.connections import connected
+from feedback.sources.json_depth import TOO_DEEP, too_deep
+from feedback.sources.line_streams import FileRead, hash_file, read_lines
 
 Line = tuple[int, bytes]
 

@@ -1,5 +1,5 @@
 -- Pairs of texts of which one was preferred: the two sides of a ranking, and what an agent sent over the draft.
--- Relations: labels. Parameters: $salt, $heldout, $tiers, $factors, $white_space, as in training_rows.sql.
+-- Relations: labels. Parameters: $salt, $heldout, $tiers, $factors, $white_space, as in rows.sql.
 WITH pairs AS (
     SELECT
         better.draft_id AS row_id, worse.draft_id AS rejected_row_id, better.ticket_id, better.shown_date,

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kto_core.base.exceptions import TrainingError
-from kto_core.data.data import CORPUS, PROMPT, Rows, Split, TrainingSet, read_parquet
-from kto_core.data.scores import choice_sets
+from kto_core.data.datasets import CORPUS, PROMPT, Rows, Split, TrainingSet, read_parquet
+from kto_core.data.ranking_scores import choice_sets
 
 PAIRS = pa.schema(
     [

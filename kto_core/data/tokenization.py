@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from kto_core.base.exceptions import TrainingError
 from kto_core.base.progress import Report
-from kto_core.data.data import Message
+from kto_core.data.datasets import Message
 
 CHUNK: Final = 2000  # rows tokenized between two reports
 

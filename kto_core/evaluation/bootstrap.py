@@ -68,7 +68,7 @@ def auc_of(scores: np.ndarray, desirable: np.ndarray, groups: Sequence[str] | np
     """The chance that a desirable row scores above an undesirable one of its group, ties as half.
 
     Over all (desirable, undesirable) pairs of one group each: with categories as groups it is
-    `kto_core.evaluation.evaluation.auc_within`, without any `kto_core.data.scores.auc`.
+    `kto_core.evaluation.heldout.auc_within`, without any `kto_core.data.ranking_scores.auc`.
 
     Args:
         scores: float [rows].
@@ -97,7 +97,7 @@ def auc_of(scores: np.ndarray, desirable: np.ndarray, groups: Sequence[str] | np
 
 
 def balanced_accuracy_of(scores: np.ndarray, desirable: np.ndarray, folds: np.ndarray) -> Statistic:
-    """`kto_core.data.scores.balanced_accuracy`, thresholds chosen anew in every draw.
+    """`kto_core.data.ranking_scores.balanced_accuracy`, thresholds chosen anew in every draw.
 
     Args:
         scores: float [rows].

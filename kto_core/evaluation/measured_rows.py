@@ -5,10 +5,10 @@ from typing import Final
 
 import numpy as np
 
-from kto_core.data.data import Rows
-from kto_core.data.scores import choice_accuracy, choice_sets
+from kto_core.data.datasets import Rows
+from kto_core.data.ranking_scores import choice_accuracy, choice_sets
 from kto_core.evaluation.bootstrap import Statistic, auc_of, balanced_accuracy_of, mean_of
-from kto_core.evaluation.evaluation import fold_of
+from kto_core.evaluation.heldout import fold_of
 
 FEWEST: Final = 30  # rows of a class, choice sets, or pairs; chance alone decides about fewer
 

@@ -15,9 +15,9 @@ from transformers.cache_utils import DynamicLayer
 
 from kto_core.base.exceptions import TrainingError
 from kto_core.base.progress import Paced, Report, silent
-from kto_core.data.data import Message
+from kto_core.data.datasets import Message
 from kto_core.data.tokenization import Encoder
-from kto_core.models.models import load
+from kto_core.models.model_folders import load
 
 ROOM = 32  # columns allocated ahead
 

@@ -15,7 +15,7 @@ from kto_core.base.exceptions import TrainingError
 from kto_core.base.progress import Report
 from kto_core.data.tokenization import Encoded
 from kto_core.models.logps import Batch, GroupBatch, GroupLogps, token_batches
-from kto_core.reference.reference import LogpCache
+from kto_core.reference.logp_cache import LogpCache
 
 CHUNK_BATCHES = 50  # batches whose log-probabilities are written to the cache at a time
 

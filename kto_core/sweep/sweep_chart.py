@@ -11,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from kto_core.sweep.sweep_space import SWEPT, told
-from kto_core.training.charts import NEUTRAL
+from kto_core.sweep.space import SWEPT, told
+from kto_core.training.curves import NEUTRAL
 
 NAMES: Final = {
     "auc_within": "AUC within categories, held out",

@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from kto_core.base.store import make_folder, publish
-from kto_core.training.watch import Figures
+from kto_core.training.step_figures import Figures
 
 KEPT: Final = 2  # the newest, and the one before it in case that is torn
 _TENSORS: Final = "state.safetensors"

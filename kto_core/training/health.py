@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from kto_core.training.watch import Figures
+from kto_core.training.step_figures import Figures
 
 LOGGER: Final = logging.getLogger(__name__)
 WINDOW: Final = 10  # steps that a finding is a mean over

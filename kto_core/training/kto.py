@@ -18,11 +18,11 @@ from kto_core.base.config import KTOConfig
 from kto_core.base.exceptions import TrainingError
 from kto_core.base.progress import Paced, Report, silent
 from kto_core.base.store import code_version, digest, publish, write_json, write_metrics
-from kto_core.data.data import Rows, TrainingSet
+from kto_core.data.datasets import Rows, TrainingSet
 from kto_core.data.groups import Group, class_weights, mismatch, plan_groups, plan_steps
 from kto_core.data.tokenization import Encoder
 from kto_core.models.logps import GroupBatch, GroupLogps
-from kto_core.models.models import (
+from kto_core.models.model_folders import (
     adapted,
     check_context,
     gathered,
@@ -34,16 +34,16 @@ from kto_core.models.models import (
 )
 from kto_core.models.optimization import end_run, make_accelerator, peak_rate, seeded
 from kto_core.models.packing import pack
-from kto_core.reference.distance import draw_replies
-from kto_core.reference.preparation import ReadyRow, prepare_rows
-from kto_core.reference.reference import LogpCache
-from kto_core.training.charts import draw_kto_curve
+from kto_core.reference.kl_distance import draw_replies
+from kto_core.reference.logp_cache import LogpCache
+from kto_core.reference.prepared_rows import ReadyRow, prepare_rows
 from kto_core.training.checkpoints import Checkpoints, Trained
+from kto_core.training.curves import draw_kto_curve
 from kto_core.training.health import Watch
-from kto_core.training.noise import Correction, correct, measured_precision
+from kto_core.training.noise_correction import Correction, correct, measured_precision
 from kto_core.training.objectives import estimate_z0, kto_loss
-from kto_core.training.steps import StepTask, run_steps
-from kto_core.training.watch import SUMS, Figures, describe, sum_group, summarize
+from kto_core.training.step_figures import SUMS, Figures, describe, sum_group, summarize
+from kto_core.training.step_loop import StepTask, run_steps
 
 FORMAT = 3  # raise it when the same inputs would give other weights
 CLASS_GRADIENTS = {True: "grad_norm_desirable", False: "grad_norm_undesirable"}

@@ -24,12 +24,12 @@ from kto_core.base.config import PairConfig
 from kto_core.base.exceptions import TrainingError
 from kto_core.base.progress import Paced, Report, silent
 from kto_core.base.store import code_version, digest, publish, write_json, write_metrics
-from kto_core.data.data import TrainingSet
+from kto_core.data.datasets import TrainingSet
 from kto_core.data.groups import plan_steps
 from kto_core.data.preferences import Pairs, read_pairs
 from kto_core.data.tokenization import Encoded, Encoder, encode_sides
 from kto_core.models.logps import Batch, CompletionLogps, share_passes
-from kto_core.models.models import (
+from kto_core.models.model_folders import (
     adapted,
     check_context,
     gathered,
@@ -40,13 +40,13 @@ from kto_core.models.models import (
     without_dropout,
 )
 from kto_core.models.optimization import end_run, make_accelerator, peak_rate, seeded
-from kto_core.reference.reference import LogpCache
+from kto_core.reference.logp_cache import LogpCache
 from kto_core.reference.reference_logps import fill, known_logps
-from kto_core.training.charts import draw_pair_curve
 from kto_core.training.checkpoints import Checkpoints
+from kto_core.training.curves import draw_pair_curve
 from kto_core.training.objectives import PairObjective, dpo_loss, ipo_loss, orpo_loss, simpo_loss
-from kto_core.training.steps import StepTask, run_steps
-from kto_core.training.watch import Figures, summarize_steps
+from kto_core.training.step_figures import Figures, summarize_steps
+from kto_core.training.step_loop import StepTask, run_steps
 
 FORMAT: Final = 2  # raise it when the same inputs would give other weights
 REFERENCED: Final = ("dpo", "ipo")  # the objectives that read log π_ref

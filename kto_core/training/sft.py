@@ -21,10 +21,10 @@ from kto_core.base.config import SFTConfig
 from kto_core.base.exceptions import TrainingError
 from kto_core.base.progress import Paced, Report, silent
 from kto_core.base.store import code_version, digest, publish, write_json, write_metrics
-from kto_core.data.data import Rows, read_corpus
+from kto_core.data.datasets import Rows, read_corpus
 from kto_core.data.tokenization import Encoded, Encoder, encode_sides
 from kto_core.models.logps import Batch, CompletionLogps, share_passes, token_batches
-from kto_core.models.models import (
+from kto_core.models.model_folders import (
     PRESETS,
     adapted,
     check_context,
@@ -36,10 +36,10 @@ from kto_core.models.models import (
     weights_hash,
 )
 from kto_core.models.optimization import end_run, make_accelerator, seeded
-from kto_core.training.charts import draw_sft_curve
 from kto_core.training.checkpoints import Checkpoints
-from kto_core.training.steps import StepTask, run_steps
-from kto_core.training.watch import Figures, summarize_steps
+from kto_core.training.curves import draw_sft_curve
+from kto_core.training.step_figures import Figures, summarize_steps
+from kto_core.training.step_loop import StepTask, run_steps
 
 FORMAT = 3  # raise it when the same inputs would give other weights
 BUCKET_BATCHES = 32  # rows are sorted by length within this many batches

@@ -8,7 +8,7 @@ import json
 from functools import cache
 from typing import NamedTuple
 
-from label_policy.conditions.conditions import Condition
+from label_policy.conditions.condition import Condition
 from label_policy.conditions.grammar import Canonical
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from label_policy.edits.edit_numbers import day_of, in_unit, is_code, month_at, number_at, unit_at
-from label_policy.edits.edit_tokens import EMAIL, LINK, Remembered
+from label_policy.edits.numbers import day_of, in_unit, is_code, month_at, number_at, unit_at
+from label_policy.edits.tokens import EMAIL, LINK, Remembered
 from label_policy.edits.vocabulary import (
     ADVERBS_OF_PERIOD,
     BESIDE,

@@ -11,7 +11,7 @@ from sqlglot import exp
 from label_policy.conditions.grammar import json_path, moment_value, number_value, span_literal, span_value
 from label_policy.conditions.typecheck import type_of
 from label_policy.exceptions import PolicyError
-from label_policy.schema.blank import WHITE_SPACE
+from label_policy.schema.blank_text import WHITE_SPACE
 from label_policy.schema.columns import ValueType
 
 DIALECTS: tuple[str, ...] = ("duckdb", "spark", "bigquery", "snowflake", "postgres")

@@ -16,9 +16,9 @@ from label_policy.conditions.grammar import Canonical
 from label_policy.engines.dialects import MAX_JSON_NUMBER
 from label_policy.exceptions import PolicyError
 from label_policy.policy.fields import Label
-from label_policy.policy.policy import NO_RULE, Policy
+from label_policy.policy.model import NO_RULE, Policy
 from label_policy.policy.sections import SENT_TEXT
-from label_policy.schema.blank import WHITE_SPACE
+from label_policy.schema.blank_text import WHITE_SPACE
 from label_policy.schema.columns import DECISION_SIGNALS, SECONDS_TO_READ
 
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)

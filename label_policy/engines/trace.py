@@ -12,10 +12,10 @@ import duckdb
 import sqlglot
 from sqlglot import Token, TokenType
 
-from label_policy.conditions.conditions import parse_condition
+from label_policy.conditions.condition import parse_condition
 from label_policy.engines.compiler import condition_tree
 from label_policy.exceptions import PolicyError
-from label_policy.policy.policy import Policy
+from label_policy.policy.model import Policy
 from label_policy.policy.sections import SENT, SENT_TEXT
 
 

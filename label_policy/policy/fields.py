@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, PlainSerializer, StringConstraints
 
-from label_policy.conditions.conditions import parse_condition
+from label_policy.conditions.condition import parse_condition
 from label_policy.exceptions import PolicyError
 from label_policy.schema.columns import SIGNALS
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
-from label_policy.conditions.conditions import Condition, parse_condition
+from label_policy.conditions.condition import Condition, parse_condition
 from label_policy.exceptions import FieldError
 from label_policy.policy.fields import (
     Confidence,

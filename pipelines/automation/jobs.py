@@ -8,7 +8,7 @@ import dagster as dg
 
 from assets import STAGES
 from assets.support.common import DAYS
-from pipelines.automation.apply_policy import apply_policy
+from pipelines.automation.apply_policy_job import apply_policy
 
 # The learning stages run in processes of their own, so one process is enough for the rest, and saves a start a stage.
 _EXECUTOR = dg.in_process_executor

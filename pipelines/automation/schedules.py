@@ -5,9 +5,9 @@ from datetime import UTC, timedelta
 import dagster as dg
 
 from assets.support.common import DESK_TAG, NIGHTLY_CRON, DeskResource
-from feedback.labels.touched import due_days
+from feedback.labels.stale_partitions import due_days
 from pipelines.automation.jobs import nightly_retrain
-from pipelines.runs.ranges import range_tags
+from pipelines.runs.day_ranges import range_tags
 
 
 @dg.schedule(

@@ -14,12 +14,12 @@ import dagster as dg
 from assets.support.common import DAYS, DeskResource
 from desk.desk import Desk
 from feedback.exceptions import FeedbackError
-from feedback.ingest.arrivals import new_arrivals
-from feedback.labels.touched import matured_days, touched_days
+from feedback.ingest.new_files import new_arrivals
+from feedback.labels.stale_partitions import matured_days, touched_days
 from feedback.lake.tables import EVENTS, FILES, INTERACTIONS, LABELS
-from feedback.sources.rawfiles import discover
+from feedback.sources.raw_files import discover
 from pipelines.automation.jobs import ingest_logs, refresh
-from pipelines.automation.requests import ask_for
+from pipelines.automation.run_requests import ask_for
 
 # Of the minute that Dagster gives a look.
 _SECONDS_OF_READING = 20.0

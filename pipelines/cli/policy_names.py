@@ -8,7 +8,7 @@ from pathlib import Path
 
 from desk.desk import policy_path
 from feedback.labels.ledger import kept_policy
-from feedback.lake.lake import Lake
+from feedback.lake.delta import Lake
 from label_policy import Policy, PolicyError, load_policy, shipped_policies
 
 _DIGEST = re.compile(r"[0-9a-f]{6,64}")

@@ -20,7 +20,7 @@ def main() -> None:
     """Load the command and run it on the process's arguments."""
     try:
         signal.signal(signal.SIGTERM, _terminate)
-        from pipelines.cli.cli import main as command
+        from pipelines.cli.main import main as command
     except KeyboardInterrupt as interrupt:
         sys.stderr.write("feedback-kto: interrupted before anything was begun.\n")
         sys.exit(exit_code(interrupt))

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from feedback.audits.audit_rows import Answer, Question, Sample
+from feedback.audits.blind_rows import Answer, Question, Sample
 from feedback.audits.verdicts import Verdict, record, standing
 from feedback.exceptions import FeedbackError
 from feedback.labels.timeline import Moment
-from feedback.lake.lake import Lake
+from feedback.lake.delta import Lake
 from feedback.lake.tables import AUDIT_SAMPLE, LABELS, VERDICTS
 
 CLAIM_SECONDS: Final = 15 * 60

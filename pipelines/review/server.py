@@ -15,8 +15,8 @@ from typing import Any
 import uvicorn
 
 from desk.desk import Desk
-from desk.desk_lock import hold_file
-from feedback.audits.audit_rows import Answer
+from desk.lock import hold_file
+from feedback.audits.blind_rows import Answer
 from feedback.exceptions import FeedbackError
 from feedback.labels.ledger import kept_policy
 from label_policy import SENT_TEXT, PolicyError

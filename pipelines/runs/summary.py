@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from desk.desk import Desk
-from feedback.ingest.reasons import count_reasons
+from feedback.ingest.quarantine_reasons import count_reasons
 from feedback.lake.tables import EVENTS, FILES, INTERACTIONS, LABELS, QUARANTINE
-from feedback.training_set.training_set import read_training_set
-from training_worker.training import training_record
+from feedback.training_set.build import read_training_set
+from training_worker.launcher import training_record
 
 _MOST_REASONS = 20
 _LABELS = ("desirable", "undesirable", "abstain")

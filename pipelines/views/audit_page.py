@@ -12,8 +12,8 @@ from feedback.audits.verdicts import REASONS
 from label_policy import Policy
 from label_policy.audits.audit_gate import Gate
 from label_policy.audits.precision import Estimate
-from pipelines.output.printing import commands
-from pipelines.output.texts import visible
+from pipelines.output.command_output import commands
+from pipelines.output.safe_text import visible
 from pipelines.views.audit_words import (
     GROUPS,
     SIMULATED,

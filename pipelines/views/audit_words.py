@@ -9,7 +9,7 @@ from feedback.audits.overrides import FormerOverride
 from label_policy.audits.agreement import LEAST_ALPHA
 from label_policy.audits.audit_gate import Gate, Override
 from label_policy.audits.precision import Estimate
-from pipelines.output.texts import visible
+from pipelines.output.safe_text import visible
 
 GROUPS = {"label": "By class", "tier": "By tier", "rule": "By rule", "category": "By category"}
 """The groups that are shown, and what they are called."""

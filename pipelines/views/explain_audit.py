@@ -10,10 +10,10 @@ from rich.text import Text
 
 from feedback.audits.verdicts import REASONS
 from feedback.history.explain import Explanation
-from feedback.history.readings import Reading
+from feedback.history.row_verdicts import Reading
 from label_policy.audits.audit_gate import Gate, TierOutcome
-from pipelines.output.printing import commands
-from pipelines.output.texts import print_trimmed, visible
+from pipelines.output.command_output import commands
+from pipelines.output.safe_text import print_trimmed, visible
 from pipelines.views.audit_words import percent
 
 _STYLES = {"desirable": "green", "undesirable": "red", "unsure": "yellow"}

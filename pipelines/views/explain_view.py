@@ -13,11 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from feedback.history.explain import Explanation, Verdict
-from feedback.lake.events import SENT_SUFFIX
+from feedback.lake.event_schema import SENT_SUFFIX
 from label_policy import SENT_TEXT, Policy
 from label_policy.engines.trace import Part, RuleTrace
-from pipelines.output.printing import commands
-from pipelines.output.texts import print_trimmed, shorten, visible, word_diff
+from pipelines.output.command_output import commands
+from pipelines.output.safe_text import print_trimmed, shorten, visible, word_diff
 from pipelines.views.explain_audit import gate_lines, show_readings
 from pipelines.views.timeline_view import measures_line, show_timeline, waiting_for
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from feedback.policy_changes.plan import Plan
-from label_policy.checks.plan import KINDS
-from pipelines.output.printing import commands
-from pipelines.output.texts import factual_by, span, stretches, visible
-from pipelines.views.plan_view import LABELS, TIERS, matrix
+from feedback.policy_changes.backfill_plan import Plan
+from label_policy.checks.label_diff import KINDS
+from pipelines.output.command_output import commands
+from pipelines.output.safe_text import factual_by, span, stretches, visible
+from pipelines.views.plan_tables import LABELS, TIERS, matrix
 from pipelines.views.plan_words import (
     bounds,
     count,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from feedback.policy_changes.plan import Plan, PolicyName
+from feedback.policy_changes.backfill_plan import Plan, PolicyName
 from label_policy.audits.audit_gate import Gate
 from pipelines.views.audit_words import gate_words, override_words
 

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from label_policy import NO_RULE, SENT_TEXT, Policy
-from label_policy.checks.coverage import Coverage
-from label_policy.checks.findings import Finding, Level
+from label_policy.checks.policy_findings import Finding, Level
+from label_policy.checks.rule_counts import Coverage
 
 _STYLES = {"desirable": "green", "undesirable": "red", "abstain": "dim"}
 _WIDEST_BAR = 24

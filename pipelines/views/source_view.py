@@ -10,9 +10,9 @@ from typing import Any
 import click
 import pyarrow as pa
 
-from feedback.ingest.mapping import MappedDay
-from feedback.ingest.reasons import general_reason
-from pipelines.output.texts import visible
+from feedback.ingest.map_day import MappedDay
+from feedback.ingest.quarantine_reasons import general_reason
+from pipelines.output.safe_text import visible
 
 _MOST_REASONS = 10
 _MOST_SKIPPED = 5

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from feedback.history.explain import Explanation
 from feedback.labels.timeline import Moment
-from pipelines.output.texts import factual_by, print_trimmed, shorten, span, visible
+from pipelines.output.safe_text import factual_by, print_trimmed, shorten, span, visible
 
 _LATE_SECONDS = 3600
 """An event that the platform learnt of later than this is said to be late."""

@@ -9,8 +9,8 @@ import pytest
 from assets.feedback_events import all_files_complete
 from assets.support.common import DeskResource
 from desk.desk import Desk, DeskSettings
-from feedback.ingest.ingest import ingest
-from feedback.sources.rawfiles import discover
+from feedback.ingest.ingestion import ingest
+from feedback.sources.raw_files import discover
 
 DAY = date(2026, 3, 2)
 LINE = '{"event_id": "1", "kind": "resolved", "occurred_at": "2026-03-02T09:00:00Z", "ticket_id": "t"}\n'

@@ -10,10 +10,10 @@ from assets.support.common import DeskResource
 from assets.training_set import training_set
 from desk.desk import Desk, DeskSettings
 from feedback.exceptions import FeedbackError
-from feedback.ingest.ingest import ingest
+from feedback.ingest.ingestion import ingest
 from feedback.labels.interactions import write_interactions
-from feedback.labels.labelling import write_labels
-from feedback.sources.rawfiles import discover
+from feedback.labels.label_writer import write_labels
+from feedback.sources.raw_files import discover
 
 DAY = date(2026, 3, 2)
 ABOUT = '"occurred_at": "2026-03-02T09:00:00Z", "ticket_id": "t", "draft_id": "d"'

@@ -19,7 +19,7 @@ from desk.desk import Desk, DeskSettings
 from feedback.lake.tables import EVENTS, LABELS
 from feedback.validation import SUITES
 from pipelines.definitions import defs
-from pipelines.runs.ranges import range_tags
+from pipelines.runs.day_ranges import range_tags
 
 OF_DAYS: dict[str, Any] = {"partitions_def": PARTITIONS, "backfill_policy": dg.BackfillPolicy.single_run()}
 FIRST = date(2026, 3, 2)

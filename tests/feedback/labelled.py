@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from feedback.lake.lake import Lake
+from feedback.lake.delta import Lake
 from feedback.lake.tables import AUDIT_SAMPLE, LABELS
 
 SHOWN = datetime(2026, 3, 2, 12, tzinfo=UTC)

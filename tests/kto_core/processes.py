@@ -37,7 +37,7 @@ def ended(*processes: BaseProcess) -> list[int | None]:
 
 def open_cache(folder: Path, together: Barrier) -> None:
     """Open a cache of log-probabilities when all others do."""
-    from kto_core.reference.reference import LogpCache
+    from kto_core.reference.logp_cache import LogpCache
 
     together.wait(PATIENCE)
     with LogpCache(folder, weights="w", precision="float32"):

@@ -15,9 +15,9 @@ from feedback.audits.overrides import former_overrides, open_gate, override_now
 from feedback.audits.verdicts import Verdict, record
 from feedback.exceptions import FeedbackError
 from feedback.labels.ledger import keep_policy
-from feedback.lake.lake import Lake
+from feedback.lake.delta import Lake
 from feedback.lake.tables import AUDIT_SAMPLE, LABELS, LEDGER
-from feedback.training_set.training_set import build_training_set, recorded_audit
+from feedback.training_set.build import build_training_set, recorded_audit
 from label_policy import Audit, Policy, load_policy, shipped_policies
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)

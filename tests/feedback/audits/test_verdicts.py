@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from feedback.audits.verdicts import REASONS, TEXT_DIGEST_SQL, Verdict, record, standing, text_digest
 from feedback.exceptions import FeedbackError
-from feedback.lake.events import MESSAGES
+from feedback.lake.event_schema import MESSAGES
 from feedback.lake.tables import VERDICTS
 from tests.feedback.labelled import label, put
 

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from feedback.exceptions import FeedbackError
 from feedback.history.explain import Explanation, explain
-from feedback.history.standing import find_holdings, read_standing
+from feedback.history.row_fate import find_holdings, read_standing
 from feedback.labels.interactions import write_interactions
-from feedback.labels.labelling import write_labels
+from feedback.labels.label_writer import write_labels
 from feedback.labels.timeline import read_windows
-from feedback.lake.lake import Lake
+from feedback.lake.delta import Lake
 from feedback.lake.tables import CORRECTIONS, INTERACTIONS, LABELS
-from feedback.training_set.training_rows import training_rows
-from feedback.training_set.training_set import build_training_set
+from feedback.training_set.build import build_training_set
+from feedback.training_set.rows import training_rows
 from label_policy import DECISION_SIGNALS, SIGNALS, Policy, compile_policy, compile_sent_texts, parse_policy
 from label_policy.engines.trace import awaited_windows
 
@@ -296,7 +296,7 @@ def test_only_the_newest_training_sets_are_looked_into(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("feedback.history.standing._MOST_SETS", 2)
+    monkeypatch.setattr("feedback.history.row_fate._MOST_SETS", 2)
     made = []
     for days in (10, 11, 12):
         up = make_event("thumbs_up", when=at(minutes=1))

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from feedback.exceptions import FeedbackError
 from feedback.history.replay import Replay, replay
 from feedback.labels.interactions import write_interactions
-from feedback.labels.labelling import write_labels
+from feedback.labels.label_writer import write_labels
 from feedback.labels.ledger import days_behind, record
-from feedback.lake.lake import Lake
+from feedback.lake.delta import Lake
 from feedback.lake.tables import EVENTS, INTERACTIONS, LABELS
-from feedback.training_set.training_set import build_training_set
+from feedback.training_set.build import build_training_set
 from label_policy import Policy, parse_policy
 from tests.feedback.histories import DAYS, arrive, day, logged_events, night
 

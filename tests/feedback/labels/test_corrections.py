@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedback.labels import labelling
+from feedback.labels import label_writer
 from feedback.labels.corrections import flip_rate
 from feedback.labels.interactions import write_interactions
-from feedback.labels.labelling import write_labels
+from feedback.labels.label_writer import write_labels
+from feedback.lake.delta import Lake
 from feedback.lake.journals import append
-from feedback.lake.lake import Lake
 from feedback.lake.replacement import Replacement
 from feedback.lake.tables import CORRECTIONS, EVENTS, LABELS
-from feedback.policy_changes.applying import apply_plan, confirm_applied
-from feedback.policy_changes.plan import plan_change
-from feedback.training_set.training_set import build_training_set
+from feedback.policy_changes.apply import apply_plan, confirm_applied
+from feedback.policy_changes.backfill_plan import plan_change
+from feedback.training_set.build import build_training_set
 from label_policy import Policy, parse_policy
 
 DAY = date(2026, 3, 2)
@@ -135,7 +135,7 @@ def test_an_interrupted_build_that_is_repeated_records_once(
     with monkeypatch.context() as patch:
         # The journal is appended to; only the labels' replacement is left to commit by then.
         patch.setattr(
-            labelling, "append", lambda *given: (append(*given), patch.setattr(Replacement, "commit", killed))
+            label_writer, "append", lambda *given: (append(*given), patch.setattr(Replacement, "commit", killed))
         )
         with pytest.raises(KeyboardInterrupt):
             build(SHORT, at(days=6))

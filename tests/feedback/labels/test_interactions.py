@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feedback.labels.interactions import build_interactions, count_unplaced
-from feedback.lake.lake import Lake
+from feedback.lake.delta import Lake
 from feedback.lake.tables import EVENTS, INTERACTIONS
 from label_policy import INTERACTION_COLUMNS
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from feedback.labels.interactions import build_interactions, write_interactions
-from feedback.labels.labelling import write_labels
+from feedback.labels.label_writer import write_labels
 from feedback.labels.labels import build_labels, count_labels, labelled_days
-from feedback.lake.lake import Lake
+from feedback.lake.delta import Lake
 from feedback.lake.tables import INTERACTIONS
 from label_policy import Policy, load_policy, shipped_policies
 

@@ -8,13 +8,13 @@ import pytest
 from deltalake import DeltaTable
 
 from feedback.exceptions import FeedbackError
-from feedback.labels import labelling
+from feedback.labels import label_writer
 from feedback.labels.interactions import write_interactions
-from feedback.labels.labelling import write_labels
+from feedback.labels.label_writer import write_labels
 from feedback.labels.labels import build_labels
 from feedback.labels.ledger import days_behind, entries, kept_policy, record
 from feedback.lake import journals
-from feedback.lake.lake import Lake
+from feedback.lake.delta import Lake
 from feedback.lake.tables import INTERACTIONS, LABELS, LEDGER, POLICIES
 from label_policy import Policy, parse_policy
 
@@ -90,7 +90,7 @@ def test_a_run_killed_before_the_ledger_is_mended_by_the_next(
 ) -> None:
     write_labels(desk, ONE, DAYS, as_of=at(days=3))
     with monkeypatch.context() as patch:
-        patch.setattr(labelling, "record", killed)
+        patch.setattr(label_writer, "record", killed)
         with pytest.raises(KeyboardInterrupt):
             write_labels(desk, TWO, DAYS, as_of=at(days=4))
     assert days_behind(desk, ONE) == (DAYS, 2), "the ledger still names this policy, but the rows are not its own"

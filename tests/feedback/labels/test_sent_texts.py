@@ -8,7 +8,7 @@ import pytest
 
 from feedback.labels.interactions import write_interactions
 from feedback.labels.labels import build_labels
-from feedback.lake.lake import Lake
+from feedback.lake.delta import Lake
 from label_policy import Policy, classify_edit, parse_policy
 
 DAY = date(2026, 3, 2)

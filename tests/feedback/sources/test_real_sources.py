@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from feedback.ingest.mapping import map_day
-from feedback.sources.rawfiles import discover
-from feedback.sources.sources import load_source
+from feedback.ingest.map_day import map_day
+from feedback.sources.raw_files import discover
+from feedback.sources.source import load_source
 
 REALDATA = Path(__file__).resolve().parents[4] / "shared" / "realdata"
 

@@ -8,15 +8,22 @@ from typing import Any
 
 import pytest
 
-from feedback.ingest.checking import EARLIEST, REQUIRED
-from feedback.ingest.locating import MOST_FAILING_LINES
-from feedback.ingest.mapping import MappedDay, map_day
-from feedback.lake.events import ALL_KINDS, DRAFT_KINDS, MAPPED_COLUMNS, NEEDED_COLUMNS, QUARANTINE_SCHEMA, ROW_SUFFIXES
-from feedback.sources.nesting import DEPTH_LIMIT
-from feedback.sources.rawfiles import discover
-from feedback.sources.reading import LINE_LIMIT
-from feedback.sources.sources import load_source
-from feedback.sources.streams import HEAD
+from feedback.ingest.event_checks import EARLIEST, REQUIRED
+from feedback.ingest.failing_lines import MOST_FAILING_LINES
+from feedback.ingest.map_day import MappedDay, map_day
+from feedback.lake.event_schema import (
+    ALL_KINDS,
+    DRAFT_KINDS,
+    MAPPED_COLUMNS,
+    NEEDED_COLUMNS,
+    QUARANTINE_SCHEMA,
+    ROW_SUFFIXES,
+)
+from feedback.sources.json_depth import DEPTH_LIMIT
+from feedback.sources.json_lines import LINE_LIMIT
+from feedback.sources.line_streams import HEAD
+from feedback.sources.raw_files import discover
+from feedback.sources.source import load_source
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXT = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
 import pytest
 
-from kto_core.data.data import TrainingSet
+from kto_core.data.datasets import TrainingSet
 from kto_core.data.preferences import read_pairs
 from tests.kto_core.toy import prompt, toy_rows, write_training_set
 

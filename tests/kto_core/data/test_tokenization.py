@@ -5,7 +5,7 @@ from transformers import PreTrainedTokenizerFast
 
 from kto_core import TrainingError
 from kto_core.data.tokenization import Encoder
-from kto_core.models.models import load_tokenizer
+from kto_core.models.model_folders import load_tokenizer
 
 USER = [{"role": "user", "content": "help"}]
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kto_core.data.scores import auc, balanced_accuracy
+from kto_core.data.ranking_scores import auc, balanced_accuracy
 from kto_core.evaluation.bootstrap import auc_of, balanced_accuracy_of, bootstrap, interval, mean_of
-from kto_core.evaluation.evaluation import auc_within
+from kto_core.evaluation.heldout import auc_within
 
 ROWS = st.lists(
     st.tuples(st.integers(0, 5), st.booleans(), st.sampled_from("abc"), st.integers(0, 6)), min_size=1, max_size=40

@@ -3,7 +3,7 @@ import torch
 
 from kto_core import TrainingError, generate
 from kto_core.data.tokenization import Encoder
-from kto_core.models.models import load
+from kto_core.models.model_folders import load
 from tests.kto_core.toy import GOOD, prompt
 
 PROMPTS = [prompt(topic, i) for i, topic in enumerate(("refund", "invoice", "delivery", "contract", "password") * 3)]

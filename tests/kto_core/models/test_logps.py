@@ -24,7 +24,7 @@ from transformers.models.mistral.modeling_mistral import MistralRMSNorm
 
 from kto_core.data.tokenization import Encoded
 from kto_core.models.logps import LEAST_SHARED, Batch, CompletionLogps, GroupBatch, GroupLogps, share_passes
-from kto_core.models.models import with_lora
+from kto_core.models.model_folders import with_lora
 
 VOCABULARY = 61
 SIZES = {"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kto_core import KTOConfig, TrainingError, train_kto
-from kto_core.models.models import weights_hash
+from kto_core.models.model_folders import weights_hash
 from kto_core.models.optimization import make_accelerator, make_optimizer, make_schedule
 from kto_core.training.checkpoints import Checkpoints, Trained
 from tests.kto_core.processes import ended, start, train_until_killed

@@ -9,7 +9,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from kto_core import KTOConfig, PairConfig, TrainingError, train_kto, train_pairs
 from kto_core.models.logps import Batch, GroupBatch, GroupLogps
-from kto_core.models.models import load, weights_hash
+from kto_core.models.model_folders import load, weights_hash
 from tests.kto_core.toy import toy_rows, with_figures, write_training_set
 
 FAST = {"max_steps": 3, "batch_groups": 2, "beta": 0.5, "learning_rate": 1e-3, "class_gradients_every": 0}

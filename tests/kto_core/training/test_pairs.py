@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from kto_core import KTOConfig, PairConfig, TrainingError, train_pairs
-from kto_core.data.data import LABELLED, Rows, TrainingSet
+from kto_core.data.datasets import LABELLED, Rows, TrainingSet
 from kto_core.data.preferences import read_pairs
 from kto_core.data.tokenization import Encoder
 from kto_core.models.logps import CompletionLogps
-from kto_core.models.models import load, weights_hash
+from kto_core.models.model_folders import load, weights_hash
 from kto_core.models.optimization import make_accelerator
 from kto_core.training.pairs import ReadyPair, accumulate
 from tests.kto_core.toy import prompt, toy_rows, with_figures, write_training_set

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from kto_core.models.models import load
+from kto_core.models.model_folders import load
 from tests.kto_core.launched import COMMON, RUNS, SETTINGS, train
 from tests.kto_core.processes import FAILED, LEFT, ended, start, train_side_by_side
 

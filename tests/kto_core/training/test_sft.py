@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kto_core import SFTConfig, TrainingError, train_sft
-from kto_core.models.models import load, weights_hash
+from kto_core.models.model_folders import load, weights_hash
 from kto_core.training.sft import plan_batches
 from tests.kto_core.toy import TOY
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from label_policy import CONDITION_COLUMNS, Condition, Policy, PolicyError, parse_condition
-from label_policy.checks.findings import review_policy
+from label_policy.checks.policy_findings import review_policy
 from label_policy.engines.compiler import condition_tree
 from label_policy.engines.polars_labels import label_with_polars
 from tests.label_policy.generated import MOMENTS, SCHEMA, Conditions

@@ -10,20 +10,20 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-import pipelines.automation.requests
+import pipelines.automation.run_requests
 from assets.support.common import DESK_TAG, DeskResource
-from assets.support.pointers import PointerIOManager
+from assets.support.pointer_io import PointerIOManager
 from desk.desk import Desk, DeskSettings
-from feedback.ingest.arrivals import new_arrivals
-from feedback.ingest.ingest import ingest
+from feedback.ingest.ingestion import ingest
+from feedback.ingest.new_files import new_arrivals
 from feedback.labels.interactions import write_interactions
-from feedback.labels.labelling import write_labels
+from feedback.labels.label_writer import write_labels
 from feedback.lake.tables import FILES, LABELS
-from feedback.sources.rawfiles import discover
+from feedback.sources.raw_files import discover
 from pipelines.automation.schedules import nightly
 from pipelines.automation.sensors import late_feedback, new_log_files
 from pipelines.definitions import defs
-from pipelines.runs.ranges import range_tags, runs_of_days, say_days, tagged_range
+from pipelines.runs.day_ranges import range_tags, runs_of_days, say_days, tagged_range
 
 DAY_1 = date(2026, 3, 2)
 LINE = dict[str, Any]
@@ -223,7 +223,7 @@ def test_what_failed_is_asked_for_again(
     requests, why, cursor = look(late_feedback, desk, instance, cursor)
     assert requests == []
     assert "left for an hour after a run that failed: 2026-03-02" in why
-    monkeypatch.setattr(pipelines.automation.requests, "WAIT_AFTER_FAILURE", timedelta(0))
+    monkeypatch.setattr(pipelines.automation.run_requests, "WAIT_AFTER_FAILURE", timedelta(0))
     [again], _, _ = look(late_feedback, desk, instance, cursor)
     assert again.tags == request.tags
     desk = become(desk, policy="harbor-support.v1")
@@ -282,7 +282,7 @@ def test_logs_whose_ingestion_failed_are_asked_for_again(
     execute(broken, instance, "ingest_logs", dict(request.tags), fails=True)
     desk = become(desk, source="canonical")
     assert "left for an hour after a run that failed" in look(new_log_files, desk, instance, cursor)[1]
-    monkeypatch.setattr(pipelines.automation.requests, "WAIT_AFTER_FAILURE", timedelta(0))
+    monkeypatch.setattr(pipelines.automation.run_requests, "WAIT_AFTER_FAILURE", timedelta(0))
     [again], _, cursor = look(new_log_files, desk, instance, cursor)
     assert again.tags == request.tags
     build(desk, 1, 5)

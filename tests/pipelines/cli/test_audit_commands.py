@@ -19,7 +19,7 @@ from feedback.exceptions import FeedbackError
 from harbor.policy_book import CELLS
 from harbor.replies import write_reply
 from label_policy import load_policy, shipped_policies
-from pipelines.cli.cli import cli
+from pipelines.cli.main import cli
 from tests.feedback.labelled import label, put
 
 Run = Callable[..., str]

@@ -16,7 +16,7 @@ from label_policy.audits.agreement import Agreement
 from label_policy.audits.audit_gate import Gate, Override, judge
 from label_policy.audits.precision import Estimate
 from pipelines.views.audit_page import render_report
-from pipelines.views.audit_view import show_report
+from pipelines.views.audit_tables import show_report
 
 HOSTILE = "<script>alert(1)</script>[bold]x[/] \u202egnp.exe\u200b | `y` {{ 7 * 7 }}"
 

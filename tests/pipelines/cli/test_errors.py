@@ -87,7 +87,7 @@ from importlib.abc import MetaPathFinder
 
 class Interrupt(MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name == "pipelines.cli.cli":
+        if name == "pipelines.cli.main":
             os.kill(os.getpid(), int(sys.argv[1]))
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # started in the background, it would be ignored

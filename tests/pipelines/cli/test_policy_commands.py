@@ -18,15 +18,15 @@ from rich.console import Console
 
 from desk.desk import Desk, DeskSettings
 from feedback.history.explain import Explanation, explain
-from feedback.history.readings import Reading
+from feedback.history.row_verdicts import Reading
 from feedback.labels.interactions import write_interactions
-from feedback.labels.labelling import write_labels
+from feedback.labels.label_writer import write_labels
 from feedback.lake.tables import EVENTS, INTERACTIONS
-from feedback.training_set.training_set import build_training_set
+from feedback.training_set.build import build_training_set
 from label_policy import load_policy
 from label_policy.audits.audit_gate import Gate, Outcome, Override, TierOutcome
-from pipelines.cli.cli import main
-from pipelines.output.texts import shorten, span, visible, word_diff
+from pipelines.cli.main import main
+from pipelines.output.safe_text import shorten, span, visible, word_diff
 from pipelines.views.explain_view import show_explanation
 
 SHOWN = datetime(2026, 3, 2, 12, tzinfo=UTC)

@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 
 from desk.desk import Desk, DeskSettings
-from feedback.audits.audit import write_audit_sample
+from feedback.audits.sample import write_audit_sample
 from feedback.labels.interactions import write_interactions
-from feedback.labels.labelling import write_labels
+from feedback.labels.label_writer import write_labels
 from feedback.lake.tables import AUDIT_SAMPLE, EVENTS
 
 SHOWN = datetime(2026, 3, 2, 12, tzinfo=UTC)

@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from desk.desk import Desk
-from feedback.audits.audit_rows import Sample, row_key
+from feedback.audits.blind_rows import Sample, row_key
 from feedback.audits.verdicts import Verdict, record, standing
 from feedback.exceptions import FeedbackError
 from feedback.lake.tables import AUDIT_SAMPLE, VERDICTS
-from pipelines.output.texts import is_hidden
+from pipelines.output.safe_text import is_hidden
 from pipelines.review.app import create_app
 from pipelines.review.guard import HEADERS, MOST_BYTES, Guard
 from pipelines.review.queue import CLAIM_SECONDS, OPEN_SECONDS, Queue
-from pipelines.review.rendering import BLOCK, MOST_MARKS, blocks, changes, line, text
+from pipelines.review.safe_html import BLOCK, MOST_MARKS, blocks, changes, line, text
 from pipelines.review.server import serve
 from tests.pipelines.review.review_desk import HOSTILE, RULES, draft, make_desk, redraw
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from desk.desk import Desk
-from feedback.audits.audit_rows import row_key
+from feedback.audits.blind_rows import row_key
 from feedback.audits.verdicts import standing
 from feedback.lake.tables import VERDICTS
 from tests.pipelines.review.review_desk import HOSTILE, RULES, draft, make_desk

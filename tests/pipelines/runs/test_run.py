@@ -20,10 +20,10 @@ import yaml
 from deltalake import DeltaTable
 
 from desk.desk import Desk
-from desk.desk_lock import hold_desk
+from desk.lock import hold_desk
 from feedback.audits.overrides import open_gate
 from pipelines.launch import fail_dead_runs
-from pipelines.runs.ranges import range_tags
+from pipelines.runs.day_ranges import range_tags
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).resolve().parents[3]
