@@ -27,6 +27,7 @@ from feedback.labels.ledger import days_behind
 from feedback.lake.connections import connected
 from feedback.lake.delta import Lake
 from feedback.lake.tables import EVENTS, FILES, INTERACTIONS, LABELS
+from feedback.lake.validation_log import newest_outcomes
 from feedback.training_set.class_balance import lambda_bounds
 from feedback.training_set.provisional import say_provisional
 from feedback.training_set.rows import (
@@ -38,7 +39,6 @@ from feedback.training_set.rows import (
     preference_pairs,
     training_rows,
 )
-from feedback.validation.validation_log import standing
 from label_policy import Policy
 
 SPLITS = ("train", "heldout")
@@ -87,7 +87,7 @@ def build_training_set(
             for some day.
 
     """
-    validation = standing(lake)
+    validation = newest_outcomes(lake)
     _refuse_invalid(validation)
     behind, total = days_behind(lake, policy)
     if not total:

@@ -5,6 +5,5 @@ Loading this loads the rules only; the library comes with the first suite that i
 
 from feedback.validation.suites import SUITES, Rule, Suite
 from feedback.validation.validate import Validated, validate_days, validate_training_set
-from feedback.validation.validation_log import VALIDATIONS, standing
 
-__all__ = ["SUITES", "VALIDATIONS", "Rule", "Suite", "Validated", "standing", "validate_days", "validate_training_set"]
+__all__ = ["SUITES", "Rule", "Suite", "Validated", "validate_days", "validate_training_set"]

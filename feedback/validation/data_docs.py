@@ -63,7 +63,7 @@ def write_index(folder: Path, runs: Sequence[dict[str, Any]]) -> Path:
 
     Args:
         folder: of the Data Docs.
-        runs: the validations as `feedback.validation.validation_log.by_page` gives them.
+        runs: the validations as `feedback.lake.validation_log.by_page` gives them.
 
     """
     there = [run for run in runs if (folder / run["page"]).is_file()]

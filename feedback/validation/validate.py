@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feedback.lake.delta import Lake
+from feedback.lake.validation_log import append_validations, by_page
 from feedback.validation.data_docs import write_index, write_page
 from feedback.validation.expectations import Outcome, Validation, validate
 from feedback.validation.frames import stored_days, table_frames, training_set_frames
 from feedback.validation.suites import SUITES
-from feedback.validation.validation_log import by_page, record
 
 if TYPE_CHECKING:
     from feedback.training_set.build import TrainingSet
@@ -40,24 +40,40 @@ def validate_days(lake: Lake, asset: str, days: Sequence[date] | None, *, docs: 
     """
     checked = sorted(set(stored_days(lake, asset) if days is None else days))
     validation = validate(SUITES[asset], table_frames(lake, asset, checked))
-    said = f"{checked[0]} to {checked[-1]}" if len(checked) > 1 else str(checked[0]) if checked else "no day"
-    return _publish(lake, validation, [str(day) for day in checked], said, docs, run_id)
+    label = f"{checked[0]} to {checked[-1]}" if len(checked) > 1 else str(checked[0]) if checked else "no day"
+    return _publish(lake, validation, [str(day) for day in checked], label, docs, run_id)
 
 
-def validate_training_set(lake: Lake, made: TrainingSet, *, docs: Path, run_id: str) -> Validated:
-    """Validate the training set `made`; the other arguments as for `validate_days`.
+def validate_training_set(lake: Lake, training_set: TrainingSet, *, docs: Path, run_id: str) -> Validated:
+    """Validate `training_set`; the other arguments as for `validate_days`.
 
     Raises:
         FeedbackError: its files cannot be read.
 
     """
-    validation = validate(SUITES["training_set"], training_set_frames(made))
-    return _publish(lake, validation, [made.version], made.version, docs, run_id)
+    validation = validate(SUITES["training_set"], training_set_frames(training_set))
+    return _publish(lake, validation, [training_set.version], training_set.version, docs, run_id)
 
 
-def _publish(lake: Lake, validation: Validation, parts: Sequence[str], said: str, docs: Path, run_id: str) -> Validated:
+def _publish(
+    lake: Lake, validation: Validation, parts: Sequence[str], label: str, docs: Path, run_id: str
+) -> Validated:
     now = datetime.now(UTC)
-    page = write_page(docs, validation, parts=said, at=now, run_id=run_id)
-    record(lake, validation, parts=parts, page=page.relative_to(docs).as_posix(), run_id=run_id, recorded_at=now)
+    page = write_page(docs, validation, parts=label, at=now, run_id=run_id)
+    append_validations(
+        lake,
+        [
+            {
+                "asset": validation.suite.asset,
+                "part": part,
+                "critical_failed": validation.failed_rules("critical", part),
+                "warning_failed": validation.failed_rules("warning", part),
+                "page": page.relative_to(docs).as_posix(),
+                "run_id": run_id,
+                "recorded_at": now,
+            }
+            for part in parts
+        ],
+    )
     write_index(docs, by_page(lake))
     return Validated(outcomes=validation.outcomes, page=page)

@@ -16,9 +16,9 @@ from feedback.lake.damage import name_set_damage
 from feedback.lake.delta import Lake
 from feedback.lake.journals import append
 from feedback.lake.tables import LABELS, LEDGER
+from feedback.lake.validation_log import VALIDATIONS
 from feedback.training_set.build import build_training_set, read_training_set, tickets_on_both_sides
 from feedback.training_set.class_balance import lambda_bounds
-from feedback.validation import VALIDATIONS
 from label_policy import Policy, Tier, Training, load_policy, shipped_policies
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)

@@ -17,8 +17,9 @@ from feedback.labels.interactions import write_interactions
 from feedback.labels.label_writer import write_labels
 from feedback.lake.delta import Lake, Table
 from feedback.lake.tables import EVENTS, INTERACTIONS, LABELS
+from feedback.lake.validation_log import newest_outcomes
 from feedback.training_set.build import TrainingSet, build_training_set, read_training_set
-from feedback.validation import SUITES, standing, validate_days, validate_training_set
+from feedback.validation import SUITES, validate_days, validate_training_set
 from feedback.validation.expectations import Outcome
 from feedback.validation.frames import table_frames, training_set_frames
 from label_policy import parse_policy
@@ -201,7 +202,7 @@ def test_all_rules_are_silent_on_a_sound_desk_and_each_fires_on_the_day_that_was
     assert {
         rule: set(days)
         for severity in ("critical", "warning")
-        for rule, days in standing(copied)[asset][severity].items()
+        for rule, days in newest_outcomes(copied)[asset][severity].items()
     } == expected, "and the lake remembers"
     asked = outcomes(copied, asset, tmp_path / "docs", DAYS[:20])
     assert all(outcome.passed for outcome in asked.values()), "days that were not asked for are not judged"

@@ -1,19 +1,15 @@
-"""What validations found, kept in the lake: what stands of each day, whoever asks and whenever."""
+"""The journal of validations: the rules that failed, by day or by training set."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import pyarrow as pa
 
 from feedback.lake.delta import Lake, Table
 from feedback.lake.event_schema import TIME
 from feedback.lake.journals import append
-
-if TYPE_CHECKING:
-    from feedback.validation.expectations import Validation
 
 VALIDATIONS: Final = Table(
     name="validations",
@@ -32,28 +28,9 @@ VALIDATIONS: Final = Table(
 """A row a day (or training set) that was validated, each time it was: appended to, never replaced."""
 
 
-def record(
-    lake: Lake, validation: Validation, *, parts: Sequence[str], page: str, run_id: str, recorded_at: datetime
-) -> None:
-    """Append what came of a suite, a row each of `parts`: days, or the version of one training set, which has all."""
-    by_day = validation.suite.unit == "day"
-
-    def failed(severity: str, part: str) -> list[str]:
-        return [outcome.rule.name for outcome in validation.failed(severity) if not by_day or part in outcome.units]
-
-    rows = [
-        {
-            "asset": validation.suite.asset,
-            "part": part,
-            "critical_failed": failed("critical", part),
-            "warning_failed": failed("warning", part),
-            "page": page,
-            "run_id": run_id,
-            "recorded_at": recorded_at,
-        }
-        for part in parts
-    ]
-    append(lake, VALIDATIONS, pa.Table.from_pylist(rows, VALIDATIONS.schema))
+def append_validations(lake: Lake, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Append a row a validated part, in the columns of `VALIDATIONS`."""
+    append(lake, VALIDATIONS, pa.Table.from_pylist(list(rows), VALIDATIONS.schema))
 
 
 def by_page(lake: Lake, most: int = 400) -> list[dict[str, Any]]:
@@ -71,12 +48,11 @@ def by_page(lake: Lake, most: int = 400) -> list[dict[str, Any]]:
     return list(pages.to_pylist())
 
 
-def standing(lake: Lake) -> dict[str, dict[str, Any]]:
-    """What stands of the lake's days by their newest validation, for a training set's manifest.
+def newest_outcomes(lake: Lake) -> dict[str, dict[str, Any]]:
+    """The newest validation of each day, for a training set's manifest.
 
     Returns:
-        By asset: `days` (how many were validated), `critical` and `warning` (by rule, the days that it does not hold
-        for, in order).
+        By asset: `days` (how many were validated), `critical` and `warning` (by rule, the days that fail it, in order).
 
     """
     with lake.sql(VALIDATIONS) as connection:
@@ -87,11 +63,11 @@ def standing(lake: Lake) -> dict[str, dict[str, Any]]:
             ORDER BY asset, part
             """
         ).to_arrow_table()
-    stands: dict[str, dict[str, Any]] = {}
+    outcomes: dict[str, dict[str, Any]] = {}
     for row in rows.to_pylist():
-        found = stands.setdefault(row["asset"], {"days": 0, "critical": {}, "warning": {}})
-        found["days"] += 1
+        outcome = outcomes.setdefault(row["asset"], {"days": 0, "critical": {}, "warning": {}})
+        outcome["days"] += 1
         for severity in ("critical", "warning"):
             for rule in row[f"{severity}_failed"]:
-                found[severity].setdefault(rule, []).append(row["part"])
-    return stands
+                outcome[severity].setdefault(rule, []).append(row["part"])
+    return outcomes
