@@ -9,8 +9,9 @@ from pathlib import Path
 import dagster as dg
 import pyarrow as pa
 
-from desk.desk import Desk, DeskSettings, feedback_home
+from desk.desk import Desk, feedback_home
 from desk.lock import hold_desk
+from desk.settings import DeskSettings
 from feedback.exceptions import FeedbackError
 
 OWNERS = {

@@ -23,7 +23,8 @@ AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 
 def prepare(home: Path, sample: pa.Table) -> None:
     """Make a desk under `home` whose interactions are those of `sample`, the same every day."""
-    from desk.desk import Desk, DeskSettings
+    from desk.desk import Desk
+    from desk.settings import DeskSettings
     from feedback.lake.tables import INTERACTIONS
 
     day_rows = sample.slice(0, DRAFTS_A_DAY)

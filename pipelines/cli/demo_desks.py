@@ -9,7 +9,8 @@ from datetime import date, datetime
 from pathlib import Path
 
 import harbor
-from desk.desk import Desk, DeskSettings, ReferenceSettings
+from desk.desk import Desk
+from desk.settings import DeskSettings, ReferenceSettings
 from feedback.exceptions import FeedbackError
 from feedback.sources.raw_files import discover
 from feedback.sources.source import load_source

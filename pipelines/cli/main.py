@@ -15,7 +15,8 @@ import click
 from rich.console import Console
 
 from assets import STAGES
-from desk.desk import Desk, DeskSettings, ReferenceSettings, feedback_home
+from desk.desk import Desk, feedback_home
+from desk.settings import DeskSettings, ReferenceSettings
 from feedback.exceptions import FeedbackError
 from feedback.ingest.map_day import check_mapping
 from feedback.labels.labels import count_labels, labelled_days

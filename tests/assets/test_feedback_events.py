@@ -8,7 +8,8 @@ import pytest
 
 from assets.feedback_events import all_files_complete
 from assets.support.common import DeskResource
-from desk.desk import Desk, DeskSettings
+from desk.desk import Desk
+from desk.settings import DeskSettings
 from feedback.ingest.ingestion import ingest
 from feedback.sources.raw_files import discover
 

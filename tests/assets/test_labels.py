@@ -12,7 +12,8 @@ import pytest
 from assets.interactions import interactions
 from assets.labels import few_flips, labels, one_policy
 from assets.support.common import AS_OF_TAG, DeskResource
-from desk.desk import Desk, DeskSettings
+from desk.desk import Desk
+from desk.settings import DeskSettings
 from feedback.labels.ledger import entries
 from feedback.lake.tables import EVENTS, LABELS
 

@@ -8,7 +8,8 @@ import pytest
 
 from assets.support.common import DeskResource
 from assets.training_set import training_set
-from desk.desk import Desk, DeskSettings
+from desk.desk import Desk
+from desk.settings import DeskSettings
 from feedback.exceptions import FeedbackError
 from feedback.ingest.ingestion import ingest
 from feedback.labels.interactions import write_interactions

@@ -15,7 +15,8 @@ from assets.labels import labels
 from assets.support.common import AS_OF_TAG, DeskResource
 from assets.support.common import DAYS as PARTITIONS
 from assets.validation import validate_feedback_events, validate_interactions, validate_labels
-from desk.desk import Desk, DeskSettings
+from desk.desk import Desk
+from desk.settings import DeskSettings
 from feedback.lake.tables import EVENTS, LABELS
 from feedback.validation import SUITES
 from pipelines.definitions import defs

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from dagster._utils.schedules import is_valid_cron_schedule
 
 from desk.desk import Desk
 from feedback.exceptions import FeedbackError
@@ -70,3 +71,24 @@ def test_where_no_desk_is_active_those_that_there_are_are_named(
         Desk.active(tmp_path)
     with pytest.raises(FeedbackError, match=f"{tmp_path} holds no desk toi; did you mean toy[?]$"):
         Desk(tmp_path, "toi").activate()
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        "0 2 * * *", "*/15 * * * *", "0 2 * * 1-5", "0 2 29 2 *", "@daily", "0 2 * * sun", "30 4 1,15 * 5",  # taken
+        "0 2 30 2 *", "0 2 31 2 *", "0 0 2 * * *", "0 2 * *", "60 2 * * *", "", "nightly", "0 25 * * *", "0 2 32 * *",
+    ],
+)  # fmt: skip
+def test_a_schedule_is_one_where_dagster_takes_it(tmp_path: Path, schedule: str) -> None:
+    made = desk(tmp_path, SETTINGS + f"schedule: '{schedule}'\n")
+    if is_valid_cron_schedule(schedule):
+        assert made.settings.schedule == schedule
+    else:
+        with pytest.raises(FeedbackError, match="no cron schedule"):
+            _ = made.settings
+
+
+def test_settings_that_name_the_worker_by_its_old_module_are_read(tmp_path: Path) -> None:
+    made = desk(tmp_path, SETTINGS + "launcher: [nice, -n, '10', python, -m, assets.worker]\n")
+    assert made.settings.launcher == ("nice", "-n", "10", "python", "-m", "training_worker")

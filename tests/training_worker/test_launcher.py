@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from desk.desk import Desk, DeskSettings
+from desk.desk import Desk
+from desk.settings import DeskSettings
 from training_worker.launcher import run_worker
 
 # A worker whose messages come through the file system a few bytes at a time, as they may from another machine.

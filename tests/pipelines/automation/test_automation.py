@@ -13,7 +13,8 @@ import pytest
 import pipelines.automation.run_requests
 from assets.support.common import DESK_TAG, DeskResource
 from assets.support.pointer_io import PointerIOManager
-from desk.desk import Desk, DeskSettings
+from desk.desk import Desk
+from desk.settings import DeskSettings
 from feedback.ingest.ingestion import ingest
 from feedback.ingest.new_files import new_arrivals
 from feedback.labels.interactions import write_interactions

@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from assets.support.simulated_verdicts import READERS, Reader, simulate_verdicts
-from desk.desk import Desk, DeskSettings
+from desk.desk import Desk
+from desk.settings import DeskSettings
 from feedback.audits.verdicts import Verdict, record, standing
 from feedback.exceptions import FeedbackError
 from harbor.policy_book import CELLS

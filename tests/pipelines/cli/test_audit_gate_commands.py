@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from desk.desk import Desk, DeskSettings
+from desk.desk import Desk
+from desk.settings import DeskSettings
 from feedback.audits.sample import write_audit_sample
 from feedback.audits.verdicts import Verdict, record
 from feedback.ingest.ingestion import ingest

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from desk.desk import Desk, DeskSettings
+from desk.desk import Desk
+from desk.settings import DeskSettings
 from desk.settings_edit import name_policy
 from feedback.audits.overrides import open_gate
 from feedback.audits.sample import write_audit_sample

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from desk.desk import Desk, DeskSettings
+from desk.desk import Desk
+from desk.settings import DeskSettings
 from feedback.history.explain import Explanation, explain
 from feedback.history.row_verdicts import Reading
 from feedback.labels.interactions import write_interactions

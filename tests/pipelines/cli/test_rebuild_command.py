@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from desk.desk import Desk, DeskSettings
+from desk.desk import Desk
+from desk.settings import DeskSettings
 from feedback.ingest.ingestion import ingest
 from feedback.labels.interactions import write_interactions
 from feedback.labels.label_writer import write_labels

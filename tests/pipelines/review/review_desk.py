@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from desk.desk import Desk, DeskSettings
+from desk.desk import Desk
+from desk.settings import DeskSettings
 from feedback.audits.sample import write_audit_sample
 from feedback.labels.interactions import write_interactions
 from feedback.labels.label_writer import write_labels
