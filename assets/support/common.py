@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -13,6 +13,7 @@ from desk.desk import Desk, feedback_home
 from desk.lock import hold_desk
 from desk.settings import DeskSettings
 from feedback.exceptions import FeedbackError
+from label_policy import PolicyError
 
 OWNERS = {
     "data": ["team:data-engineering"],
@@ -75,8 +76,21 @@ DAYS = dg.DailyPartitionsDefinition(
     start_date=(_SETTINGS.first_day if _SETTINGS else _FIRST_DAY_WITHOUT_A_DESK).isoformat(), timezone="UTC"
 )
 NIGHTLY_CRON = _SETTINGS.schedule if _SETTINGS else DeskSettings.model_fields["schedule"].default
-# How long after a draft was shown a signal about it is still looked for upstream: the longest maturity window, doubled.
-LATE_DAYS = 14
+
+
+def _late_days() -> int:
+    """Days after a draft was shown in which signals about it are looked for upstream: the longest window, doubled."""
+    try:
+        windows = _DESK.policy.maturity.values() if _DESK else ()
+    except (FeedbackError, PolicyError):  # definitions must load all the same; a run says what is wrong
+        windows = ()
+    longest = max(windows, default=None)
+    return (
+        DeskSettings.model_fields["lookback_days"].default if longest is None else -(-2 * longest // timedelta(days=1))
+    )
+
+
+LATE_DAYS = _late_days()
 
 
 def partition_days(context: dg.AssetExecutionContext) -> list[date]:

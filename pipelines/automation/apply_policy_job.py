@@ -11,12 +11,12 @@ from pydantic import Field
 
 from assets.labels import day_metadata, one_policy
 from assets.support.common import LAKE_POOL, DeskResource, moment_of
+from assets.support.stages import APPLY_STEP
 from desk.desk import policy_path
 from desk.settings_edit import name_policy
 from feedback.policy_changes.apply import apply_plan, check_plan, confirm_applied
 from feedback.policy_changes.backfill_plan import plan_change
 from label_policy import load_policy
-from pipelines.runs.run_events import APPLY_STEP
 
 
 class ApplyPolicy(dg.Config):

@@ -42,7 +42,7 @@ def ask_for(
         return
     partitions = {date.fromisoformat(key) for key in DAYS.get_partition_keys()}
     outside = set(days) - partitions
-    in_hand, failed = _known_to_dagster(context.instance, desk=desk, stages=STAGES_OF_DAYS[job])
+    in_hand, failed = _known_to_dagster(context.instance, desk=desk, stages=frozenset(STAGES_OF_DAYS[job]))
     asked = set(days) - outside - in_hand - failed
     for first, last in runs_of_days(asked):
         yield dg.RunRequest(tags={**range_tags(first, last), DESK_TAG: desk})
@@ -96,4 +96,4 @@ def _makes(run: dg.DagsterRun) -> frozenset[str]:
     """The assets that a run makes: those that were picked, or else all of its job's."""
     if run.asset_selection:
         return frozenset(key.to_user_string() for key in run.asset_selection)
-    return STAGES_OF_DAYS.get(run.job_name, frozenset())
+    return frozenset(STAGES_OF_DAYS.get(run.job_name, ()))

@@ -14,7 +14,7 @@ from typing import NoReturn
 import click
 from rich.console import Console
 
-from assets import STAGES
+from assets.support.stages import STAGES
 from desk.desk import Desk, feedback_home
 from desk.settings import DeskSettings, ReferenceSettings
 from feedback.exceptions import FeedbackError

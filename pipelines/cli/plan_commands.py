@@ -112,10 +112,10 @@ def policy_apply(new: str | None, plan_id: str | None, gate: str | None, yes: bo
     compared with what was planned, row for row.
     """
     from assets.support.common import AS_OF_TAG
+    from assets.support.stages import APPLY_STEP
     from feedback.policy_changes.apply import check_plan
     from feedback.policy_changes.backfill_plan import plan_change
     from pipelines.output.safe_text import print_prose
-    from pipelines.runs.run_events import APPLY_STEP
     from pipelines.runs.run_job import run_job
     from pipelines.views.plan_tables import show_gates
     from pipelines.views.plan_words import count, gate_moved, headline, sides, warnings

@@ -17,14 +17,12 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterEventType
 
-from assets import STAGES
+from assets.support.stages import APPLY_STEP, STAGES
 from desk.desk import Desk
 from desk.lock import hold_desk
 from feedback.exceptions import FeedbackError
 from training_worker.progress_lines import Progress
 
-APPLY_STEP = "relabel_changed_days"
-"""The step of the job `apply_policy`, which is no asset's."""
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 _SECONDS_BETWEEN_LOOKS = 0.3
 # Errors meant to be read by a person; anything else is a bug and is shown with its log.
