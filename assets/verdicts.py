@@ -8,7 +8,7 @@ from assets.audit_sample import audit_sample
 from assets.support.common import OWNERS, DeskResource, column_schema, markdown_table
 from assets.support.simulated_verdicts import simulate_verdicts
 from feedback.audits.sample import audit_progress
-from feedback.audits.verdicts import standing
+from feedback.audits.verdicts import current_verdicts
 from feedback.lake.tables import VERDICTS
 
 
@@ -27,7 +27,7 @@ def verdicts(context: dg.AssetExecutionContext, desk: DeskResource) -> None:
     """
     active = desk.active()
     simulated = simulate_verdicts(active) if active.settings.audit_simulated else 0
-    stands = standing(active.lake)
+    stands = current_verdicts(active.lake)
     origins = Counter(stands["origin"].to_pylist())
     said = Counter(zip(*(stands[name].to_pylist() for name in ("origin", "reviewer", "verdict")), strict=True))
     progress = audit_progress(active.lake, "label", "tier")

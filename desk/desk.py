@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 from pydantic import ValidationError
@@ -19,6 +20,9 @@ from feedback.exceptions import FeedbackError, SourceError
 from feedback.lake.delta import Lake
 from feedback.sources.source import Source, load_source
 from label_policy import Policy, load_policy, shipped_policies
+
+if TYPE_CHECKING:
+    from feedback.audits.audit_outcome import AuditOutcome
 
 _DEFAULT_HOME = "data"
 _POINTER = "active.desk"  # a name that no desk can have
@@ -104,6 +108,12 @@ class Desk:
                 f"{', '.join(shipped_policies())}; name another"
             )
         return load_policy(path)
+
+    def measure_audit(self) -> AuditOutcome:
+        """The quality of the desk's labels by the verdicts at hand, and the audit gate."""
+        from feedback.audits.audit_outcome import measure_audit  # here, since most commands do without it
+
+        return measure_audit(self.lake, self.policy, simulated=self.settings.audit_simulated)
 
     @cached_property
     def source(self) -> Source:

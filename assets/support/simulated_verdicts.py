@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from desk.desk import Desk
 from feedback.audits.sample import unread
-from feedback.audits.verdicts import Verdict, record
+from feedback.audits.verdicts import Verdict, append_verdicts
 from feedback.exceptions import FeedbackError
 from feedback.lake.event_schema import SENT_SUFFIX
 from harbor.policy_book import CELLS, Cell
@@ -83,7 +83,7 @@ def simulate_verdicts(desk: Desk) -> int:
         judgement = judge(row["completion"], cell)
         readers = READERS[: row["readers"] or 1]
         verdicts += [_read(row, judgement, reader, seed=desk.settings.audit_seed) for reader in readers]
-    record(desk.lake, verdicts, origin="simulated")
+    append_verdicts(desk.lake, verdicts, origin="simulated")
     return len(verdicts)
 
 

@@ -1,7 +1,7 @@
-"""How good the labels are, by what people found of the audit sample: what the report, the asset and the gate read.
+"""The quality of labels, estimated from the verdicts on the audit sample.
 
-Only verdicts that stand count (`feedback.audits.verdicts.standing`), on rows of the sample as it was last drawn.
-Simulated ones count only where they are asked for. A sample of another policy's labels says nothing of this one's.
+Only current verdicts count (`feedback.audits.verdicts.current_verdicts`), on rows of the sample as it was last drawn.
+Simulated ones count only on request. A sample of another policy's labels says nothing of this one's.
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from feedback.audits.overrides import override_now
-from feedback.audits.verdicts import standing_on
+from feedback.audits.verdicts import current_verdicts_on
 from feedback.lake.delta import Lake
 from feedback.lake.parquet_scan import view_stored
 from feedback.lake.tables import AUDIT_SAMPLE, LABELS, VERDICTS
 from label_policy import Policy
 from label_policy.audits.agreement import DECIDED, Agreement, agreement, instructive
-from label_policy.audits.audit_gate import Gate, judge
 from label_policy.audits.draw import SUSPECTED
 from label_policy.audits.precision import Estimate, difference, estimate, towards
 
@@ -39,7 +37,7 @@ FROM {sample} LEFT JOIN (
     SELECT draft_id, list({{
         'reviewer': reviewer, 'verdict': verdict, 'reason': reason, 'note': note, 'origin': origin
     }} ORDER BY reviewer) AS verdicts
-    FROM standing_verdicts GROUP BY draft_id
+    FROM current_verdicts GROUP BY draft_id
 ) USING (draft_id)
 WHERE policy_digest = $digest AND stratum_size IS NOT NULL
 ORDER BY draft_id
@@ -48,7 +46,7 @@ ORDER BY draft_id
 _READ = """
 SELECT label, count(*) FROM {labels}
 WHERE state = 'final' AND draft_id IN (
-    SELECT draft_id FROM standing_verdicts WHERE NOT starts_with(stratum, $suspected || '|')
+    SELECT draft_id FROM current_verdicts WHERE NOT starts_with(stratum, $suspected || '|')
 )
 GROUP BY label
 """
@@ -155,7 +153,7 @@ class Quality:
             "drift": [asdict(each) for each in self.drift],
             "last_audit": self.last_audit and self.last_audit.isoformat(),
         }
-        return dict(_rounded(said))
+        return dict(rounded(said))
 
 
 def measure(lake: Lake, policy: Policy, *, simulated: bool = False) -> Quality:
@@ -169,7 +167,7 @@ def measure(lake: Lake, policy: Policy, *, simulated: bool = False) -> Quality:
     """
     with lake.sql(AUDIT_SAMPLE) as connection:
         view_stored(connection, lake, LABELS)
-        read = standing_on(connection, lake, labels=LABELS.name)
+        read = current_verdicts_on(connection, lake, labels=LABELS.name)
         quality = measure_sample(connection, policy, read=read, simulated=simulated)
     return replace(quality, disagreements=_with_texts(lake, quality.disagreements))
 
@@ -195,7 +193,7 @@ def measure_sample(
 
     """
     verdicts = [row for row in read.to_pylist() if simulated or row["origin"] != "simulated"]
-    connection.register("standing_verdicts", pa.Table.from_pylist(verdicts, VERDICTS.schema))
+    connection.register("current_verdicts", pa.Table.from_pylist(verdicts, VERDICTS.schema))
     read_of = dict(connection.execute(_READ.format(labels=labels), {"suspected": SUSPECTED}).fetchall())
     rows = connection.sql(_ROWS.format(sample=sample), params={"digest": policy.digest}).to_arrow_table().to_pylist()
     _weigh(rows)
@@ -228,49 +226,12 @@ def measure_sample(
     )  # fmt: skip
 
 
-def decide(lake: Lake, policy: Policy, quality: Quality, *, now: datetime | None = None) -> Gate:
-    """Whether these labels may train: `label_policy.audits.audit_gate.judge`, with the override that holds at `now`."""
-    return judge(
-        policy.audit,
-        policy.training,
-        labels={name: found.labels for name, found in quality.groups["label"].items()},
-        read=quality.read_of,
-        tiers=quality.groups["tier"],
-        at_best=quality.at_best,
-        override=override_now(lake, policy, now=now),
-        simulated=quality.simulated,
-    )
-
-
-def audit_section(quality: Quality, gate: Gate, tiers: Collection[str]) -> dict[str, Any]:
-    """What a training set's manifest says under `audit`.
-
-    Args:
-        quality: what was found.
-        gate: what it made of that.
-        tiers: those that train.
-
-    """
-    used = quality.rule_precision()
-    section = {
-        "asked": gate.asked,
-        "gate": gate.as_dict(),
-        "confidence": quality.confidence,
-        "precision": {name: asdict(found) for name, found in quality.by_class(tiers).items()},
-        "tiers": {name: asdict(found) for name, found in quality.groups["tier"].items()},
-        "rules": {name: {**asdict(found), "used": used.get(name)} for name, found in quality.groups["rule"].items()},
-        "agreement": asdict(quality.agreement),
-        "simulated": quality.simulated,
-    }
-    return dict(_rounded(section))
-
-
-def _rounded(value: Any) -> Any:  # noqa: ANN401 - JSON's values
+def rounded(value: Any) -> Any:  # noqa: ANN401 - JSON's values
     """JSON values whose floats are cut to six digits, so that they are the same on every machine."""
     if isinstance(value, Mapping):
-        return {name: _rounded(each) for name, each in value.items()}
+        return {name: rounded(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(each) for each in value]
+        return [rounded(each) for each in value]
     return round(value, _DIGITS) if isinstance(value, float) else value
 
 

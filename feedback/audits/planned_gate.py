@@ -13,12 +13,13 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from feedback.audits.label_quality import decide, measure, measure_sample
+from feedback.audits.audit_outcome import decide_audit, measure_audit
+from feedback.audits.label_quality import measure_sample
 from feedback.audits.sample import draw
-from feedback.audits.verdicts import standing_on
+from feedback.audits.verdicts import current_verdicts_on
 from feedback.lake.delta import Lake
 from label_policy import Policy
-from label_policy.audits.audit_gate import Gate, bounds
+from label_policy.audits.audit_gate import AuditGate, bounds
 
 
 def _nothing_is_suspected() -> Sequence[tuple[str, str]]:
@@ -46,24 +47,24 @@ class Auditing:
 class Gates:
     """What the gate makes of the old side of a change and of the new one; before is None where its policy is gone."""
 
-    before: Gate | None
-    after: Gate
+    before: AuditGate | None
+    after: AuditGate
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values."""
         return {"before": self.before and self.before.as_dict(), "after": self.after.as_dict()}
 
 
-def decide_stored(lake: Lake, policy: Policy, auditing: Auditing) -> Gate:
+def decide_stored(lake: Lake, policy: Policy, auditing: Auditing) -> AuditGate:
     """The gate of the labels in the lake, by the sample that is drawn of them: what the audit's report says now."""
     if not bounds(policy.audit, policy.training):
         return _NOT_ASKED
-    return decide(lake, policy, measure(lake, policy, simulated=auditing.simulated))
+    return measure_audit(lake, policy, simulated=auditing.simulated).gate
 
 
 def decide_planned(
     connection: duckdb.DuckDBPyConnection, lake: Lake, policy: Policy, auditing: Auditing, *, labels: str
-) -> Gate:
+) -> AuditGate:
     """The gate of labels that are not in the lake, once they are and a sample of them is drawn.
 
     Args:
@@ -76,7 +77,7 @@ def decide_planned(
     """
     if not bounds(policy.audit, policy.training):
         return _NOT_ASKED
-    read = standing_on(connection, lake, labels=labels)
+    read = current_verdicts_on(connection, lake, labels=labels)
     columns = ", ".join(dict.fromkeys(["draft_id", "label", "tier", "rule", "category", *policy.audit.strata]))
     connection.execute(_FINAL.format(columns=columns, labels=labels))
     drawn = draw(
@@ -87,10 +88,10 @@ def decide_planned(
     quality = measure_sample(
         connection, policy, read=read, labels="gate_final", sample="gate_sample", simulated=auditing.simulated
     )
-    return decide(lake, policy, quality)
+    return decide_audit(lake, policy, quality).gate
 
 
-_NOT_ASKED = Gate(asked=False, passed=True, tiers={}, missing={})
+_NOT_ASKED = AuditGate(asked=False, passed=True, tiers={}, missing={})
 # Once, since the labels are made anew whenever they are read.
 _FINAL = "CREATE OR REPLACE TEMP TABLE gate_final AS SELECT {columns}, state FROM {labels} WHERE state = 'final'"
 _SAMPLE = """

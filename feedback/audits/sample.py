@@ -11,8 +11,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from feedback.audits.verdicts import standing, standing_on
-from feedback.labels.ledger import view_standing
+from feedback.audits.verdicts import current_verdicts, current_verdicts_on
+from feedback.labels.ledger import view_day_policies
 from feedback.lake.delta import Lake
 from feedback.lake.parquet_scan import view_stored
 from feedback.lake.tables import AUDIT_SAMPLE, LABELS, LEDGER
@@ -42,12 +42,12 @@ def write_audit_sample(lake: Lake, policy: Policy, *, seed: int, suspects: Itera
     with lake.sql(LEDGER) as connection:
         view_stored(connection, lake, LABELS)
         connection.execute("CREATE TEMP VIEW final AS SELECT * FROM labels WHERE state = 'final'")
-        read = standing_on(connection, lake, labels=LABELS.name)
+        read = current_verdicts_on(connection, lake, labels=LABELS.name)
         drawn = draw(connection, lake, policy, labels="final", read=read, seed=seed, suspects=suspects)
         connection.register("drawn", drawn.append_column("place", pa.array(range(drawn.num_rows), pa.int64())))
         # Only now are texts read, and only those of the rows drawn.
         connection.register("found", connection.sql(_FOUND).to_arrow_table())
-        view_standing(connection, labels="found")
+        view_day_policies(connection, labels="found")
         rows = connection.sql(_ROWS, params={"seed": seed}).to_arrow_table()
     rows = rows.select(AUDIT_SAMPLE.schema.names).cast(AUDIT_SAMPLE.schema)
     lake.replace(AUDIT_SAMPLE, rows)
@@ -107,7 +107,7 @@ def unread(lake: Lake, *, simulated: bool = False) -> pa.Table:
         ``missing`` (how many more people are to read it, at least 1).
 
     """
-    said = standing(lake)
+    said = current_verdicts(lake)
     readers = defaultdict(list)
     for draft_id, reviewer, origin in zip(
         *(said[name].to_pylist() for name in ("draft_id", "reviewer", "origin")), strict=True
@@ -183,7 +183,7 @@ class Progress:
 
 def audit_progress(lake: Lake, *columns: str) -> Progress:
     """Say how far the sample is read, by the values of `columns`, in their order."""
-    said = standing(lake).select(["draft_id", "reviewer", "origin", "seconds"]).to_pylist()
+    said = current_verdicts(lake).select(["draft_id", "reviewer", "origin", "seconds"]).to_pylist()
     simulated = {row["draft_id"] for row in said if row["origin"] == "simulated"}
     lacking = unread(lake)
     missing = dict(zip(*(lacking[name].to_pylist() for name in ("draft_id", "missing")), strict=True))
@@ -236,5 +236,5 @@ _ROWS = """
 SELECT found.* REPLACE (
         ruling.policy AS policy, ruling.policy_version AS policy_version, ruling.policy_digest AS policy_digest
     ), stratum, stratum_size, inclusion_probability, suspected, readers, $seed AS seed
-FROM found JOIN drawn USING (draft_id) JOIN standing AS ruling USING (shown_date) ORDER BY place
+FROM found JOIN drawn USING (draft_id) JOIN day_policies AS ruling USING (shown_date) ORDER BY place
 """

@@ -18,7 +18,7 @@ from xml.sax.saxutils import quoteattr
 
 from feedback.atomic_files import write_atomically
 from feedback.audits.blind_rows import Question, Sample, row_key
-from feedback.audits.verdicts import REASONS, VERDICT_KINDS, Verdict, standing
+from feedback.audits.verdicts import REASONS, VERDICT_KINDS, Verdict, current_verdicts
 from feedback.exceptions import FeedbackError
 from feedback.labels.timeline import Moment
 from feedback.lake.delta import Lake
@@ -68,7 +68,7 @@ Said = Mapping[str, Sequence[Verdict]]
 def people_said(lake: Lake, sample: Sample) -> Said:
     """The verdicts of people that stand on the sample's rows as they are in it; simulated ones are nobody's."""
     said = defaultdict(list)
-    for row in standing(lake).to_pylist():
+    for row in current_verdicts(lake).to_pylist():
         key = row_key(row["draft_id"])
         if row["origin"] != "simulated" and key in sample and row["text_digest"] == sample.question(key).digest:
             said[key].append(Verdict(**{name: row[name] for name in _GIVEN_FIELDS}))

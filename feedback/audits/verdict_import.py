@@ -18,7 +18,7 @@ from feedback.atomic_files import write_atomically
 from feedback.audits.blind_rows import Sample
 from feedback.audits.sample_export import GIVEN
 from feedback.audits.verdict_files import Given, GivenFile, read_given
-from feedback.audits.verdicts import REASONS, SIMULATED_PREFIX, Verdict, record, standing
+from feedback.audits.verdicts import REASONS, SIMULATED_PREFIX, Verdict, append_verdicts, current_verdicts
 from feedback.exceptions import FeedbackError
 from feedback.lake.delta import Lake
 from feedback.lake.tables import VERDICTS
@@ -99,7 +99,7 @@ def import_verdicts(lake: Lake, path: Path, *, reviewer: str | None = None, refu
                 changed += _content(verdict) in before - stands
     aside = _lay_aside(file, wrong, path, refused) if wrong else None
     new = [verdict for _, verdict in kept.values() if _content(verdict) not in before]
-    record(lake, new, origin="import")
+    append_verdicts(lake, new, origin="import")
     return Imported(
         recorded=len(new),
         known=known,
@@ -217,7 +217,9 @@ def _said(lake: Lake) -> tuple[set[_Content], set[_Content]]:
     """What people ever said, so that a file read again never undoes what was said since; and what of it stands."""
     with lake.sql(VERDICTS) as connection:
         ever = connection.sql(f"SELECT {', '.join(_CONTENT)} FROM verdicts").to_arrow_table()
-    before, stands = ({_plain(row) for row in rows.select(_CONTENT).to_pylist()} for rows in (ever, standing(lake)))
+    before, stands = (
+        {_plain(row) for row in rows.select(_CONTENT).to_pylist()} for rows in (ever, current_verdicts(lake))
+    )
     return before, stands
 
 

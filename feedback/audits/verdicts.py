@@ -110,7 +110,9 @@ sha256(
 """`text_digest` of the columns `prompt` and `completion`, as DuckDB computes it."""
 
 
-def record(lake: Lake, verdicts: Iterable[Verdict], *, origin: Origin, recorded_at: datetime | None = None) -> None:
+def append_verdicts(
+    lake: Lake, verdicts: Iterable[Verdict], *, origin: Origin, recorded_at: datetime | None = None
+) -> None:
     """Append verdicts on rows of the audit sample, with what the policy says of them, in one commit.
 
     Args:
@@ -147,7 +149,7 @@ def record(lake: Lake, verdicts: Iterable[Verdict], *, origin: Origin, recorded_
     append(lake, VERDICTS, pa.Table.from_pylist(rows, VERDICTS.schema))
 
 
-def standing(lake: Lake) -> pa.Table:
+def current_verdicts(lake: Lake) -> pa.Table:
     """What people say of drafts as they are now: the verdicts that count, one a draft and reviewer.
 
     That is the newest of each reviewer on a draft, unless it was withdrawn, and only where the draft's text is the one
@@ -159,11 +161,11 @@ def standing(lake: Lake) -> pa.Table:
     """
     with lake.sql() as connection:
         view_stored(connection, lake, LABELS)
-        return standing_on(connection, lake, labels=LABELS.name)
+        return current_verdicts_on(connection, lake, labels=LABELS.name)
 
 
-def standing_on(connection: duckdb.DuckDBPyConnection, lake: Lake, *, labels: str) -> pa.Table:
-    """As `standing`, of the labels that `connection` sees by the name `labels`, whether or not they are the lake's."""
+def current_verdicts_on(connection: duckdb.DuckDBPyConnection, lake: Lake, *, labels: str) -> pa.Table:
+    """As `current_verdicts`, of the relation `labels` that `connection` sees; it need not be the lake's."""
     if not lake.exists(VERDICTS):
         return VERDICTS.schema.empty_table()
     view_stored(connection, lake, VERDICTS)

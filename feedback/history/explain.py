@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 
 from feedback.exceptions import FeedbackError
-from feedback.history.row_fate import Holding, Standing, find_holdings, read_standing
+from feedback.history.row_fate import Holding, RowFate, find_holdings, read_row_fate
 from feedback.history.row_verdicts import Reading, read_verdicts
 from feedback.labels.labels import view_labels
 from feedback.labels.timeline import Moment, Window, read_moments, read_windows
@@ -25,7 +25,7 @@ from feedback.lake.parquet_scan import view_stored
 from feedback.lake.tables import CORRECTIONS, EVENTS, INTERACTIONS, LABELS
 from feedback.policy_changes.term_edits import TermEdit, find_term_edit
 from label_policy import Policy
-from label_policy.audits.audit_gate import Gate
+from label_policy.audits.audit_gate import AuditGate
 from label_policy.engines.trace import RuleTrace, awaited_windows, trace_rules, trace_sent_text
 from label_policy.schema.columns import SECONDS_TO_READ
 
@@ -97,11 +97,11 @@ class Explanation:
     stored: Verdict | None
     computed: Verdict | None
     corrections: list[dict[str, Any]]
-    standing: Standing
+    standing: RowFate
     holdings: list[Holding]
     unsearched: int
     readings: list[Reading]
-    gate: Gate | None
+    gate: AuditGate | None
 
     @property
     def trains(self) -> bool:
@@ -124,7 +124,7 @@ def explain(
     now: datetime,
     heldout: float,
     salt: str = "heldout",
-    gate: Gate | None = None,
+    gate: AuditGate | None = None,
     simulated: bool = False,
 ) -> Explanation:
     """Gather all that is known of one row.
@@ -158,7 +158,7 @@ def explain(
             raise _no_sent_text(draft["draft_id"], policy, sent_text)
         decided = computed or stored
         excluded = gate.excluded if gate else ()
-        standing = read_standing(
+        standing = read_row_fate(
             lake, deployed, row_id, day=draft["shown_date"], heldout=heldout, salt=salt, excluded=excluded
         )
         holdings, unsearched = _holdings(training_sets, [row_id, *standing.stands_for])

@@ -20,7 +20,7 @@ from feedback.exceptions import FeedbackError
 from feedback.labels.interactions import write_interactions
 from feedback.labels.label_writer import write_labels
 from feedback.labels.lake_snapshot import LakeOfThen, Record, is_readable
-from feedback.labels.ledger import kept_policy, record
+from feedback.labels.ledger import append_entries, kept_policy
 from feedback.lake.delta import Lake
 from feedback.lake.parquet_scan import view_stored
 from feedback.lake.tables import EVENTS, INTERACTIONS, LABELS, LEDGER
@@ -175,7 +175,7 @@ def _build(lake: Lake, root: Path, days: list[_Day], report: Report) -> list[dat
         report("labels", done, len(days), "days")
     confirmed = [day for day in days if (day.stands_since, day.stands_by) != (day.as_of, day.policy)]
     for _, one, batch in _alike(confirmed, lambda day: (day.stands_since, day.stands_by.digest, day.stands_by.id)):
-        record(
+        append_entries(
             made, stage="labels", days=batch, how="confirmed", input_version=made.version(INTERACTIONS),
             output_version=made.version(LABELS), policy=one.stands_by, as_of=one.stands_since, run_id=None,
         )  # fmt: skip

@@ -22,7 +22,7 @@ from label_policy import Label, Policy, Tier
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class RowFate:
     """What becomes of a row in a training set built now.
 
     Attributes:
@@ -82,9 +82,9 @@ _MOST_SETS = 90
 """Training sets that are looked into for a row: a quarter's, where there is one a night."""
 
 
-def read_standing(
+def read_row_fate(
     lake: Lake, policy: Policy, row_id: str, *, day: date, heldout: float, salt: str, excluded: Collection[str] = ()
-) -> Standing:
+) -> RowFate:
     """What becomes of a stored label in a training set built now.
 
     Args:
@@ -102,7 +102,7 @@ def read_standing(
         install_redaction(connection)
         asked = connection.execute(_ASKED, [row_id, day]).fetchall()
         if not asked:
-            return Standing(fate="not labelled")
+            return RowFate(fate="not labelled")
         near = connection.execute(_NEAR, asked[0]).fetchall()
         # The texts of these rows alone are read, from the files of their days.
         view_stored(connection, lake, LABELS, name="near", days={day for _, day in near})
@@ -116,11 +116,11 @@ def read_standing(
     pairs = tuple(pair for pair in sides if row_id in (pair[side] for side in _SIDES))
     row = next((row for row in rows if row["row_id"] == row_id), None)
     if row is None:
-        return Standing(fate="abstains" if label == Label.ABSTAIN else state, pairs=pairs)
+        return RowFate(fate="abstains" if label == Label.ABSTAIN else state, pairs=pairs)
     if row["fate"] == "kept":
-        return Standing(fate="kept", split=row["split"], weight=row["weight"], pairs=pairs)
+        return RowFate(fate="kept", split=row["split"], weight=row["weight"], pairs=pairs)
     same = [other for other in rows if other["completion"] == row["completion"] and other is not row]
-    return Standing(fate=row["fate"], because_of=tuple(_because_of(row, same)), pairs=pairs)
+    return RowFate(fate=row["fate"], because_of=tuple(_because_of(row, same)), pairs=pairs)
 
 
 def _because_of(row: dict[str, Any], same: list[dict[str, Any]]) -> list[str]:

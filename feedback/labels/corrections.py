@@ -13,7 +13,7 @@ from typing import TypedDict
 
 import pyarrow as pa
 
-from feedback.labels.ledger import view_standing
+from feedback.labels.ledger import view_day_policies
 from feedback.lake.delta import Lake
 from feedback.lake.parquet_scan import view_stored
 from feedback.lake.tables import CORRECTIONS, LABELS, LEDGER
@@ -30,12 +30,12 @@ WITH last_recorded AS (
 final AS (
     SELECT was.shown_date, was.draft_id,
         was.label AS was_label, was.tier AS was_tier, was.weight AS was_weight, was.rule AS was_rule,
-        standing.policy_digest AS was_policy_digest, was.as_of AS was_as_of, CAST([] AS TEXT[]) AS told,
+        day_policies.policy_digest AS was_policy_digest, was.as_of AS was_as_of, CAST([] AS TEXT[]) AS told,
         now.label, now.tier, now.weight, now.rule, now.state,
         was.label IS DISTINCT FROM now.label OR was.tier IS DISTINCT FROM now.tier
             OR was.weight IS DISTINCT FROM now.weight OR was.rule IS DISTINCT FROM now.rule
             OR hash(was.completion) IS DISTINCT FROM now.completion_hash AS differs
-    FROM was JOIN standing USING (shown_date) LEFT JOIN now USING (shown_date, draft_id)
+    FROM was JOIN day_policies USING (shown_date) LEFT JOIN now USING (shown_date, draft_id)
     WHERE was.state = 'final' AND was.as_of <= $as_of
 ),
 -- What was final once and waits again, as a correction says: its last final verdict is the one that counts.
@@ -105,7 +105,7 @@ def find_corrections(
     """
     with lake.sql(CORRECTIONS, LEDGER, now=rows) as connection:
         view_stored(connection, lake, LABELS, name="was", days=days)
-        view_standing(connection, labels="was")
+        view_day_policies(connection, labels="was")
         connection.execute(_CHANGED, {"as_of": as_of})
         changed = [day for (day,) in connection.execute("SELECT DISTINCT shown_date FROM changed").fetchall()]
         if not changed:
@@ -133,15 +133,15 @@ def flip_rate(lake: Lake, *, days: Collection[date] | None = None) -> FlipRate:
     """
     with lake.sql(CORRECTIONS) as connection:
         view_stored(connection, lake, LABELS, days=days)
-        standing = connection.execute(_STANDING).fetchall()
+        finals = connection.execute(_FINAL_COUNTS).fetchall()
         flips = connection.execute(_FLIPS).fetchall()
-    rules = sorted({row[0] for row in standing + flips})
-    tiers = sorted({row[1] for row in standing + flips})
+    rules = sorted({row[0] for row in finals + flips})
+    tiers = sorted({row[1] for row in finals + flips})
     return {
-        **_share(standing, flips),
-        "by_rule": {rule: _rule_share(rule, standing, flips) for rule in rules},
+        **_share(finals, flips),
+        "by_rule": {rule: _rule_share(rule, finals, flips) for rule in rules},
         "by_tier": {
-            tier: _share(*([row for row in rows if row[1] == tier] for rows in (standing, flips))) for tier in tiers
+            tier: _share(*([row for row in rows if row[1] == tier] for rows in (finals, flips))) for tier in tiers
         },
     }
 
@@ -155,7 +155,7 @@ def count_causes(lake: Lake) -> dict[str, int]:
 
 
 # Both by rule and tier; in the first, nothing took the verdict's place.
-_STANDING = "SELECT rule, coalesce(tier, 'none'), NULL, count(*) FROM labels WHERE state = 'final' GROUP BY ALL"
+_FINAL_COUNTS = "SELECT rule, coalesce(tier, 'none'), NULL, count(*) FROM labels WHERE state = 'final' GROUP BY ALL"
 _FLIPS = """
 SELECT was_rule, coalesce(was_tier, 'none'), coalesce(rule, 'gone'), count(*) FROM (
     SELECT DISTINCT shown_date, draft_id, was_as_of, was_rule, was_tier, rule
@@ -166,15 +166,15 @@ SELECT was_rule, coalesce(was_tier, 'none'), coalesce(rule, 'gone'), count(*) FR
 _Counts = list[tuple[str, str, str | None, int]]
 
 
-def _share(standing: _Counts, flips: _Counts) -> Flips:
+def _share(finals: _Counts, flips: _Counts) -> Flips:
     flipped = sum(count for *_, count in flips)
-    final = flipped + sum(count for *_, count in standing)
+    final = flipped + sum(count for *_, count in finals)
     return {"final": final, "flipped": flipped, "rate": flipped / final if final else 0.0}
 
 
-def _rule_share(rule: str, standing: _Counts, flips: _Counts) -> RuleFlips:
-    standing, flips = ([row for row in rows if row[0] == rule] for rows in (standing, flips))
+def _rule_share(rule: str, finals: _Counts, flips: _Counts) -> RuleFlips:
+    finals, flips = ([row for row in rows if row[0] == rule] for rows in (finals, flips))
     became: dict[str, int] = {}
     for _, _, new, count in flips:
         became[str(new)] = became.get(str(new), 0) + count
-    return {**_share(standing, flips), "became": became}
+    return {**_share(finals, flips), "became": became}

@@ -13,7 +13,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from feedback.labels.ledger import record, refuse_older
+from feedback.labels.ledger import append_entries, refuse_older
 from feedback.lake.delta import Lake
 from feedback.lake.parallel import in_order
 from feedback.lake.parquet_scan import day_batches, spilling, view_stored
@@ -69,7 +69,7 @@ def write_interactions(lake: Lake, days: Sequence[date], *, as_of: datetime, run
 
         # Parts are compared and written while DuckDB makes the next ones.
         written = [*in_order(pool, write, _parts(lake, days, as_of, made_from), ahead=_PARTS_WAITING)]
-    record(
+    append_entries(
         lake, stage="interactions", days=days, input_version=made_from[EVENTS.name],
         output_version=replacement.version, policy=None, as_of=as_of, run_id=run_id,
     )  # fmt: skip

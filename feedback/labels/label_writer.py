@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from feedback.labels.corrections import find_corrections
 from feedback.labels.labels import PART_SCHEMA, label_parts
-from feedback.labels.ledger import keep_policy, record, refuse_older
+from feedback.labels.ledger import append_entries, keep_policy, refuse_older
 from feedback.lake.delta import Lake
 from feedback.lake.journals import append
 from feedback.lake.parallel import in_order
@@ -70,7 +70,7 @@ def write_labels(
         corrections = find_corrections(lake, rows, policy, days, as_of=as_of, run_id=run_id)
         keep_policy(lake, policy)
         append(lake, CORRECTIONS, corrections)
-    record(
+    append_entries(
         lake, stage="labels", days=days, input_version=made_from, output_version=replacement.version,
         policy=policy, as_of=as_of, run_id=run_id,
     )  # fmt: skip

@@ -46,7 +46,7 @@ class Entry:
     run_id: str | None
 
 
-def record(
+def append_entries(
     lake: Lake,
     *,
     stage: Stage,
@@ -113,8 +113,8 @@ def entries(lake: Lake, stage: Stage, *, until: datetime | None = None) -> list[
     return [Entry(**row) for row in rows.to_pylist()]
 
 
-def view_standing(connection: duckdb.DuckDBPyConnection, *, labels: str = "labels") -> None:
-    """Make the view `standing`: by which policy the labels of each day stand.
+def view_day_policies(connection: duckdb.DuckDBPyConnection, *, labels: str = "labels") -> None:
+    """Make the view `day_policies`: by which policy the labels of each day stand.
 
     That need not be the policy on the rows: a newer one may have been recorded since that gives the very labels that
     are there. Its columns are ``shown_date, policy, policy_version, policy_digest`` and ``recorded``: whether the rows
@@ -127,7 +127,7 @@ def view_standing(connection: duckdb.DuckDBPyConnection, *, labels: str = "label
     """
     connection.execute(
         f"""
-        CREATE OR REPLACE TEMP VIEW standing AS
+        CREATE OR REPLACE TEMP VIEW day_policies AS
         WITH stored AS (
             SELECT shown_date, any_value(policy) AS policy, any_value(policy_version) AS policy_version,
                 any_value(policy_digest) AS policy_digest, any_value(as_of) AS as_of
@@ -153,23 +153,23 @@ def view_standing(connection: duckdb.DuckDBPyConnection, *, labels: str = "label
 def days_behind(lake: Lake, policy: Policy) -> tuple[list[date], int]:
     """The days whose labels are not known to be those that `policy` gives, and how many days have labels at all.
 
-    A day is up to date when its labels stand by the policy and are those that were recorded (see `view_standing`).
+    A day is up to date when its labels stand by the policy and are those that were recorded (see `view_day_policies`).
     Names and versions do not count, nor does what a policy merely says.
     """
-    days = _standing(lake)
+    days = _day_policies(lake)
     return [day for day, digest, recorded in days if not recorded or digest != policy.digest], len(days)
 
 
 def unrecorded_days(lake: Lake) -> list[date]:
     """The days that have labels of which nothing says what made them."""
-    return [day for day, _, recorded in _standing(lake) if not recorded]
+    return [day for day, _, recorded in _day_policies(lake) if not recorded]
 
 
-def _standing(lake: Lake) -> list[tuple[date, str, bool]]:
+def _day_policies(lake: Lake) -> list[tuple[date, str, bool]]:
     with lake.sql(LEDGER) as connection:
         view_stored(connection, lake, LABELS)
-        view_standing(connection)
-        return connection.execute("SELECT shown_date, policy_digest, recorded FROM standing ORDER BY 1").fetchall()
+        view_day_policies(connection)
+        return connection.execute("SELECT shown_date, policy_digest, recorded FROM day_policies ORDER BY 1").fetchall()
 
 
 def newest_moment(lake: Lake, stages: Sequence[Stage], days: Sequence[date]) -> datetime | None:

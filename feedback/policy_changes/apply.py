@@ -10,7 +10,7 @@ from datetime import date
 from feedback.exceptions import FeedbackError
 from feedback.labels.label_writer import WrittenLabels, write_labels
 from feedback.labels.labels import PART_SCHEMA
-from feedback.labels.ledger import days_behind, record, unrecorded_days
+from feedback.labels.ledger import append_entries, days_behind, unrecorded_days
 from feedback.lake.delta import Lake
 from feedback.lake.parquet_scan import spilling, view_stored
 from feedback.lake.tables import CORRECTIONS, INTERACTIONS, LABELS
@@ -111,7 +111,7 @@ def confirm_applied(lake: Lake, policy: Policy, plan: Plan, *, run_id: str | Non
     """
     _verify(lake, policy, plan)
     confirmed, _ = days_behind(lake, policy)
-    record(
+    append_entries(
         lake,
         stage="labels",
         days=confirmed,

@@ -20,7 +20,7 @@ from feedback.audits.overrides import override_now
 from feedback.audits.planned_gate import Auditing, Gates, decide_planned, decide_stored
 from feedback.exceptions import FeedbackError
 from feedback.labels.labels import view_labels
-from feedback.labels.ledger import kept_policy, view_standing
+from feedback.labels.ledger import kept_policy, view_day_policies
 from feedback.lake.delta import Lake, Table
 from feedback.lake.event_schema import SENT_SUFFIX
 from feedback.lake.parquet_scan import spilling, view_stored
@@ -179,23 +179,23 @@ def comparing(
         for table in (INTERACTIONS, LABELS):
             view_stored(connection, lake, table, version=pinned.get(table.name))
         view_stored(connection, lake, LEDGER)
-        view_standing(connection)
-        connection.execute(_STANDING_LABELS)
+        view_day_policies(connection)
+        connection.execute(_STORED_LABELS)
         days = [day for (day,) in connection.execute("SELECT DISTINCT shown_date FROM interactions").fetchall()]
         view_labels(connection, after, name="after", days=days, as_of=as_of)
         if before is not None:
             view_labels(connection, before, name="before", days=days, as_of=as_of)
-        comparison = Comparison(connection, before="before" if before else "standing_labels", after="after")
+        comparison = Comparison(connection, before="before" if before else "stored_labels", after="after")
         yield connection, comparison, pinned
 
 
 # Under the policy that they stand by, which trains them, and not the one that happened to write them.
-_STANDING_LABELS = """
-CREATE OR REPLACE TEMP VIEW standing_labels AS
+_STORED_LABELS = """
+CREATE OR REPLACE TEMP VIEW stored_labels AS
 SELECT labels.* REPLACE (
-    standing.policy AS policy, standing.policy_version AS policy_version, standing.policy_digest AS policy_digest
+    ruling.policy AS policy, ruling.policy_version AS policy_version, ruling.policy_digest AS policy_digest
 )
-FROM labels JOIN standing USING (shown_date)
+FROM labels JOIN day_policies AS ruling USING (shown_date)
 """
 
 
@@ -224,7 +224,7 @@ def _decide(
 # What `feedback.policy_changes.apply` leaves: the days that it labels again, and the others as they are.
 _AS_APPLIED = """
 CREATE OR REPLACE TEMP TABLE labelled_again AS
-SELECT shown_date FROM changes UNION SELECT shown_date FROM standing WHERE NOT recorded;
+SELECT shown_date FROM changes UNION SELECT shown_date FROM day_policies WHERE NOT recorded;
 CREATE OR REPLACE TEMP VIEW as_applied AS
 SELECT {columns} FROM after SEMI JOIN labelled_again USING (shown_date)
 UNION ALL
@@ -253,7 +253,7 @@ def plan_id(versions: Mapping[str, int], after: Policy, comparison: Comparison) 
 
 def _deployed(connection: duckdb.DuckDBPyConnection) -> list[PolicyName]:
     rows = connection.execute(
-        "SELECT policy, policy_version, policy_digest FROM standing_labels"
+        "SELECT policy, policy_version, policy_digest FROM stored_labels"
         " GROUP BY ALL ORDER BY max(shown_date) DESC, count(*) DESC, policy_digest"
     ).fetchall()
     return [PolicyName(name=name, version=version, digest=digest) for name, version, digest in rows]

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from feedback.audits.label_quality import audit_section, decide, measure
+from feedback.audits.audit_outcome import manifest_section, measure_audit
 from feedback.exceptions import FeedbackError
 from feedback.labels.corrections import count_causes, flip_rate
 from feedback.labels.ledger import days_behind
@@ -98,7 +98,7 @@ def build_training_set(
             f"they are now, gave the labels of {behind[0]}, the first; `feedback-kto policy plan` shows what they "
             "would change, `policy apply` or `feedback-kto relabel` makes it so"
         )
-    audit = audit or _audit(lake, policy, simulated=simulated)
+    audit = audit or manifest_section(measure_audit(lake, policy, simulated=simulated), policy)
     excluded = audit["gate"]["excluded"]
     precision = {rule: found["used"] for rule, found in audit["rules"].items() if found["used"] is not None}
     with lake.sql(LABELS) as connection:
@@ -196,13 +196,6 @@ def tickets_on_both_sides(path: Path) -> list[str]:
                 },
             ).fetchall()
         ]
-
-
-def _audit(lake: Lake, policy: Policy, *, simulated: bool) -> dict[str, Any]:
-    quality = measure(lake, policy, simulated=simulated)
-    gate = decide(lake, policy, quality)
-    trained = {str(tier) for tier in policy.training.tiers} - {*gate.excluded}
-    return audit_section(quality, gate, trained)
 
 
 def _decided(audit: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 FEWEST_PER_CLASS = 30
 
 
-def judge(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+def decide_promotion(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """Whether the candidate may become champion, with a reason for each measure that stands against it.
 
     It must rank held-out drafts better than the reference did (within a category, so that knowing which categories are

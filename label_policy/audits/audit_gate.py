@@ -45,7 +45,7 @@ class TierOutcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gate:
+class AuditGate:
     """The decision.
 
     Attributes:
@@ -82,7 +82,7 @@ def bounds(audit: Audit, training: Training) -> dict[str, float]:
     return {str(tier): audit.precision[tier] for tier in Tier if tier in training.tiers and tier in audit.precision}
 
 
-def judge(
+def decide_gate(
     audit: Audit,
     training: Training,
     *,
@@ -92,7 +92,7 @@ def judge(
     at_best: Mapping[str, Estimate],
     override: Override | None = None,
     simulated: bool = False,
-) -> Gate:
+) -> AuditGate:
     """Decide.
 
     Args:
@@ -109,7 +109,7 @@ def judge(
     """
     asked = bounds(audit, training)
     if not asked:
-        return Gate(asked=False, passed=True, tiers={}, missing={}, simulated=simulated)
+        return AuditGate(asked=False, passed=True, tiers={}, missing={}, simulated=simulated)
     if not labels:
         closed = ["no audit sample of this policy's labels is drawn yet; `feedback-kto audit draw` draws one"]
         return _gate(closed, {}, {}, {}, override, simulated)
@@ -151,7 +151,7 @@ def judge(
 def _gate(
     closed: list[str], said: Mapping[str, str], outcomes: Mapping[str, TierOutcome], missing: Mapping[str, int],
     override: Override | None, simulated: bool,
-) -> Gate:  # fmt: skip
+) -> AuditGate:  # fmt: skip
     """The gate before failed tiers are dealt with, once an override has had its say: on its tiers, or on everything."""
     opened = set(override.tiers or outcomes) if override else set()
     silenced = [said[tier] for tier, found in outcomes.items() if tier in opened and found.outcome != "passed"]
@@ -163,7 +163,7 @@ def _gate(
     }
     # Rows that are missing of a class say enough; which tiers they would decide comes once they are there.
     reasons = closed or [said[tier] for tier, found in tiers.items() if found.outcome == "undecided"]
-    return Gate(
+    return AuditGate(
         asked=True,
         passed=not reasons,
         reasons=tuple(reasons),

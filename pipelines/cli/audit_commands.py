@@ -62,14 +62,13 @@ def audit_draw(as_json: bool) -> None:
 @_JSON
 def audit_status(as_json: bool) -> None:
     """Say how far the reading of the sample is, how long the rest will take, and whether labels may train."""
-    from feedback.audits.label_quality import decide, measure
     from feedback.audits.overrides import override_now
     from feedback.audits.sample import audit_progress
     from pipelines.views.audit_progress import show_status
 
     desk = Desk.active()
     progress = audit_progress(desk.lake, "label", "tier")
-    gate = decide(desk.lake, desk.policy, measure(desk.lake, desk.policy, simulated=desk.settings.audit_simulated))
+    gate = desk.measure_audit().gate
     override = override_now(desk.lake, desk.policy)
     if as_json:
         said = {"gate": gate.as_dict(), "override": override and override.as_dict()}

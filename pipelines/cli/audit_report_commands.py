@@ -31,7 +31,6 @@ _FILE = click.Path(path_type=Path)
 def audit_report(html: Path | None, png: Path | None, as_json: bool) -> None:
     """Say how good the active desk's labels are, by what people found of the sample, and whether they may train."""
     from assets.support.audit_chart import draw_quality
-    from feedback.audits.label_quality import decide, measure
     from feedback.audits.overrides import former_overrides, override_now
     from pipelines.output.safe_text import print_prose
     from pipelines.views.audit_page import render_report
@@ -39,8 +38,8 @@ def audit_report(html: Path | None, png: Path | None, as_json: bool) -> None:
     from pipelines.views.audit_words import override_lines
 
     desk = Desk.active()
-    quality = measure(desk.lake, desk.policy, simulated=desk.settings.audit_simulated)
-    gate = decide(desk.lake, desk.policy, quality)
+    outcome = desk.measure_audit()
+    quality, gate = outcome.quality, outcome.gate
     override, former = override_now(desk.lake, desk.policy), former_overrides(desk.lake, desk.policy)
     overrides = override_lines(gate, override, former)
     if html is not None:

@@ -14,7 +14,7 @@ import kto_core
 from desk.desk import Desk, feedback_home
 from feedback.exceptions import FeedbackError
 from label_policy import DIALECTS, PolicyError, compile_policy, compile_sent_texts, load_policy, shipped_policies
-from label_policy.audits.audit_gate import Gate, bounds
+from label_policy.audits.audit_gate import AuditGate, bounds
 from pipelines.cli.plan_commands import policy_apply, policy_plan
 from pipelines.cli.policy_names import find_policy
 from pipelines.output.command_output import print_json
@@ -137,13 +137,11 @@ def policy_explain(draft_id: str, file: str | None, full: bool, as_json: bool) -
         show_explanation(explanation, loaded, releases, Console(), full=full)
 
 
-def _gate(desk: Desk) -> Gate | None:
+def _gate(desk: Desk) -> AuditGate | None:
     """What the audit makes of the desk's labels now; None where its policy asks for none."""
-    from feedback.audits.label_quality import decide, measure
-
     if not bounds(desk.policy.audit, desk.policy.training):
         return None
-    return decide(desk.lake, desk.policy, measure(desk.lake, desk.policy, simulated=desk.settings.audit_simulated))
+    return desk.measure_audit().gate
 
 
 def _releases(desk: Desk, versions: set[str]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from feedback.audits.label_quality import Quality
 from feedback.audits.verdicts import REASONS
 from label_policy import Policy
-from label_policy.audits.audit_gate import Gate
+from label_policy.audits.audit_gate import AuditGate
 from label_policy.audits.precision import Estimate
 from pipelines.output.command_output import commands
 from pipelines.output.safe_text import visible
@@ -30,7 +30,7 @@ _TEMPLATE = "audit_page.html.j2"
 
 
 def render_report(
-    quality: Quality, gate: Gate, policy: Policy, *, desk: str, overrides: Sequence[str] = ()
+    quality: Quality, gate: AuditGate, policy: Policy, *, desk: str, overrides: Sequence[str] = ()
 ) -> str:  # fmt: skip
     """Return the page.
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from feedback.audits.sample import Progress
-from label_policy.audits.audit_gate import Gate, Override
+from label_policy.audits.audit_gate import AuditGate, Override
 from pipelines.output.command_output import commands
 from pipelines.output.safe_text import print_prose, visible
 from pipelines.views.audit_words import gate_words, override_lines
@@ -49,7 +49,7 @@ def _unlike(values: Sequence[object], above: Sequence[object]) -> list[str]:
     return ["" if number < same else visible(str(value or "none")) for number, value in enumerate(values)]
 
 
-def show_status(progress: Progress, gate: Gate, override: Override | None, console: Console) -> None:
+def show_status(progress: Progress, gate: AuditGate, override: Override | None, console: Console) -> None:
     """Print a line a class and tier: rows, those that have been read, and readings that are missing; then the gate.
 
     Args:

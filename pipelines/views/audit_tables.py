@@ -13,7 +13,7 @@ from rich.text import Text
 
 from feedback.audits.label_quality import Quality
 from feedback.audits.verdicts import REASONS
-from label_policy.audits.audit_gate import Gate
+from label_policy.audits.audit_gate import AuditGate
 from pipelines.output.command_output import commands
 from pipelines.output.safe_text import print_trimmed, shorten, visible
 from pipelines.views.audit_words import (
@@ -35,7 +35,7 @@ _HEADS = {"simulated": "simu-\nlated"}
 _TEXT = 160
 
 
-def show_headline(quality: Quality, gate: Gate, console: Console) -> None:
+def show_headline(quality: Quality, gate: AuditGate, console: Console) -> None:
     """Print how much was read and by whom, and what the gate makes of it."""
     _say(headline(quality), console, "bold")
     if quality.simulated:
@@ -46,7 +46,7 @@ def show_headline(quality: Quality, gate: Gate, console: Console) -> None:
         _say(f"  {text}.", console)
 
 
-def show_report(quality: Quality, gate: Gate, console: Console) -> None:
+def show_report(quality: Quality, gate: AuditGate, console: Console) -> None:
     """Print all of it."""
     show_headline(quality, gate, console)
     if not quality.sampled:
@@ -89,7 +89,7 @@ def _precision(title: str, group: str, quality: Quality) -> Table:
     return table
 
 
-def _gate(gate: Gate) -> Table:
+def _gate(gate: AuditGate) -> Table:
     table = _table("The gate: how much must be right")
     table.add_column("tier")
     for name in ("found", "asked for"):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from feedback.audits.label_quality import Quality
 from feedback.audits.overrides import FormerOverride
 from label_policy.audits.agreement import LEAST_ALPHA
-from label_policy.audits.audit_gate import Gate, Override
+from label_policy.audits.audit_gate import AuditGate, Override
 from label_policy.audits.precision import Estimate
 from pipelines.output.safe_text import visible
 
@@ -48,7 +48,7 @@ def headline(quality: Quality) -> str:
     )
 
 
-def gate_words(gate: Gate) -> tuple[str, list[str]]:
+def gate_words(gate: AuditGate) -> tuple[str, list[str]]:
     """What the gate is, and what there is to say about it."""
     if not gate.asked:
         return "asks for nothing: the policy's audit names no precision", []
@@ -69,7 +69,7 @@ def override_words(override: Override) -> str:
     return f"{visible(override.who)} ({visible(override.why)}), for {what} until {until}"
 
 
-def override_lines(gate: Gate, override: Override | None, former: Sequence[FormerOverride]) -> list[str]:
+def override_lines(gate: AuditGate, override: Override | None, former: Sequence[FormerOverride]) -> list[str]:
     """Of the overrides on record, what the gate's own words do not say; nothing where there is nothing to say.
 
     Args:

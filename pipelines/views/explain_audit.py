@@ -11,7 +11,7 @@ from rich.text import Text
 from feedback.audits.verdicts import REASONS
 from feedback.history.explain import Explanation
 from feedback.history.row_verdicts import Reading
-from label_policy.audits.audit_gate import Gate, TierOutcome
+from label_policy.audits.audit_gate import AuditGate, TierOutcome
 from pipelines.output.command_output import commands
 from pipelines.output.safe_text import print_trimmed, visible
 from pipelines.views.audit_words import percent
@@ -59,7 +59,7 @@ def _remarks(reading: Reading, explanation: Explanation) -> Iterator[str]:
         yield f"the label was {reading.label} then, by '{reading.rule}'"
 
 
-def gate_lines(gate: Gate, tier: str) -> Iterator[str]:
+def gate_lines(gate: AuditGate, tier: str) -> Iterator[str]:
     """What the gate makes of a tier now, and why nothing trains where that is so."""
     found = gate.tiers.get(tier)
     if found is not None:
@@ -70,7 +70,7 @@ def gate_lines(gate: Gate, tier: str) -> Iterator[str]:
         yield from (f"closed: {reason}" for reason in gate.reasons)
 
 
-def _outcome(gate: Gate, tier: str, found: TierOutcome) -> str:
+def _outcome(gate: AuditGate, tier: str, found: TierOutcome) -> str:
     """A tier's own outcome, in a sentence."""
     what = "nobody could tell of any of its labels" if found.low is None else f"at least {percent(found.low)} are right"
     said = f"tier {tier} {'is ' if found.outcome in ('undecided', 'overridden') else ''}{found.outcome}: {what}, and "

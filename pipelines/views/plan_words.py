@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from feedback.policy_changes.backfill_plan import Plan, PolicyName
-from label_policy.audits.audit_gate import Gate
+from label_policy.audits.audit_gate import AuditGate
 from pipelines.views.audit_words import gate_words, override_words
 
 _KINDS = {
@@ -161,19 +161,19 @@ def side_words(plan: Plan, side: str) -> list[str]:
     return [side, f"without {listed(gate.excluded)}"] if gate and gate.excluded else [side]
 
 
-def gate_outcome(gate: Gate) -> str:
+def gate_outcome(gate: AuditGate) -> str:
     """What the gate makes of the labels, in a word: whether they train, and which tiers do not."""
     return "-".join(["open" if gate.passed else "closed", *(f"no-{tier}" for tier in gate.excluded)])
 
 
-def _gate(gate: Gate, of: str = "") -> str:
+def _gate(gate: AuditGate, of: str = "") -> str:
     state = " ".join(["open" if gate.passed else "closed", *([of] if of else [])])
     if not gate.passed:
         return f"{state}: nothing trains"
     return f"{state}, but tier {listed(gate.excluded)} does not train" if gate.excluded else state
 
 
-def _details(gate: Gate) -> list[str]:
+def _details(gate: AuditGate) -> list[str]:
     return [f"{text[0].upper()}{text[1:]}." for text in gate_words(gate)[1]]
 
 

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feedback.audits.label_quality import audit_section, decide, measure
+from feedback.audits.audit_outcome import decide_audit, manifest_section, measure_audit
+from feedback.audits.label_quality import measure
 from feedback.audits.overrides import former_overrides, open_gate, override_now
-from feedback.audits.verdicts import Verdict, record
+from feedback.audits.verdicts import Verdict, append_verdicts
 from feedback.exceptions import FeedbackError
 from feedback.labels.ledger import keep_policy
 from feedback.lake.delta import Lake
@@ -69,7 +70,7 @@ def say(lake: Lake) -> Callable[..., None]:
             Verdict(draft_id=f"{stratum}{start + number}", reviewer=by, verdict=words[verdict])
             for number, verdict in enumerate(verdicts)
         ]
-        record(lake, said, **{"origin": "review"} | given)
+        append_verdicts(lake, said, **{"origin": "review"} | given)
 
     return make
 
@@ -138,18 +139,18 @@ def test_simulated_verdicts_count_only_where_asked_for_and_mark_everything(
     for stratum, right in (("a", 1), ("b", 1), ("c", 0)):
         say(stratum, [right] * 10, by="simulated-1", origin="simulated")
     assert (measure(lake, policy).read, measure(lake, policy).simulated_rows) == (0, 0)
-    assert not decide(lake, policy, measure(lake, policy)).passed
-    quality = measure(lake, policy, simulated=True)
-    gate = decide(lake, policy, quality)
+    assert not measure_audit(lake, policy).gate.passed
+    outcome = measure_audit(lake, policy, simulated=True)
+    quality, gate = outcome.quality, outcome.gate
     assert gate.passed and gate.simulated and quality.simulated
     said = quality.as_dict()
     assert (said["read"], said["simulated"]) == (0, 30), "nobody has read any of them"
     strong = quality.groups["tier"]["strong"]
     assert (strong.read, strong.simulated, strong.answered, strong.precision) == (0, 20, 20, 1.0)
     say("a", [1] * 3)
-    quality = measure(lake, policy, simulated=True)
-    assert (quality.read, quality.simulated_rows) == (3, 27)
-    assert audit_section(quality, gate, {"strong"})["simulated"] is True
+    outcome = measure_audit(lake, policy, simulated=True)
+    assert (outcome.quality.read, outcome.quality.simulated_rows) == (3, 27)
+    assert manifest_section(outcome, policy)["simulated"] is True
     for stratum, right in (("a", 1), ("b", 1), ("c", 0)):
         say(stratum, [right] * 10)
     assert not measure(lake, policy, simulated=True).simulated, "people's verdicts have taken their place"
@@ -178,7 +179,7 @@ def test_a_sample_of_another_policy_says_nothing(lake: Lake, policy: Policy, fil
     say("a", [1] * 10)
     quality = measure(lake, policy)
     assert quality.sampled == 0 and quality.groups["label"] == {}
-    assert "`feedback-kto audit draw`" in decide(lake, policy, quality).reasons[0]
+    assert "`feedback-kto audit draw`" in decide_audit(lake, policy, quality).gate.reasons[0]
 
 
 def test_rows_that_a_later_draw_left_out_were_read_all_the_same(
@@ -193,7 +194,7 @@ def test_rows_that_a_later_draw_left_out_were_read_all_the_same(
     quality = measure(lake, policy)
     assert quality.groups["label"]["undesirable"].read == 8
     assert quality.read_of["undesirable"] == 10
-    assert decide(lake, policy, quality).passed
+    assert decide_audit(lake, policy, quality).gate.passed
 
 
 def test_a_rule_that_got_worse_since_the_last_audit_is_found(

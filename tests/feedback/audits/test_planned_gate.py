@@ -15,18 +15,18 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedback.audits.label_quality import decide, measure
+from feedback.audits.audit_outcome import measure_audit
 from feedback.audits.overrides import open_gate
 from feedback.audits.planned_gate import Auditing
 from feedback.audits.sample import write_audit_sample
-from feedback.audits.verdicts import Verdict, record
+from feedback.audits.verdicts import Verdict, append_verdicts
 from feedback.labels.label_writer import write_labels
 from feedback.lake.delta import Lake
 from feedback.lake.tables import AUDIT_SAMPLE, LABELS
 from feedback.policy_changes.apply import apply_plan, check_plan, confirm_applied
 from feedback.policy_changes.backfill_plan import Plan, plan_change
 from label_policy import Policy, dump_policy, parse_policy
-from label_policy.audits.audit_gate import Gate, bounds
+from label_policy.audits.audit_gate import AuditGate, bounds
 from tests.feedback.policy_changes.test_backfill_plan import DAYS, NOW, ONE, SENT, busy_days, fill, policies, policy
 
 AUDIT = "audit: {{per_class: {per_class}, precision: {precision}, floor: 2, failing: {failing}}}\n"
@@ -56,23 +56,23 @@ def read(lake: Lake, *, wrong: Sequence[str] = (), share: float = 1.0, origin: s
         )
         for row in rows[: round(share * len(rows))]
     ]
-    record(lake, said, origin=origin)
+    append_verdicts(lake, said, origin=origin)
 
 
 def label(lake: Lake, by: Policy) -> None:
     write_labels(lake, by, DAYS, as_of=NOW)
 
 
-def report(lake: Lake, by: Policy, *, simulated: bool = False) -> Gate:
+def report(lake: Lake, by: Policy, *, simulated: bool = False) -> AuditGate:
     """What `audit report` makes of the labels as they are stored and sampled."""
-    return decide(lake, by, measure(lake, by, simulated=simulated))
+    return measure_audit(lake, by, simulated=simulated).gate
 
 
 def planned(lake: Lake, new: Policy, auditing: Auditing | None = None, **given: Any) -> Plan:
     return plan_change(lake, new, as_of=NOW, auditing=auditing or Auditing(), **given)
 
 
-def applied(lake: Lake, new: Policy, plan: Plan, auditing: Auditing | None = None) -> Gate:
+def applied(lake: Lake, new: Policy, plan: Plan, auditing: Auditing | None = None) -> AuditGate:
     """What the report says after the plan was applied and a sample drawn."""
     auditing = auditing or Auditing()
     apply_plan(lake, new, plan)

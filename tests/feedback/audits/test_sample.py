@@ -3,7 +3,7 @@
 import pytest
 
 from feedback.audits.sample import unread, write_audit_sample
-from feedback.audits.verdicts import Verdict, record
+from feedback.audits.verdicts import Verdict, append_verdicts
 from feedback.lake.tables import AUDIT_SAMPLE, LABELS
 from label_policy import load_policy, parse_policy, shipped_policies
 from tests.feedback.labelled import label, put
@@ -25,7 +25,9 @@ def ids(rows):
 
 
 def read(lake, drafts, verdict="desirable", reviewer="ann", origin="review"):
-    record(lake, [Verdict(draft_id=d, reviewer=reviewer, verdict=verdict) for d in sorted(drafts)], origin=origin)
+    append_verdicts(
+        lake, [Verdict(draft_id=d, reviewer=reviewer, verdict=verdict) for d in sorted(drafts)], origin=origin
+    )
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from feedback.audits.blind_rows import Sample, row_key
 from feedback.audits.sample_export import defuse, export_rows, label_config, people_said, restore
 from feedback.audits.verdict_import import Imported, import_verdicts
-from feedback.audits.verdicts import REASONS, Verdict, record, standing
+from feedback.audits.verdicts import REASONS, Verdict, append_verdicts, current_verdicts
 from feedback.exceptions import FeedbackError
 from feedback.lake.delta import Lake
 from feedback.lake.tables import AUDIT_SAMPLE, VERDICTS
@@ -59,7 +59,7 @@ def fill(
 
 
 def given_by(lake: Lake, *names: str) -> list[tuple[Any, ...]]:
-    return [tuple(row[name] for name in names) for row in standing(lake).to_pylist()]
+    return [tuple(row[name] for name in names) for row in current_verdicts(lake).to_pylist()]
 
 
 def test_a_csv_runs_nothing_and_tells_nothing(sample: Sample, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_what_was_said_since_is_not_undone_by_the_same_file(lake: Lake, sample: 
     export_rows(sample, sample, tmp_path / "rows.csv")
     filled = fill(tmp_path / "rows.csv", {row_key("d1"): {"verdict": "desirable"}})
     assert import_verdicts(lake, filled, reviewer="Ann").recorded == 1
-    record(lake, [Verdict(draft_id="d1", reviewer="Ann", verdict="undesirable")], origin="review")
+    append_verdicts(lake, [Verdict(draft_id="d1", reviewer="Ann", verdict="undesirable")], origin="review")
     again = import_verdicts(lake, filled, reviewer="ann")  # who is the same person
     assert (again.recorded, again.known, again.changed) == (0, 1, 1)
     assert given_by(lake, "reviewer", "verdict") == [("Ann", "undesirable")]
@@ -278,8 +278,8 @@ def test_what_people_said_goes_along_and_adds_nothing(lake: Lake, sample: Sample
         Verdict(draft_id="d1", reviewer="=Bob  Two", verdict="desirable"),
         Verdict(draft_id="d3#sent", reviewer="Ann", verdict="desirable"),
     ]
-    record(lake, said, origin="review")
-    record(lake, [Verdict(draft_id="d2", reviewer="simulated 1", verdict="desirable")], origin="simulated")
+    append_verdicts(lake, said, origin="review")
+    append_verdicts(lake, [Verdict(draft_id="d2", reviewer="simulated 1", verdict="desirable")], origin="simulated")
     path = tmp_path / name
     export_rows(sample, sample, path, said=people_said(lake, sample))
     text = path.read_text()
@@ -288,7 +288,7 @@ def test_what_people_said_goes_along_and_adds_nothing(lake: Lake, sample: Sample
         assert [row["verdict"] for row in cells(path)] == ["desirable", "undesirable", "", "", "desirable"]
     done = import_verdicts(lake, path)
     assert (done.recorded, done.known, done.changed, done.blank, done.refused) == (0, 3, 0, 2, ())
-    record(lake, [Verdict(draft_id="d1", reviewer="Ann", verdict="withdrawn")], origin="review")
+    append_verdicts(lake, [Verdict(draft_id="d1", reviewer="Ann", verdict="withdrawn")], origin="review")
     done = import_verdicts(lake, path)  # an old file undoes nothing
     assert (done.recorded, done.known, done.changed) == (0, 3, 1)
     assert given_by(lake, "draft_id", "reviewer") == [
@@ -352,7 +352,7 @@ def test_a_round_trip_keeps_every_verdict(
     export_rows(sample, sample, path, said=people_said(lake, sample))
     again = import_verdicts(lake, path)
     assert (again.recorded, again.changed, again.refused) == (0, 0, ()) and again.known >= len(named)
-    stands = {row["reviewer"]: row for row in standing(lake).to_pylist()}
+    stands = {row["reviewer"]: row for row in current_verdicts(lake).to_pylist()}
     for said in named:
         row = stands[said["reviewer"]]
         assert (row["verdict"], row["reason"], row["note"]) == (

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedback.audits.verdicts import REASONS, TEXT_DIGEST_SQL, Verdict, record, standing, text_digest
+from feedback.audits.verdicts import REASONS, TEXT_DIGEST_SQL, Verdict, append_verdicts, current_verdicts, text_digest
 from feedback.exceptions import FeedbackError
 from feedback.lake.event_schema import MESSAGES
 from feedback.lake.tables import VERDICTS
@@ -14,7 +14,7 @@ from tests.feedback.labelled import label, put
 
 
 def said(lake):
-    return [(row["draft_id"], row["reviewer"], row["verdict"]) for row in standing(lake).to_pylist()]
+    return [(row["draft_id"], row["reviewer"], row["verdict"]) for row in current_verdicts(lake).to_pylist()]
 
 
 def verdict(draft_id="d1", kind="desirable", reviewer="ann", **given):
@@ -22,13 +22,13 @@ def verdict(draft_id="d1", kind="desirable", reviewer="ann", **given):
 
 
 def test_nothing_stands_before_the_first_verdict(lake):
-    assert standing(lake) == VERDICTS.schema.empty_table()
+    assert current_verdicts(lake) == VERDICTS.schema.empty_table()
 
 
 def test_a_verdict_keeps_what_the_policy_said(lake):
     put(lake, label("d1", rule="thumbs_up", tier="explicit", weight=0.5), sampled=True)
-    record(lake, [verdict(kind="undesirable", reason="tone", note="curt", seconds=4.5)], origin="review")
-    [row] = standing(lake).to_pylist()
+    append_verdicts(lake, [verdict(kind="undesirable", reason="tone", note="curt", seconds=4.5)], origin="review")
+    [row] = current_verdicts(lake).to_pylist()
     policy_said = {"label": "desirable", "tier": "explicit", "rule": "thumbs_up", "weight": 0.5, "policy_digest": "p"}
     assert {name: row[name] for name in (*policy_said, "stratum")} == {**policy_said, "stratum": "s"}
     assert (row["verdict"], row["reason"], row["note"], row["seconds"], row["origin"]) == (
@@ -39,19 +39,21 @@ def test_a_verdict_keeps_what_the_policy_said(lake):
 
 def test_the_newest_of_each_reviewer_counts_unless_withdrawn(lake, at):
     put(lake, label("d1"), label("d2"), sampled=True)
-    record(lake, [verdict(), verdict("d2"), verdict(reviewer="bob")], origin="review", recorded_at=at())
+    append_verdicts(lake, [verdict(), verdict("d2"), verdict(reviewer="bob")], origin="review", recorded_at=at())
     # One commit: of two on the same draft the later counts.
-    record(lake, [verdict(kind="unsure"), verdict(kind="undesirable")], origin="review", recorded_at=at(hours=1))
+    append_verdicts(
+        lake, [verdict(kind="unsure"), verdict(kind="undesirable")], origin="review", recorded_at=at(hours=1)
+    )
     assert said(lake) == [("d1", "ann", "undesirable"), ("d1", "bob", "desirable"), ("d2", "ann", "desirable")]
-    record(lake, [verdict("d2", "withdrawn")], origin="review", recorded_at=at(hours=2))
+    append_verdicts(lake, [verdict("d2", "withdrawn")], origin="review", recorded_at=at(hours=2))
     assert said(lake) == [("d1", "ann", "undesirable"), ("d1", "bob", "desirable")]
-    record(lake, [verdict("d2", "unsure")], origin="review", recorded_at=at(hours=3))
+    append_verdicts(lake, [verdict("d2", "unsure")], origin="review", recorded_at=at(hours=3))
     assert ("d2", "ann", "unsure") in said(lake)
 
 
 def test_a_verdict_stands_only_while_the_text_is_the_one_that_was_read(lake):
     put(lake, label("d1"), label("d2"), sampled=True)
-    record(lake, [verdict("d1"), verdict("d2")], origin="review")
+    append_verdicts(lake, [verdict("d1"), verdict("d2")], origin="review")
     # Another policy says otherwise of both; one is another text, and a row that nobody read is there.
     put(lake, label("d1", label="undesirable", rule="rejected"), label("d2", completion="other"), label("d3"))
     assert said(lake) == [("d1", "ann", "desirable")]
@@ -62,10 +64,10 @@ def test_a_verdict_stands_only_while_the_text_is_the_one_that_was_read(lake):
 def test_a_simulated_verdict_counts_until_somebody_has_read_the_draft(lake):
     put(lake, label("d1"), label("d2"), sampled=True)
     simulated = [verdict(draft, reviewer=f"simulated-{number}") for draft in ("d1", "d2") for number in (1, 2)]
-    record(lake, simulated, origin="simulated")
-    record(lake, [verdict("d1", "undesirable")], origin="import")
+    append_verdicts(lake, simulated, origin="simulated")
+    append_verdicts(lake, [verdict("d1", "undesirable")], origin="import")
     assert [row[:2] for row in said(lake)] == [("d1", "ann"), ("d2", "simulated-1"), ("d2", "simulated-2")]
-    record(lake, [verdict("d1", "withdrawn")], origin="import")
+    append_verdicts(lake, [verdict("d1", "withdrawn")], origin="import")
     assert len(said(lake)) == 4
 
 
@@ -86,15 +88,17 @@ def test_a_simulated_verdict_counts_until_somebody_has_read_the_draft(lake):
 def test_what_is_refused(lake, made, origin, part):
     put(lake, label("d1"), sampled=True)
     with pytest.raises(FeedbackError, match=part):
-        record(lake, [verdict(reviewer="simulated-1" if origin == "simulated" else "bob"), made()], origin=origin)
+        append_verdicts(
+            lake, [verdict(reviewer="simulated-1" if origin == "simulated" else "bob"), made()], origin=origin
+        )
     assert not lake.exists(VERDICTS)
 
 
 def test_any_text_can_be_kept(lake):
     put(lake, label("d1"), sampled=True)
     note = "<script>\u202e\x00 =cmd()\n" + "long " * 10_000
-    record(lake, [verdict(note=note, reason=next(iter(REASONS)))], origin="review")
-    assert standing(lake)["note"].to_pylist() == [note]
+    append_verdicts(lake, [verdict(note=note, reason=next(iter(REASONS)))], origin="review")
+    assert current_verdicts(lake)["note"].to_pylist() == [note]
 
 
 TEXT = st.one_of(st.none(), st.text(max_size=8))

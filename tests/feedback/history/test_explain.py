@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from feedback.exceptions import FeedbackError
 from feedback.history.explain import Explanation, explain
-from feedback.history.row_fate import find_holdings, read_standing
+from feedback.history.row_fate import find_holdings, read_row_fate
 from feedback.labels.interactions import write_interactions
 from feedback.labels.label_writer import write_labels
 from feedback.labels.timeline import read_windows
@@ -244,7 +244,7 @@ def test_every_fate_is_the_training_sets_own(
     with lake.sql(LABELS) as connection:
         whole = {row["row_id"]: row for row in training_rows(connection, policy, **settings).to_pylist()}
     standing = {
-        draft: read_standing(lake, policy, draft, day=at(days=29 if draft == "late" else 0).date(), **settings)
+        draft: read_row_fate(lake, policy, draft, day=at(days=29 if draft == "late" else 0).date(), **settings)
         for draft, *_ in FATES
     }
     for draft, found in standing.items():
@@ -262,7 +262,7 @@ def test_every_fate_is_the_training_sets_own(
         "repeat": ("kept",), "overruled": ("overruling",), "contradicted": ("contradicting",),
         "contradicting": ("contradicted",), "late": ("kept",),
     }  # fmt: skip
-    assert read_standing(lake, policy, "nobody", day=at().date(), **settings).fate == "not labelled"
+    assert read_row_fate(lake, policy, "nobody", day=at().date(), **settings).fate == "not labelled"
 
 
 def test_training_sets_say_which_rows_they_hold(

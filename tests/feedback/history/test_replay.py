@@ -16,7 +16,7 @@ from feedback.exceptions import FeedbackError
 from feedback.history.replay import Replay, replay
 from feedback.labels.interactions import write_interactions
 from feedback.labels.label_writer import write_labels
-from feedback.labels.ledger import days_behind, record
+from feedback.labels.ledger import append_entries, days_behind
 from feedback.lake.delta import Lake
 from feedback.lake.tables import EVENTS, INTERACTIONS, LABELS
 from feedback.training_set.build import build_training_set
@@ -147,7 +147,7 @@ def test_where_nothing_was_recorded_the_moment_itself_is_built(history: Lake, tm
 def test_days_that_a_new_policy_only_confirmed_stand_by_it(history: Lake, tmp_path: Path, at: Callable) -> None:
     renamed = V1.model_copy(update={"version": 7})  # means the same
     write_labels(history, renamed, TWO_DAYS[1:], as_of=at(days=4))
-    record(
+    append_entries(
         history, stage="labels", days=TWO_DAYS, how="confirmed", input_version=history.version(INTERACTIONS),
         output_version=history.version(LABELS), policy=V2, as_of=at(days=5), run_id=None,
     )  # fmt: skip

@@ -1,17 +1,17 @@
 """What people said of one row, and why some of it does not count."""
 
-from feedback.audits.verdicts import Verdict, record, standing
+from feedback.audits.verdicts import Verdict, append_verdicts, current_verdicts
 from feedback.history.row_verdicts import read_verdicts
 from tests.feedback.labelled import label, put
 
 
 def say(lake, kind, reviewer, *, origin="review", **given):
-    record(lake, [Verdict(draft_id="d1", reviewer=reviewer, verdict=kind, **given)], origin=origin)
+    append_verdicts(lake, [Verdict(draft_id="d1", reviewer=reviewer, verdict=kind, **given)], origin=origin)
 
 
 def read(lake, *, policy_digest="p", simulated=True):
     found = read_verdicts(lake, "d1", policy_digest=policy_digest, simulated=simulated)
-    standing_now = {row["reviewer"] for row in standing(lake).to_pylist() if row["draft_id"] == "d1"}
+    standing_now = {row["reviewer"] for row in current_verdicts(lake).to_pylist() if row["draft_id"] == "d1"}
     stands = {each.reviewer for each in found if each.why_not not in ("text changed", "read by a person")}
     assert stands == standing_now, "a verdict stands as it does for everything else"
     return {each.reviewer: (each.verdict, each.why_not) for each in found}

@@ -12,7 +12,7 @@ from feedback.labels import label_writer
 from feedback.labels.interactions import write_interactions
 from feedback.labels.label_writer import write_labels
 from feedback.labels.labels import build_labels
-from feedback.labels.ledger import days_behind, entries, kept_policy, record
+from feedback.labels.ledger import append_entries, days_behind, entries, kept_policy
 from feedback.lake import journals
 from feedback.lake.delta import Lake
 from feedback.lake.tables import INTERACTIONS, LABELS, LEDGER, POLICIES
@@ -72,7 +72,7 @@ def test_a_day_is_behind_until_it_is_labelled_or_confirmed_by_the_policy(desk: L
     write_labels(desk, TWO, DAYS[:1], as_of=at(days=3))
     assert days_behind(desk, TWO) == (DAYS[1:], 2)
     assert days_behind(desk, ONE) == (DAYS[:1], 2)
-    record(
+    append_entries(
         desk, stage="labels", days=DAYS[1:], how="confirmed", input_version=desk.version(INTERACTIONS),
         output_version=desk.version(LABELS), policy=TWO, as_of=at(days=4), run_id=None,
     )  # fmt: skip
@@ -134,7 +134,7 @@ def test_a_journal_of_many_nights_stays_small_and_keeps_every_entry(
     monkeypatch.setattr(journals, "MOST_FILES", 5)
 
     def night(number: int, policy: Policy) -> None:
-        record(
+        append_entries(
             lake, stage="labels", days=DAYS, input_version=number, output_version=number, policy=policy,
             as_of=at(days=number), run_id=str(number),
         )  # fmt: skip
@@ -150,7 +150,7 @@ def test_a_journal_of_many_nights_stays_small_and_keeps_every_entry(
 
 def test_recording_no_days_writes_nothing(lake: Lake, at: Callable) -> None:
     moment: datetime = at() + timedelta(days=1)
-    record(
+    append_entries(
         lake, stage="interactions", days=[], input_version=None, output_version=None, policy=None, as_of=moment,
         run_id=None,
     )  # fmt: skip

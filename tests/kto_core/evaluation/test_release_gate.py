@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from kto_core.evaluation.release_gate import FEWEST_PER_CLASS, judge
+from kto_core.evaluation.release_gate import FEWEST_PER_CLASS, decide_promotion
 
 KPIS = {"first_contact_resolution": {"share": 0.7}, "invented_policy": {"share": 0.2}}
 
@@ -23,7 +23,7 @@ def evaluation(**changed: Any) -> dict[str, Any]:
 
 
 def test_a_better_candidate_passes() -> None:
-    assert judge(evaluation()) == {"passed": True, "reasons": []}
+    assert decide_promotion(evaluation()) == {"passed": True, "reasons": []}
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_better_candidate_passes() -> None:
     ],
 )
 def test_what_stands_against_it_is_said(changed: dict[str, Any], said: str) -> None:
-    verdict = judge(evaluation(**changed))
+    verdict = decide_promotion(evaluation(**changed))
     assert not verdict["passed"]
     assert len(verdict["reasons"]) == 1
     assert said in verdict["reasons"][0]
@@ -54,4 +54,4 @@ def test_what_stands_against_it_is_said(changed: dict[str, Any], said: str) -> N
 )
 def test_where_the_truth_is_known_it_counts(name: str, share: float, passed: bool) -> None:
     truth = {"baseline": {"kpis": KPIS}, "model": {"kpis": KPIS | {name: {"share": share}}}}
-    assert judge({**evaluation(), "truth": truth})["passed"] is passed
+    assert decide_promotion({**evaluation(), "truth": truth})["passed"] is passed

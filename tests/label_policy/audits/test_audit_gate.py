@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from label_policy import Audit, Training
-from label_policy.audits.audit_gate import Gate, Override, judge
+from label_policy.audits.audit_gate import AuditGate, Override, decide_gate
 from label_policy.audits.precision import Estimate
 
 ASKED = {"precision": {"strong": 0.8, "weak": 0.6}, "per_class": 200}
@@ -26,26 +26,28 @@ def found(
 
 def decide(
     strong: Estimate, weak: Estimate, *, best: float = 0.0, failing: str = "exclude", override=None, **given
-) -> Gate:
+) -> AuditGate:
     tiers = {"strong": strong, "weak": weak}
-    return judge(
+    return decide_gate(
         Audit(**ASKED, failing=failing), Training(), tiers=tiers, override=override,
         at_best={tier: found(max(best, each.low or 0)) for tier, each in tiers.items()}, **{**ENOUGH, **given},
     )  # fmt: skip
 
 
 def test_a_policy_that_asks_for_nothing_is_open() -> None:
-    gate = judge(Audit(), Training(), labels={}, read={}, tiers={}, at_best={})
+    gate = decide_gate(Audit(), Training(), labels={}, read={}, tiers={}, at_best={})
     assert (gate.asked, gate.passed, gate.reasons) == (False, True, ())
 
 
 def test_a_tier_that_does_not_train_is_not_asked_about() -> None:
-    gate = judge(Audit(precision={"weak": 0.9}), Training(tiers=("strong",)), labels={}, read={}, tiers={}, at_best={})
+    gate = decide_gate(
+        Audit(precision={"weak": 0.9}), Training(tiers=("strong",)), labels={}, read={}, tiers={}, at_best={}
+    )
     assert not gate.asked and gate.passed
 
 
 def test_without_a_sample_it_is_shut_and_says_how_to_draw_one() -> None:
-    gate = judge(Audit(**ASKED), Training(), labels={}, read={}, tiers={}, at_best={})
+    gate = decide_gate(Audit(**ASKED), Training(), labels={}, read={}, tiers={}, at_best={})
     assert not gate.passed
     assert "`feedback-kto audit draw` draws one" in gate.reasons[0]
 

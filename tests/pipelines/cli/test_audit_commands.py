@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from assets.support.simulated_verdicts import READERS, Reader, simulate_verdicts
 from desk.desk import Desk
 from desk.settings import DeskSettings
-from feedback.audits.verdicts import Verdict, record, standing
+from feedback.audits.verdicts import Verdict, append_verdicts, current_verdicts
 from feedback.exceptions import FeedbackError
 from harbor.policy_book import CELLS
 from harbor.replies import write_reply
@@ -86,12 +86,12 @@ def test_from_the_draw_to_the_verdicts(run: Run, desk: Desk) -> None:
     assert "0 of 120 rows are read by people; 120 have a simulated verdict, which nobody gave." in said
     assert max(map(len, run("draw").splitlines())) <= 82
 
-    record(desk.lake, [Verdict(draft_id="d0", reviewer="ann", verdict="unsure", seconds=30)], origin="review")
+    append_verdicts(desk.lake, [Verdict(draft_id="d0", reviewer="ann", verdict="unsure", seconds=30)], origin="review")
     status = json.loads(run("status", "--json"))
     assert (status["parts"][0]["read"], status["seconds"]) == (1, {"ann": 30.0})
     assert status["seconds_left"] == status["missing"] * 30
     assert "ann takes 30 s a row" in run("status")
-    assert {row["origin"] for row in standing(desk.lake).to_pylist() if row["draft_id"] == "d0"} == {"review"}
+    assert {row["origin"] for row in current_verdicts(desk.lake).to_pylist() if row["draft_id"] == "d0"} == {"review"}
 
 
 def test_simulated_readers_know_the_truth_and_err_at_their_rate(
@@ -102,7 +102,7 @@ def test_simulated_readers_know_the_truth_and_err_at_their_rate(
         "assets.support.simulated_verdicts.READERS", tuple(replace(r, wrong=0, unsure=0) for r in READERS)
     )
     simulate_verdicts(desk)
-    for row in standing(desk.lake).to_pylist():
+    for row in current_verdicts(desk.lake).to_pylist():
         wanted = ("desirable", None) if RIGHT[row["draft_id"]] else ("undesirable", "hallucinated_policy")
         assert (row["verdict"], row["reason"]) == wanted
         assert (row["origin"], row["seconds"]) == ("simulated", None) and row["reviewer"].startswith("simulated-")
@@ -116,7 +116,7 @@ def test_errors_are_the_same_each_time_and_as_many_as_said(
         "assets.support.simulated_verdicts.READERS", (Reader(name="simulated-1", wrong=0.25, unsure=0.1),) * 2
     )
     simulate_verdicts(desk)
-    said = {row["draft_id"]: row["verdict"] for row in standing(desk.lake).to_pylist()}
+    said = {row["draft_id"]: row["verdict"] for row in current_verdicts(desk.lake).to_pylist()}
     wrong = sum(verdict != ("desirable" if RIGHT[draft_id] else "undesirable") for draft_id, verdict in said.items())
     # Binomial(120, 0.35): mean 42, standard deviation 5.2.
     assert 42 - 21 < wrong < 42 + 21

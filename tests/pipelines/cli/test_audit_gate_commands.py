@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from desk.desk import Desk
 from desk.settings import DeskSettings
 from feedback.audits.sample import write_audit_sample
-from feedback.audits.verdicts import Verdict, record
+from feedback.audits.verdicts import Verdict, append_verdicts
 from feedback.ingest.ingestion import ingest
 from feedback.labels.interactions import write_interactions
 from feedback.labels.label_writer import write_labels
@@ -110,7 +110,7 @@ def test_verdicts_open_it_leave_out_what_fails_and_weigh_rows(
 ) -> None:
     rows = write_audit_sample(desk.lake, desk.policy, seed=0).to_pylist()
     other = {"desirable": "undesirable", "undesirable": "desirable"}
-    record(
+    append_verdicts(
         desk.lake,
         [
             Verdict(

@@ -13,7 +13,7 @@ from assets.support.audit_chart import draw_quality
 from feedback.audits.label_quality import Drift, Quality
 from label_policy import Policy, load_policy, shipped_policies
 from label_policy.audits.agreement import Agreement
-from label_policy.audits.audit_gate import Gate, Override, judge
+from label_policy.audits.audit_gate import AuditGate, Override, decide_gate
 from label_policy.audits.precision import Estimate
 from pipelines.views.audit_page import render_report
 from pipelines.views.audit_tables import show_report
@@ -68,9 +68,9 @@ def quality(policy: Policy) -> Quality:
     )  # fmt: skip
 
 
-def decide(quality: Quality, policy: Policy, override: Override | None = None) -> Gate:
+def decide(quality: Quality, policy: Policy, override: Override | None = None) -> AuditGate:
     labels = {name: each.labels for name, each in quality.groups["label"].items()}
-    return judge(
+    return decide_gate(
         policy.audit, policy.training, labels=labels, read=quality.read_of, tiers=quality.groups["tier"],
         at_best=quality.at_best, override=override, simulated=quality.simulated,
     )  # fmt: skip

@@ -18,7 +18,7 @@ from desk.settings import DeskSettings
 from desk.settings_edit import name_policy
 from feedback.audits.overrides import open_gate
 from feedback.audits.sample import write_audit_sample
-from feedback.audits.verdicts import Verdict, record
+from feedback.audits.verdicts import Verdict, append_verdicts
 from feedback.labels.interactions import write_interactions
 from feedback.labels.label_writer import write_labels
 from feedback.labels.ledger import days_behind
@@ -175,7 +175,7 @@ def audited(desk: Desk) -> Desk:
     write_labels(desk.lake, desk.policy, DAYS, as_of=NOW)
     rows = write_audit_sample(desk.lake, desk.policy, seed=desk.settings.audit_seed).to_pylist()
     said = [Verdict(draft_id=row["draft_id"], reviewer="Bo", verdict="desirable") for row in rows]
-    record(desk.lake, said, origin="review")
+    append_verdicts(desk.lake, said, origin="review")
     return desk
 
 
@@ -311,7 +311,10 @@ def test_applying_is_one_run_over_just_the_days_that_change(
     assert days_behind(now.lake, now.policy) == ([], 3)
     with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance:
         [record] = instance.get_run_records(limit=1)
-        assert (record.dagster_run.job_name, record.dagster_run.status) == ("apply_policy", dg.DagsterRunStatus.SUCCESS)
+        assert (record.dagster_run.job_name, record.dagster_run.status) == (
+            "apply_policy",
+            dg.DagsterRunStatus.SUCCESS,
+        )
         events = [
             entry.event_log_entry.dagster_event
             for entry in instance.get_records_for_run(record.dagster_run.run_id).records

@@ -25,7 +25,7 @@ from feedback.labels.label_writer import write_labels
 from feedback.lake.tables import EVENTS, INTERACTIONS
 from feedback.training_set.build import build_training_set
 from label_policy import load_policy
-from label_policy.audits.audit_gate import Gate, Outcome, Override, TierOutcome
+from label_policy.audits.audit_gate import AuditGate, Outcome, Override, TierOutcome
 from pipelines.cli.main import main
 from pipelines.output.safe_text import shorten, span, visible, word_diff
 from pipelines.views.explain_view import show_explanation
@@ -241,7 +241,7 @@ def audited(
     ]
     found = TierOutcome(required=0.6, precision=0.67, low=0.52, outcome=outcome)
     made: dict[str, Any] = {"asked": True, "passed": True, "tiers": {"strong": found, "explicit": found}, "missing": {}}
-    return replace(explanation, readings=readings, gate=Gate(**made | gate))
+    return replace(explanation, readings=readings, gate=AuditGate(**made | gate))
 
 
 def test_explain_says_who_read_the_row_and_what_the_gate_makes_of_its_tier_now(desk: Desk) -> None:

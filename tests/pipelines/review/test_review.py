@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 
 from desk.desk import Desk
 from feedback.audits.blind_rows import Sample, row_key
-from feedback.audits.verdicts import Verdict, record, standing
+from feedback.audits.verdicts import Verdict, append_verdicts, current_verdicts
 from feedback.exceptions import FeedbackError
 from feedback.lake.tables import AUDIT_SAMPLE, VERDICTS
 from pipelines.output.safe_text import is_hidden
@@ -94,7 +94,7 @@ def browser(queue: Queue) -> Iterator[Browser]:
 
 
 def said(desk: Desk) -> list[tuple[str, str, str]]:
-    return [(row["draft_id"], row["reviewer"], row["verdict"]) for row in standing(desk.lake).to_pylist()]
+    return [(row["draft_id"], row["reviewer"], row["verdict"]) for row in current_verdicts(desk.lake).to_pylist()]
 
 
 def test_only_a_browser_that_was_given_the_address_gets_in(queue: Queue) -> None:
@@ -214,7 +214,7 @@ def flip(desk: Desk) -> None:
 def test_the_verdict_is_kept_and_then_the_policy_speaks(browser: Browser, desk: Desk) -> None:
     assert browser.key == row_key("d1")
     browser.say("undesirable", reason="tone", note=" line\r\nline ", seconds="4.26")
-    [row] = standing(desk.lake).to_pylist()
+    [row] = current_verdicts(desk.lake).to_pylist()
     told = ("draft_id", "reviewer", "verdict", "reason", "note", "seconds", "origin", "rule")
     assert [row[name] for name in told] == [
         "d1", "ann", "undesirable", "tone", "line\nline", 4.3, "review", "zebra_taken"
@@ -270,7 +270,7 @@ def test_a_reason_that_comes_after_the_verdict_is_one_more_row_of_the_journal(br
     assert [row["reason"] for row in rows] == [None, "tone", "outdated", None]
     same = ("draft_id", "reviewer", "verdict", "note", "seconds", "text_digest", "origin")
     assert len({tuple(row[name] for name in same) for row in rows}) == 1
-    assert len(standing(desk.lake)) == 1
+    assert len(current_verdicts(desk.lake)) == 1
     for wrong in ({"reason": "no reason"}, {"digest": "0", "reason": "tone"}):
         assert browser.post(f"/row/{browser.key}/reason", data=browser.fields | wrong).status_code == 409
     # Of a row that the reader has not judged there is nothing to give a reason for.
@@ -396,12 +396,12 @@ def test_a_row_that_somebody_left_is_handed_on_and_a_late_verdict_is_kept(desk: 
 
 def test_what_others_write_meanwhile_is_found(browser: Browser, queue: Queue, desk: Desk) -> None:
     first = browser.key
-    record(
+    append_verdicts(
         desk.lake,
         [Verdict(draft_id=f"d{number}", reviewer="Eve", verdict="desirable") for number in (2, 3)],
         origin="import",
     )
-    record(desk.lake, [Verdict(draft_id="d4", reviewer="simulated", verdict="desirable")], origin="simulated")
+    append_verdicts(desk.lake, [Verdict(draft_id="d4", reviewer="simulated", verdict="desirable")], origin="simulated")
     browser.say("desirable")
     browser.go("/next")
     assert browser.key == row_key("d4")  # a simulated verdict is nobody's reading
@@ -421,7 +421,7 @@ def test_what_others_write_meanwhile_is_found(browser: Browser, queue: Queue, de
 
 def test_the_time_left_and_the_verdicts_kept_are_those_of_this_sitting(tmp_path: Path) -> None:
     desk = make_desk(tmp_path, *(draft(number, "accepted") for number in range(7)))
-    record(
+    append_verdicts(
         desk.lake, [Verdict(draft_id="d0", reviewer="ann", verdict="unsure", seconds=1.0)], origin="review"
     )  # an earlier sitting
     queue = Queue(desk.lake)

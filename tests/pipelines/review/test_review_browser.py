@@ -14,7 +14,7 @@ import pytest
 
 from desk.desk import Desk
 from feedback.audits.blind_rows import row_key
-from feedback.audits.verdicts import standing
+from feedback.audits.verdicts import current_verdicts
 from feedback.lake.tables import VERDICTS
 from tests.pipelines.review.review_desk import HOSTILE, RULES, draft, make_desk
 
@@ -127,7 +127,7 @@ class Reader:
 
 
 def said(desk: Desk, reviewer: str) -> list[tuple[str, str]]:
-    rows = standing(desk.lake).to_pylist()
+    rows = current_verdicts(desk.lake).to_pylist()
     return [(row["draft_id"], row["verdict"]) for row in rows if row["reviewer"] == reviewer]
 
 
@@ -170,7 +170,7 @@ def test_rows_are_read_by_keyboard_blind_and_as_text(chromium: Any, served: Serv
     page.keyboard.press("6")
     page.wait_for_selector(".chip[data-key='6'][aria-pressed=true]")
     assert "outdated" in page.inner_text("#reveal")
-    newest = standing(desk.lake).to_pylist()[-1]
+    newest = current_verdicts(desk.lake).to_pylist()[-1]
     assert (newest["draft_id"], newest["verdict"], newest["reason"]) == ("d2", "desirable", "outdated")
 
     ann.next()
@@ -272,7 +272,7 @@ def test_several_people_and_tabs_and_a_crash(chromium: Any, served: Served, desk
         assert set(seen["Ann"]) & set(seen["Bob"]) <= {row_key("d7")}
         assert all(len(set(keys)) == len(keys) for keys in seen.values())
         both = {draft for draft, _ in said(desk, "Ann")} & {draft for draft, _ in said(desk, "Bob")}
-        assert both == {"d1", "d7"} and len(standing(desk.lake)) == 10
+        assert both == {"d1", "d7"} and len(current_verdicts(desk.lake)) == 10
         second = subprocess.run(
             [sys.executable, "-m", "pipelines", "--home", str(desk.home), "audit", "review", "--no-open"],
             cwd=ROOT, capture_output=True, text=True, check=False,
