@@ -1,8 +1,8 @@
-"""How good a model is at the desk: its likeliest replies to tickets nobody has logged, held against the book.
+"""How good a model is at the desk: its greedy replies to tickets that were never logged, judged by the book.
 
-Three figures that a support lead would ask for: `first_contact_resolution` (the reply is right in route,
-decision and every figure), `invented_policy` (it states a figure that is not in the current policy of the
-cell) and `wrong_route`.
+It gives three figures that a support lead would ask for. `first_contact_resolution`: the reply is right in
+route, decision and every figure. `invented_policy`: it states a figure that is not in the current policy of
+the cell. `wrong_route`: it sends the ticket to the wrong team.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,36 +38,36 @@ def evaluate(
     seed: int = DEFAULT_SEED,
     report: Report = silent,
 ) -> dict[str, Any]:
-    """Let `model`, and `baseline` if there is one, answer the same unseen tickets, greedily.
+    """Let `model` and an optional `baseline` answer the same unseen tickets, greedily, and count the figures.
 
     Args:
         model: a folder that `transformers` can load.
         baseline: the model to compare with, usually the reference that `model` was trained from.
         tickets: how many tickets to answer.
         seed: draws the tickets, from a stream of their own that no simulation uses.
-        report: told of progress.
+        report: called with progress.
 
     Returns:
-        ``{"tickets", "seed", "model": {"path", "kpis", "by_category", "by_habit"}}``, where every figure is
-        ``{"share", "count", "of", "low", "high"}`` with a 95 % Wilson interval; with a baseline also
+        ``{"tickets", "seed", "model": {"path", "kpis", "by_category", "by_habit"}}``. Every figure is
+        ``{"share", "count", "of", "low", "high"}`` with a 95 % Wilson interval. With a baseline there are also
         ``"baseline"``, ``"change"`` (model minus baseline, by figure), and how many tickets were ``"fixed"``
         and ``"broken"``.
 
     Raises:
-        HarborError: no ticket is asked for, or a model folder is missing.
+        HarborError: `tickets` is below 1, or a model folder is missing.
 
     """
     if tickets < 1:
         raise HarborError(f"an evaluation needs at least one ticket, not {tickets}")
     for path in filter(None, (model, baseline)):
         if not path.is_dir():
-            raise HarborError(f"{path} is no model folder; give the folder of a trained model")
-    asked = draw_tickets(tickets, purpose="evaluation", seed=seed)
-    judged = _judge_replies(model, asked, report)
-    result: dict[str, Any] = {"tickets": tickets, "seed": seed, "model": _figures(model, asked, judged)}
+            raise HarborError(f"{path} is no model folder; name the folder of a trained model")
+    drawn = draw_tickets(tickets, purpose="evaluation", seed=seed)
+    judged = _judge_replies(model, drawn, report)
+    result: dict[str, Any] = {"tickets": tickets, "seed": seed, "model": _figures(model, drawn, judged)}
     if baseline is not None:
-        before = _judge_replies(baseline, asked, report)
-        result["baseline"] = _figures(baseline, asked, before)
+        before = _judge_replies(baseline, drawn, report)
+        result["baseline"] = _figures(baseline, drawn, before)
         result["change"] = {
             kpi: round(result["model"]["kpis"][kpi]["share"] - result["baseline"]["kpis"][kpi]["share"], 4)
             for kpi in KPIS
@@ -83,7 +83,13 @@ def _judge_replies(model: Path, tickets: Sequence[Ticket], report: Report) -> li
 
 
 def _figures(model: Path, tickets: Sequence[Ticket], judged: Sequence[Judgement]) -> dict[str, Any]:
-    """Count the three figures over all tickets, by category, and by whether the cell has a habit."""
+    """Count the three figures over all tickets, by category, and by whether the cell has a habit.
+
+    Args:
+        model: the model's folder.
+        tickets: the tickets that were answered.
+        judged: the judgement of each reply, in the same order.
+    """
     rows = list(zip(tickets, judged, strict=True))
     return {
         "path": str(model),

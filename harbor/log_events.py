@@ -1,4 +1,4 @@
-"""The canonical event form: what the desk's log lines look like."""
+"""The canonical event form, which the desk's log lines have."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -11,10 +11,10 @@ TICKET_KINDS = frozenset({"resolved", "unresolved", "reopened", "escalated"})
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One thing that happened, as the log has it; times are UTC.
+    """One event of the log; times are UTC.
 
-    `draft_id` is null for ticket-level kinds; `prompt`, `completion`, `category` and `model_version` come
-    with `draft_shown`, `final_text` with what was sent to the customer, `reasons` with a complaint.
+    `draft_id` is null for ticket-level kinds. Only `draft_shown` has `prompt`, `completion`, `category` and
+    `model_version`. `final_text` comes with a text that was sent to the customer, `reasons` with a complaint.
     """
 
     event_id: str
@@ -34,14 +34,14 @@ class Event:
     extra: dict[str, str] | None = None
 
     def to_line(self) -> str:
-        """Write the event as one line of JSON, without the columns that it has no value for."""
+        """Return the event as one line of JSON, without its null columns."""
         columns = {name: value for name, value in asdict(self).items() if value is not None}
         columns["occurred_at"] = _iso(self.occurred_at)
         columns["received_at"] = _iso(self.received_at)
         return json.dumps(columns, ensure_ascii=False)
 
     def redelivered(self, after: timedelta) -> "Event":
-        """Deliver the same event once more: its id stays, its arrival moves."""
+        """Return the same event as a second delivery: the id stays, the arrival is `after` later."""
         return replace(self, received_at=self.received_at + after)
 
 

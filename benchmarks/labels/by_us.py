@@ -1,4 +1,4 @@
-"""Raw logs to labels as the pipeline does it: ingested with its books, interactions, labels, in Delta tables."""
+"""Raw logs to labels as the pipeline does it: ingestion with its books, interactions and labels, in Delta tables."""
 
 from __future__ import annotations
 
