@@ -2,7 +2,8 @@
 
     python benchmarks/edit_severity.py [COAUTHOR_RAW_LOGS]
 
-Prints the confusion matrix of the hand-labelled pairs (tests/label_policy/edit_pairs.jsonl), tuned and held-out part.
+Prints the confusion matrix of the hand-labelled pairs (tests/label_policy/edits/edit_pairs.jsonl), by part: tuned and
+held out.
 With the folder of CoAuthor's raw logs it also prints the kinds of its edits with examples, the confusion matrix of the
 sixty that were labelled by hand, and the speed: on the edits alone, and within replies of about a hundred words.
 """

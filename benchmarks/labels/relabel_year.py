@@ -23,8 +23,8 @@ AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 
 def prepare(home: Path, sample: pa.Table) -> None:
     """Create a desk under `home` that has the interactions of `sample` on every day."""
-    from assets.desk import Desk, DeskSettings
-    from feedback.tables import INTERACTIONS
+    from desk.desk import Desk, DeskSettings
+    from feedback.lake.tables import INTERACTIONS
 
     day_rows = sample.slice(0, DRAFTS_A_DAY)
     settings = DeskSettings(source="canonical", input=home, policy=POLICY, first_day=FIRST_DAY, as_of=AS_OF)

@@ -28,8 +28,8 @@ def main() -> None:
         turns.step_done(last=done == total, **figures)
 
     # Every step is a turn: each is reported at once, and training begins with the first turn.
-    kto_core.kto.Paced = lambda report: report  # type: ignore[assignment,misc]
-    train = kto_core.kto.run_steps
+    kto_core.training.kto.Paced = lambda report: report  # type: ignore[assignment,misc]
+    train = kto_core.training.kto.run_steps
 
     def begin(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401 - passed on as they are
         nonlocal ready
