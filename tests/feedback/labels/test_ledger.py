@@ -90,7 +90,7 @@ def test_a_run_killed_before_the_ledger_is_mended_by_the_next(
 ) -> None:
     write_labels(desk, ONE, DAYS, as_of=at(days=3))
     with monkeypatch.context() as patch:
-        patch.setattr(label_writer, "record", killed)
+        patch.setattr(label_writer, "append_entries", killed)
         with pytest.raises(KeyboardInterrupt):
             write_labels(desk, TWO, DAYS, as_of=at(days=4))
     assert days_behind(desk, ONE) == (DAYS, 2), "the ledger still names this policy, but the rows are not its own"
