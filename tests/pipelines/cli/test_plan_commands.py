@@ -250,7 +250,7 @@ def test_apply_says_if_the_gate_has_moved_since_the_plan(audited: Desk, tmp_path
     assert "The gate has changed since that plan was made: from closed to open-no-explicit." in said
     assert "add --yes" in said, "and it goes on"
     refused = str(call("apply", new, "--gate", "shut").exception)
-    assert refused == "'shut' is nothing that a plan says of the gate; copy --gate from its last line"
+    assert refused == "'shut' is no outcome of a gate; copy --gate from the plan's last line"
 
 
 class Tags(HTMLParser):

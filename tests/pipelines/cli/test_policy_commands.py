@@ -166,7 +166,7 @@ def test_strict_is_an_exit_status_for_scripts(
 
 def test_sql_is_statements_that_run(run: Callable[..., str], policy_file: Path, desk: Desk) -> None:
     labels, sent = run("sql", str(policy_file)).strip().removesuffix(";").split(";\n")
-    assert sent.strip().startswith("-- What agents sent in place of a draft")
+    assert sent.strip().startswith("-- Texts that agents sent in place of a draft")
     with desk.lake.sql(INTERACTIONS) as connection:
         assert connection.execute(f"SELECT count(*) FROM ({labels})").fetchall() == [(4,)]
         assert connection.execute(f"SELECT count(*) FROM ({sent}\n)").fetchall() == [(2,)]
