@@ -275,8 +275,8 @@ def _show_training(explanation: Explanation, policy: Policy, releases: list[dict
         line.append((f" ({rows}{f' and {more} more' if more > 0 else ''})" if rows else "") + ".")
     print_trimmed(line, console)
     table = _grid(1)
-    for line in gate_lines(gate, stored.tier) if gate is not None and stored is not None and stored.tier else ():
-        table.add_row("", Text("gate now", style="cyan"), Text(commands(line), overflow="fold"))
+    for outcome in gate_lines(gate, stored.tier) if gate is not None and stored is not None and stored.tier else ():
+        table.add_row("", Text("gate now", style="cyan"), Text(commands(outcome), overflow="fold"))
     for pair in standing.pairs:
         text = f"{visible(pair['row_id'])} preferred to {visible(pair['rejected_row_id'])} ({pair['split']})"
         table.add_row("", Text("pair", style="cyan"), Text(text, overflow="fold"))
