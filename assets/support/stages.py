@@ -18,4 +18,4 @@ STAGES: Final = (
 )
 
 APPLY_STEP: Final = "relabel_changed_days"
-"""The step of the job `apply_policy`, which is no asset's."""
+"""The step of the job `apply_policy`; it is not an asset."""
