@@ -1,8 +1,8 @@
-"""Running the training worker: its own process, so that the orchestrator never loads torch.
+"""Run the training worker in its own process, so that the orchestrator never loads torch.
 
-The desk's `launcher` is the command that starts it. By default that is this Python; a cluster takes over by
-configuration (`srun … python -m training_worker`) wherever the desk's folder is
-mounted: the task travels in environment variables, and messages come back through a file in the desk's folder.
+The desk's `launcher` is the command that starts it: by default this Python, or a cluster's command (`srun … python -m
+training_worker`) wherever the desk's folder is mounted. The task travels in environment variables, and messages come
+back through a file in the desk's folder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import dagster as dg
 from desk.desk import Desk
 from training_worker.message_file import MessageFile
 
-# Runs of models share this pool; dagster.yaml says how many go at once.
+# The steps that run models share this pool; dagster.yaml says how many run at once.
 POOL = "training"
 # A worker that dies (out of memory, a lost node) is tried once more; a refusal is not, since nothing would change.
 RETRY = dg.RetryPolicy(max_retries=1, delay=5)
@@ -50,5 +50,5 @@ def run_worker(context: dg.AssetExecutionContext, desk: Desk, task: Mapping[str,
 
 
 def training_record(model: Path) -> dict[str, Any]:
-    """A model folder's `training.json`: its inputs, settings, hashes and metrics."""
+    """Return a model folder's `training.json`: its inputs, settings, hashes and metrics."""
     return dict(json.loads((model / "training.json").read_text(encoding="utf-8")))
