@@ -30,7 +30,7 @@ from kto_core.bootstrap import DRAWS
 from kto_core.comparison_chart import draw_comparison
 from kto_core.comparison_measures import held_out, measure, score_model, score_prior
 from kto_core.config import EvaluationConfig, KTOConfig, PairConfig
-from kto_core.data import LABELLED, Rows, TrainingSet
+from kto_core.data import CLASSES, LABELLED, Rows, TrainingSet
 from kto_core.exceptions import TrainingError
 from kto_core.kto import plan, train_kto
 from kto_core.pairs import train_pairs
@@ -289,7 +289,7 @@ def _slice(data: TrainingSet, rows: Rows, pairs: Pairs, folder: Path) -> tuple[P
     version = f"{data.version}-pairs-{Rows(table=table, refused={}).content_hash()[:8]}"
     if not (folder / version).is_dir():
         with publish(folder / version) as scratch:
-            for side, label in (("desirable", True), ("undesirable", False)):
+            for side, label in zip(CLASSES, (True, False), strict=True):
                 (scratch / side).mkdir()
                 part = table.filter(pa.array(table["label"].to_numpy() == label))
                 pq.write_table(part, scratch / side / "train-0.parquet")

@@ -26,10 +26,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from kto_core.config import KTOConfig
-from kto_core.data import Rows
+from kto_core.data import CLASSES, Rows
 from kto_core.exceptions import TrainingError
 
-CLASSES: Final = ("desirable", "undesirable")
 _AUDIT: Final = (
     "have people read more of the audit sample (`feedback-kto audit status` says how many) and build the training set "
     "again, or set noise_correction to 'none'"
