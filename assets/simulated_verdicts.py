@@ -19,7 +19,7 @@ from assets.desk import Desk
 from feedback.audit import unread
 from feedback.events import SENT_SUFFIX
 from feedback.exceptions import FeedbackError
-from feedback.verdicts import Verdict, record
+from feedback.verdicts import Origin, Verdict, VerdictKind, record
 from harbor.policy_book import CELLS, Cell
 from harbor.replies import Judgement, judge
 
@@ -83,7 +83,7 @@ def simulate_verdicts(desk: Desk) -> int:
         judgement = judge(row["completion"], cell)
         readers = READERS[: row["readers"] or 1]
         verdicts += [_read(row, judgement, reader, seed=desk.settings.audit_seed) for reader in readers]
-    record(desk.lake, verdicts, origin="simulated")
+    record(desk.lake, verdicts, origin=Origin.SIMULATED)
     return len(verdicts)
 
 
@@ -103,13 +103,14 @@ def _read(row: Mapping[str, Any], judgement: Judgement, reader: Reader, *, seed:
     draft_id, right = row["draft_id"], judgement.right
     chance = _chance(f"{seed}|{reader.name}|{draft_id}")
     if chance < reader.unsure:
-        return Verdict(draft_id=draft_id, reviewer=reader.name, verdict="unsure")
+        return Verdict(draft_id=draft_id, reviewer=reader.name, verdict=VerdictKind.UNSURE)
     if chance < reader.unsure + reader.wrong:
-        return Verdict(draft_id=draft_id, reviewer=reader.name, verdict="undesirable" if right else "desirable")
+        wrong = VerdictKind.UNDESIRABLE if right else VerdictKind.DESIRABLE
+        return Verdict(draft_id=draft_id, reviewer=reader.name, verdict=wrong)
     if right:
-        return Verdict(draft_id=draft_id, reviewer=reader.name, verdict="desirable")
+        return Verdict(draft_id=draft_id, reviewer=reader.name, verdict=VerdictKind.DESIRABLE)
     reason = next((name for fault, name in _REASONS.items() if getattr(judgement, fault)), "incomplete")
-    return Verdict(draft_id=draft_id, reviewer=reader.name, verdict="undesirable", reason=reason)
+    return Verdict(draft_id=draft_id, reviewer=reader.name, verdict=VerdictKind.UNDESIRABLE, reason=reason)
 
 
 def _chance(text: str) -> float:

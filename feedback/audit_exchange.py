@@ -21,10 +21,7 @@ from feedback.exceptions import FeedbackError
 from feedback.files import write_atomically
 from feedback.lake import Lake
 from feedback.timeline import Moment
-from feedback.verdicts import REASONS, VERDICT_KINDS, Verdict, standing
-
-GIVEN: Final = tuple(kind for kind in VERDICT_KINDS if kind != "withdrawn")
-"""What a file may say of a row."""
+from feedback.verdicts import GIVEN, REASONS, Origin, Verdict, standing
 
 SHOWN: Final = (
     "row",
@@ -70,7 +67,7 @@ def people_said(lake: Lake, sample: Sample) -> Said:
     said = defaultdict(list)
     for row in standing(lake).to_pylist():
         key = row_key(row["draft_id"])
-        if row["origin"] != "simulated" and key in sample and row["text_digest"] == sample.question(key).digest:
+        if row["origin"] != Origin.SIMULATED and key in sample and row["text_digest"] == sample.question(key).digest:
             said[key].append(Verdict(**{name: row[name] for name in _GIVEN_FIELDS}))
     return said
 

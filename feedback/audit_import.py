@@ -14,16 +14,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from feedback.audit_exchange import GIVEN
 from feedback.audit_reading import Given, GivenFile, read_given
 from feedback.audit_rows import Sample
 from feedback.exceptions import FeedbackError
 from feedback.files import write_atomically
 from feedback.lake import Lake
 from feedback.tables import VERDICTS
-from feedback.verdicts import REASONS, SIMULATED_PREFIX, Verdict, record, standing
+from feedback.verdicts import GIVEN, REASONS, SIMULATED_PREFIX, Origin, Verdict, VerdictKind, record, standing
 
-_ALIASES: Final = {"can't tell": "unsure", "can’t tell": "unsure"}
+_ALIASES: Final = dict.fromkeys(("can't tell", "can’t tell"), VerdictKind.UNSURE.value)
 _CONTENT: Final = ("draft_id", "text_digest", "reviewer", "verdict", "reason", "note")
 """What makes a verdict the one that was given before."""
 _MOST_QUOTED: Final = 60
@@ -99,7 +98,7 @@ def import_verdicts(lake: Lake, path: Path, *, reviewer: str | None = None, refu
                 changed += _content(verdict) in before - stands
     aside = _lay_aside(file, wrong, path, refused) if wrong else None
     new = [verdict for _, verdict in kept.values() if _content(verdict) not in before]
-    record(lake, new, origin="import")
+    record(lake, new, origin=Origin.IMPORT)
     return Imported(
         recorded=len(new),
         known=known,

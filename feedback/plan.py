@@ -27,7 +27,7 @@ from feedback.ledger import kept_policy, view_standing
 from feedback.overrides import override_now
 from feedback.scanning import spilling, view_stored
 from feedback.tables import INTERACTIONS, LABELS, LEDGER
-from label_policy import SENT_TEXT, Policy, PolicyError
+from label_policy import CLASSES, SENT_TEXT, Policy, PolicyError
 from label_policy.audit_gate import Override
 from label_policy.plan import Comparison
 
@@ -261,9 +261,7 @@ def _deployed(connection: duckdb.DuckDBPyConnection) -> list[PolicyName]:
 def _balance(training: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     balance = {}
     for side in ("before", "after"):
-        counts = {
-            label: sum(row["rows"] for row in training if row[side] == label) for label in ("desirable", "undesirable")
-        }
+        counts = {str(name): sum(row["rows"] for row in training if row[side] == name) for name in CLASSES}
         balance[side] = {**counts, "lambda_bounds": lambda_bounds(**counts)}
     return balance
 

@@ -16,11 +16,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from feedback.events import ROW_KINDS
 from feedback.exceptions import FeedbackError
 from feedback.interactions import write_interactions
 from feedback.labelling import write_labels
 from feedback.lake import Lake
 from feedback.ledger import kept_policy, record
+from feedback.literals import literals
 from feedback.past import LakeOfThen, Record, is_readable
 from feedback.progress import Report, silent
 from feedback.scanning import view_stored
@@ -151,9 +153,9 @@ def _days_known(lake: Lake, moment: datetime) -> list[date]:
     """The days with drafts that were known at the moment."""
     with lake.sql(EVENTS) as connection:
         rows = connection.execute(
-            """
+            f"""
             SELECT DISTINCT CAST(occurred_at AS DATE) FROM events
-            WHERE kind IN ('draft_shown', 'preference') AND received_at <= $moment
+            WHERE kind IN ({literals(ROW_KINDS)}) AND received_at <= $moment
                 AND arrival_date < CAST($moment AS DATE)
             """,
             {"moment": moment},

@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feedback.checking import fits, odd_extra
+from feedback.checking import UNTEXTUAL, fits, odd_extra
 from feedback.events import MAPPED_COLUMNS
 from feedback.nesting import DEPTH_LIMIT
 from feedback.rawfiles import RawFile
@@ -24,7 +24,8 @@ from feedback.rows import by_line, without_rows
 from feedback.sources import Source, load_source, shipped_sources
 
 _TYPES: Final = {
-    **dict.fromkeys(MAPPED_COLUMNS, "VARCHAR"),
+    # Without draft columns that are no text: a line that has one is left to the mapping.
+    **dict.fromkeys((name for name in MAPPED_COLUMNS if name not in UNTEXTUAL), "VARCHAR"),
     "occurred_at": "TIMESTAMPTZ",
     "received_at": "TIMESTAMPTZ",
     "prompt": [{"role": "VARCHAR", "content": "VARCHAR"}],
@@ -102,6 +103,7 @@ def _select(source: Source, arrival_date: date) -> str:
         "score": "TRY_CAST(score AS DOUBLE)",
         "source": f"coalesce(source, '{source.name}')",
         "extra": "extra::VARCHAR",
+        **{name: f"NULL::{type}" for name, type in UNTEXTUAL.items()},
     }
     columns = ", ".join(f"{made[name]} AS {name}" if name in made else name for name in MAPPED_COLUMNS)
     values = " + ".join(f"CAST({name} IS NOT NULL AS INTEGER)" for name in _TYPES)

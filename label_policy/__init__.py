@@ -24,23 +24,24 @@ from label_policy.blank import WHITE_SPACE, is_blank
 from label_policy.columns import (
     CONDITION_COLUMNS,
     DECISION_SIGNALS,
-    EDIT_KINDS,
     INTERACTION_COLUMNS,
     SIGNALS,
+    EditKind,
     ValueType,
 )
 from label_policy.compiler import DIALECTS, compile_policy, compile_sent_texts
 from label_policy.conditions import Condition, parse_condition
+from label_policy.draft_columns import DRAFT_COLUMN_NAMES, DRAFT_COLUMNS, TRAINING_COLUMN_NAMES, DraftColumn
 from label_policy.edits import (
-    EditKind,
     classify_edit,
     classify_edits,
     edit_similarities,
     edit_similarity,
     terms_changed,
 )
+from label_policy.event_kinds import EVENT_KINDS, RANKING_SIGNALS, About, EventKind
 from label_policy.exceptions import PolicyError
-from label_policy.fields import Failing, Label, Tier
+from label_policy.fields import CLASSES, Failing, Label, State, Tier, strength
 from label_policy.loading import dump_policy, load_policy, parse_policy
 from label_policy.policy import NO_RULE, Policy, Rule
 from label_policy.sections import SENT_TEXT, Audit, SentText, Training
@@ -50,24 +51,33 @@ if TYPE_CHECKING:
     from label_policy.polars_labels import label_with_polars, sent_texts_with_polars
 
 __all__ = [
+    "CLASSES",
     "CONDITION_COLUMNS",
     "DECISION_SIGNALS",
     "DIALECTS",
-    "EDIT_KINDS",
+    "DRAFT_COLUMNS",
+    "DRAFT_COLUMN_NAMES",
+    "EVENT_KINDS",
     "INTERACTION_COLUMNS",
     "NO_RULE",
+    "RANKING_SIGNALS",
     "SENT_TEXT",
     "SIGNALS",
+    "TRAINING_COLUMN_NAMES",
     "WHITE_SPACE",
+    "About",
     "Audit",
     "Condition",
+    "DraftColumn",
     "EditKind",
+    "EventKind",
     "Failing",
     "Label",
     "Policy",
     "PolicyError",
     "Rule",
     "SentText",
+    "State",
     "Tier",
     "Training",
     "ValueType",
@@ -86,6 +96,7 @@ __all__ = [
     "parse_policy",
     "sent_texts_with_polars",
     "shipped_policies",
+    "strength",
     "terms_changed",
 ]
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from label_policy.allocation import Stratum, allocate, rows_to_show
 from label_policy.exceptions import PolicyError
+from label_policy.fields import CLASSES
 from label_policy.sections import Audit
 
 SUSPECTED = "suspected"
@@ -23,9 +24,7 @@ SUSPECTED = "suspected"
 _PLACE = "md5_number($seed || '|' || draft_id)"
 _CHANCE = "CAST(md5_number($seed || '|{of}|' || draft_id) AS DOUBLE) / pow(2, 128)"
 
-_KEYED = """
-SELECT draft_id, {columns}, {suspected} AS suspected FROM {labels} WHERE label IN ('desirable', 'undesirable')
-"""
+_KEYED = "SELECT draft_id, {columns}, {suspected} AS suspected FROM {labels} WHERE label IN ({classes})"
 # Who reads a draft need not agree; a draft counts as the share of its readers who think that its label is right.
 _STRATA = """
 CREATE OR REPLACE TEMP TABLE audit_strata AS
@@ -125,7 +124,9 @@ def _parts(labels: str, audit: Audit, *, any_suspected: bool) -> dict[str, str]:
     suspected = "draft_id IN (SELECT draft_id FROM audit_suspected)" if any_suspected else "false"
     return {
         "names": ", ".join(audit.strata),
-        "keyed": _KEYED.format(columns=columns, suspected=suspected, labels=labels),
+        "keyed": _KEYED.format(
+            columns=columns, suspected=suspected, labels=labels, classes=", ".join(f"'{name}'" for name in CLASSES)
+        ),
         "escaped": ", ".join(f"replace(replace({name}, '\\', '\\\\'), '|', '\\|')" for name in audit.strata),
         "prefix": SUSPECTED,
     }

@@ -9,7 +9,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TypeAlias
 
 import numpy as np
@@ -19,6 +18,7 @@ from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cpdist
 
 from label_policy.blank import is_blank
+from label_policy.columns import EditKind
 from label_policy.edit_claims import same_but_moved, same_denials, same_facts
 from label_policy.edit_tokens import Remembered, chunks_around, enumerators, plain, without_enumeration, words_of
 from label_policy.edit_words import changes, content_of, is_heavy, is_light, respelled, without_courtesies
@@ -28,16 +28,6 @@ _MAX_CHARACTERS = 50_000
 """Texts longer than this are compared as bags of words: the distance's time grows with the product of both lengths."""
 
 Texts: TypeAlias = Sequence[str | None] | pa.Array | pa.ChunkedArray
-
-
-class EditKind(StrEnum):
-    """What an edit changed, from least to most severe."""
-
-    NONE = "none"
-    COSMETIC = "cosmetic"
-    WORDING = "wording"
-    SUBSTANTIVE = "substantive"
-    FACTUAL = "factual"
 
 
 def edit_similarity(draft: str, final: str) -> float:

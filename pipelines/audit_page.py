@@ -8,8 +8,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from feedback.label_quality import Quality
-from feedback.verdicts import REASONS
-from label_policy import Policy
+from feedback.verdicts import GIVEN, REASONS
+from label_policy import CLASSES, Policy
 from label_policy.audit_gate import Gate
 from label_policy.precision import Estimate
 from pipelines.audit_words import (
@@ -78,6 +78,8 @@ def render_report(
         agreement=agreement_words(quality),
         suspected=suspected_words(quality),
         drift=[*drift_lines(quality)],
+        classes=CLASSES,
+        given=GIVEN,
         cells={(cell["label"], cell["people"]): cell for cell in quality.confusion},
         reasons=REASONS,
         why={rule.id: rule.why for rule in policy.rules},

@@ -17,7 +17,7 @@ from rich.console import Console
 from assets.desk import Desk, policy_path
 from feedback.files import write_atomically
 from feedback.ledger import days_behind
-from label_policy import Policy, PolicyError, dump_policy, load_policy, shipped_policies
+from label_policy import Policy, PolicyError, Tier, dump_policy, load_policy, shipped_policies
 from pipelines.exceptions import UsageError
 from pipelines.policy_names import find_policy, is_digest
 from pipelines.printing import commands, print_json
@@ -39,7 +39,7 @@ def _outcome(_context: click.Context, _parameter: click.Parameter, said: str | N
     return said
 
 
-_OUTCOME = re.compile("(open|closed)(-no-(critical|explicit|strong|weak))*")
+_OUTCOME = re.compile(f"(open|closed)(-no-({'|'.join(Tier)}))*")
 
 
 @click.command("plan")

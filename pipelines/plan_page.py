@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from feedback.plan import Plan
+from label_policy import CLASSES, Label
 from label_policy.plan import KINDS
 from pipelines.plan_view import LABELS, TIERS, matrix
 from pipelines.plan_words import (
@@ -29,7 +30,7 @@ from pipelines.printing import commands
 from pipelines.texts import factual_by, span, stretches, visible
 
 _TEMPLATE = "plan_page.html.j2"
-_TRAINS = ("desirable", "undesirable", "does not train")
+_TRAINS = (*CLASSES, "does not train")
 
 
 def render_plan(plan: Plan, *, desk: str, apply: str | None) -> str:
@@ -71,7 +72,9 @@ def render_plan(plan: Plan, *, desk: str, apply: str | None) -> str:
             ("Tiers", "tier", _heat(figures["tiers"], TIERS)),
             ("What trains", "training", _heat(moves, _TRAINS)),
         ],
-        most_trains=max(side["desirable"] + side["undesirable"] for side in figures["balance"].values()),
+        most_trains=max(sum(side[name] for name in CLASSES) for side in figures["balance"].values()),
+        labels=[*Label],
+        classes=CLASSES,
         flows=sorted(
             (flow for flow in figures["flows"] if flow["kind"] != "maturity"),
             key=lambda flow: (KINDS.index(flow["kind"]), -flow["rows"]),

@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 
 from feedback.audit_rows import Answer
 from feedback.exceptions import FeedbackError
-from feedback.verdicts import REASONS, SIMULATED_PREFIX
+from feedback.verdicts import REASONS, SIMULATED_PREFIX, VerdictKind
 from pipelines.review.guard import Session, is_of
 from pipelines.review.queue import Filters, Given, Queue
 from pipelines.review.rendering import line, text
@@ -32,9 +32,9 @@ MOST_NOTE: Final = 4_000
 MOST_NAME: Final = 60
 
 VERDICTS: Final = (
-    ("desirable", "Desirable", "d", "The copilot should answer like this again."),
-    ("undesirable", "Undesirable", "u", "The copilot should not answer like this."),
-    ("unsure", "Can’t tell", "c", "What is here does not say whether it is good."),
+    (VerdictKind.DESIRABLE, "Desirable", "d", "The copilot should answer like this again."),
+    (VerdictKind.UNDESIRABLE, "Undesirable", "u", "The copilot should not answer like this."),
+    (VerdictKind.UNSURE, "Can’t tell", "c", "What is here does not say whether it is good."),
 )
 REASON_KEYS: Final = "1234567890-"
 

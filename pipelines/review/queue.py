@@ -20,7 +20,7 @@ from feedback.exceptions import FeedbackError
 from feedback.lake import Lake
 from feedback.tables import AUDIT_SAMPLE, LABELS, VERDICTS
 from feedback.timeline import Moment
-from feedback.verdicts import Verdict, record, standing
+from feedback.verdicts import Origin, Verdict, VerdictKind, record, standing
 
 CLAIM_SECONDS: Final = 15 * 60
 """How long a row is kept for somebody who gives no sign of life; the page gives one a minute."""
@@ -110,7 +110,7 @@ class Queue:
         given: dict[str, dict[str, Given]] = {key: {} for key in sample}
         names: dict[str, str] = {}
         for row in standing(self._lake).to_pylist():
-            if row["origin"] == "simulated":  # nobody has read it
+            if row["origin"] == Origin.SIMULATED:  # nobody has read it
                 continue
             names.setdefault(row["reviewer"].casefold(), row["reviewer"])
             if row["draft_id"] in by_draft:
@@ -276,7 +276,7 @@ class Queue:
         with self._lock:
             if self.given(reader, key) is None:
                 return False
-            self._record(reader, key, verdict="withdrawn")
+            self._record(reader, key, verdict=VerdictKind.WITHDRAWN)
             self._hold(key, reader)
             return True
 
@@ -284,8 +284,8 @@ class Queue:
         before = self._versions()
         now = datetime.now(UTC)
         verdict = Verdict(draft_id=self._state.sample.draft_id(key), reviewer=reader, text_digest=digest, **said)
-        record(self._lake, [verdict], origin="review", recorded_at=now)
-        if said["verdict"] == "withdrawn":
+        record(self._lake, [verdict], origin=Origin.REVIEW, recorded_at=now)
+        if said["verdict"] == VerdictKind.WITHDRAWN:
             del self._state.given[key][reader]
             self._sitting.get(reader, {}).pop(key, None)
         else:
