@@ -15,13 +15,20 @@ from feedback.lake import Lake
 from feedback.literals import literals
 from feedback.scanning import view_stored
 from feedback.tables import INTERACTIONS, LABELS
-from label_policy import EditKind, Policy, State, compile_policy, compile_sent_texts, strength, terms_changed
+from label_policy import (
+    BELOW_FACTUAL,
+    EditKind,
+    Policy,
+    State,
+    compile_policy,
+    compile_sent_texts,
+    strength,
+    terms_changed,
+)
 
 _PART_ROWS: Final = 100_000
 PART_SCHEMA: Final = pa.schema([*LABELS.schema, ("completion_hash", pa.uint64())])
 _VIEW = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
-# What an edit that changes a term of the policy may have been called without it.
-_MILDER = [kind for kind in EditKind if kind not in (EditKind.NONE, EditKind.FACTUAL)]
 
 
 def build_labels(lake: Lake, policy: Policy, days: Sequence[date], *, as_of: datetime) -> pa.Table:
@@ -101,7 +108,7 @@ def _settings(policy: Policy, as_of: datetime) -> dict[str, Any]:
 def _edits_of_terms(connection: duckdb.DuckDBPyConnection, policy: Policy, asked: str) -> pa.Table:
     """The drafts whose edit changed one of the policy's terms, which makes it factual."""
     edits = connection.sql(
-        f"SELECT draft_id, completion, final_text FROM ({asked}) WHERE edit_kind IN ({literals(_MILDER)})"
+        f"SELECT draft_id, completion, final_text FROM ({asked}) WHERE edit_kind IN ({literals(BELOW_FACTUAL)})"
     ).to_arrow_table()
     changed = terms_changed(edits.column("completion"), edits.column("final_text"), policy.terms)
     return edits.select(["draft_id"]).filter(changed)

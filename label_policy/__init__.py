@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from label_policy.audit import draw_sample
 from label_policy.blank import WHITE_SPACE, is_blank
 from label_policy.columns import (
+    BELOW_FACTUAL,
     CONDITION_COLUMNS,
     DECISION_SIGNALS,
     INTERACTION_COLUMNS,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from label_policy.polars_labels import label_with_polars, sent_texts_with_polars
 
 __all__ = [
+    "BELOW_FACTUAL",
     "CLASSES",
     "CONDITION_COLUMNS",
     "DECISION_SIGNALS",

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from label_policy.allocation import Stratum, allocate, rows_to_show
 from label_policy.exceptions import PolicyError
-from label_policy.fields import CLASSES
+from label_policy.fields import CLASSES, Label
 from label_policy.sections import Audit
 
 SUSPECTED = "suspected"
@@ -30,12 +30,12 @@ _STRATA = """
 CREATE OR REPLACE TEMP TABLE audit_strata AS
 WITH opinions AS (
     SELECT draft_id, true AS read,
-        avg(CASE verdict WHEN 'desirable' THEN 1 WHEN 'undesirable' THEN 0 END) AS desirable
+        avg(CASE WHEN verdict IN ({classes}) THEN CAST(verdict = '{good}' AS INTEGER) END) AS desirable
     FROM audit_read GROUP BY draft_id
 ),
 counted AS (
     SELECT {names}, suspected, count(*) AS size, count(read) AS read, count(desirable) AS judged,
-        coalesce(sum(CASE label WHEN 'desirable' THEN desirable ELSE 1 - desirable END), 0) AS agreed
+        coalesce(sum(CASE label WHEN '{good}' THEN desirable ELSE 1 - desirable END), 0) AS agreed
     FROM ({keyed}) LEFT JOIN opinions USING (draft_id) GROUP BY ALL
 )
 SELECT row_number() OVER (ORDER BY suspected, {names}) AS id, *, sum(size) OVER (PARTITION BY tier) AS of_tier,
@@ -121,12 +121,13 @@ def draw_sample(
 def _parts(labels: str, audit: Audit, *, any_suspected: bool) -> dict[str, str]:
     """What the queries are filled in with: a missing category is one like any other, and no name has two meanings."""
     columns = ", ".join(f"coalesce(CAST({name} AS TEXT), '') AS {name}" for name in audit.strata)
+    classes = ", ".join(f"'{name}'" for name in CLASSES)
     suspected = "draft_id IN (SELECT draft_id FROM audit_suspected)" if any_suspected else "false"
     return {
         "names": ", ".join(audit.strata),
-        "keyed": _KEYED.format(
-            columns=columns, suspected=suspected, labels=labels, classes=", ".join(f"'{name}'" for name in CLASSES)
-        ),
+        "keyed": _KEYED.format(columns=columns, suspected=suspected, labels=labels, classes=classes),
+        "classes": classes,
+        "good": Label.DESIRABLE,
         "escaped": ", ".join(f"replace(replace({name}, '\\', '\\\\'), '|', '\\|')" for name in audit.strata),
         "prefix": SUSPECTED,
     }

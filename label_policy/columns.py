@@ -34,6 +34,9 @@ class EditKind(StrEnum):
     FACTUAL = "factual"
 
 
+BELOW_FACTUAL: tuple[EditKind, ...] = tuple(kind for kind in EditKind if kind not in (EditKind.NONE, EditKind.FACTUAL))
+"""The kinds of edit that become factual where the edit changes one of a policy's terms."""
+
 SIGNALS: tuple[str, ...] = tuple(dict.fromkeys(signal for kind in EVENT_KINDS for signal in kind.signals))
 """Everything that can happen to a draft after it was shown. Each signal has a column ``<signal>_at``: the time of the
 last such event, null if none. ``repeat_contact`` is logged as such, or a later draft being shown on the same ticket;

@@ -17,6 +17,7 @@ from feedback.exceptions import FeedbackError
 from feedback.journals import append
 from feedback.lake import Lake
 from feedback.tables import LABELS, LEDGER
+from feedback.training_rows import content_version
 from feedback.training_set import build_training_set, read_training_set, tickets_on_both_sides
 from feedback.validation import VALIDATIONS
 from label_policy import Policy, Tier, Training, load_policy, shipped_policies
@@ -308,6 +309,17 @@ def test_a_pair_lies_on_its_tickets_side_and_changes_the_version(
             row["ticket_id"] for row in rows_of(made.path, f"*desirable/{split}-*")
         }
     assert tickets_on_both_sides(made.path) == []
+
+
+def test_a_column_that_came_later_renames_no_set_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("feedback.training_rows.COLUMNS", ("row_id", "category"))
+    monkeypatch.setattr("feedback.training_rows.PAIR_COLUMNS", ("row_id",))
+    rows = pa.table({"row_id": ["a", "b"], "category": ["x", None], "split": ["train", "heldout"]})
+    before = content_version(rows, rows, None)
+    monkeypatch.setattr("feedback.training_rows.COLUMNS", ("row_id", "category", "locale"))
+    monkeypatch.setattr("feedback.training_rows._LATER", ("locale",))
+    assert content_version(rows.append_column("locale", pa.nulls(2, pa.string())), rows, None) == before
+    assert content_version(rows.append_column("locale", pa.array([None, "de"])), rows, None) != before
 
 
 def test_a_file_that_is_cut_off_damaged_or_gone_is_named(
