@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from assets.settings_file import did_you_mean, say_faults
 from feedback.exceptions import FeedbackError, SourceError
@@ -24,6 +25,19 @@ from label_policy import Policy, load_policy, shipped_policies
 
 _DEFAULT_HOME = "data"
 _POINTER = "active.desk"  # a name that no desk can have
+
+
+def _checked_by(config: type[SFTConfig | KTOConfig | EvaluationConfig]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """A check that `config` takes the settings; they stay as they were written."""
+
+    def check(settings: dict[str, Any]) -> dict[str, Any]:
+        try:
+            config.from_dict(settings)
+        except TrainingError as error:
+            raise ValueError(str(error)) from error
+        return settings
+
+    return check
 
 
 class _Section(BaseModel):
@@ -38,14 +52,9 @@ class ReferenceSettings(_Section):
         default="training_set",
         description="what SFT learns from: `training_set` (its desirable rows) or a Parquet file of prompt, completion",
     )
-    sft: dict[str, Any] = Field(
+    sft: Annotated[dict[str, Any], AfterValidator(_checked_by(SFTConfig))] = Field(
         default_factory=dict, description="kto_core.SFTConfig; `steps: 0` takes the model as it is"
     )
-
-    @field_validator("sft")
-    @classmethod
-    def _valid_sft(cls, value: dict[str, Any]) -> dict[str, Any]:
-        return _checked(SFTConfig, value)
 
 
 class DeskSettings(_Section):
@@ -61,8 +70,12 @@ class DeskSettings(_Section):
     heldout: float = Field(default=0.1, ge=0, lt=1, description="share of tickets that training never sees")
     audit_seed: int = Field(default=0, description="which of the possible audit samples is drawn")
     reference: ReferenceSettings = ReferenceSettings()
-    kto: dict[str, Any] = Field(default_factory=dict, description="kto_core.KTOConfig")
-    evaluation: dict[str, Any] = Field(default_factory=dict, description="kto_core.EvaluationConfig")
+    kto: Annotated[dict[str, Any], AfterValidator(_checked_by(KTOConfig))] = Field(
+        default_factory=dict, description="kto_core.KTOConfig"
+    )
+    evaluation: Annotated[dict[str, Any], AfterValidator(_checked_by(EvaluationConfig))] = Field(
+        default_factory=dict, description="kto_core.EvaluationConfig"
+    )
     truth: Literal["harbor"] | None = Field(default=None, description="a simulated desk whose right answers are known")
     audit_simulated: bool = Field(
         default=False, description="let verdicts that nobody gave stand in for people's; only where the truth is known"
@@ -100,16 +113,6 @@ class DeskSettings(_Section):
                 "sample (`feedback-kto audit review`)"
             )
         return value
-
-    @field_validator("kto")
-    @classmethod
-    def _valid_kto(cls, value: dict[str, Any]) -> dict[str, Any]:
-        return _checked(KTOConfig, value)
-
-    @field_validator("evaluation")
-    @classmethod
-    def _valid_evaluation(cls, value: dict[str, Any]) -> dict[str, Any]:
-        return _checked(EvaluationConfig, value)
 
 
 class Desk:
@@ -215,11 +218,3 @@ def desk_names(home: Path) -> list[str]:
 def policy_path(name_or_path: str) -> Path:
     """The file of a shipped policy by its name, or the path as it is."""
     return shipped_policies().get(name_or_path) or Path(name_or_path)
-
-
-def _checked(config: type[SFTConfig | KTOConfig | EvaluationConfig], value: dict[str, Any]) -> dict[str, Any]:
-    try:
-        config.from_dict(value)
-    except TrainingError as error:
-        raise ValueError(str(error)) from error
-    return value

@@ -1,22 +1,22 @@
 """`python -m kto_core`: each step of learning on its own, without the orchestrator."""
 
-import dataclasses
 import json
 import os
 import sys
-import typing
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
 import yaml
 from rich.console import Console
 
 import kto_core
-from kto_core.config import Config, EvaluationConfig, KTOConfig, SFTConfig
+from kto_core.config import EvaluationConfig, KTOConfig, SFTConfig
+from kto_core.config_base import Config, plain_types
 from kto_core.exceptions import TrainingError
+from kto_core.objective_registry import COMPARED, COMPARED_HELP
 from kto_core.progress import Report, TerminalReport
 from kto_core.sweep_space import SWEPT, parse_space
 
@@ -32,15 +32,12 @@ def settings(kind: type[Config], *, but: Collection[str] = ()) -> Callable[[Comm
     """
 
     def decorate(command: Command) -> Command:
-        hints = typing.get_type_hints(kind)
-        for field in reversed(dataclasses.fields(kind)):
-            if isinstance(field.default, Config) or field.name in but:
+        for name, field in reversed(kind.model_fields.items()):
+            if isinstance(field.default, Config) or name in but:
                 continue  # a nested config can only be set in the file either
             shown = "none" if field.default is None else field.default
             command = click.option(
-                f"--{field.name.replace('_', '-')}",
-                type=_type(hints[field.name]),
-                help=f"{field.metadata['help']}  [{shown}]",
+                f"--{name.replace('_', '-')}", type=_type(field.annotation), help=f"{field.description}  [{shown}]"
             )(command)
         return click.option(
             "--config", "config_file", type=FOLDER, help="JSON or YAML file of the settings below; options override it."
@@ -50,9 +47,9 @@ def settings(kind: type[Config], *, but: Collection[str] = ()) -> Callable[[Comm
 
 
 def _type(hint: Any) -> click.Choice[str] | type:  # noqa: ANN401 - a type hint is any object
-    if typing.get_origin(hint) is Literal:
-        return click.Choice(typing.get_args(hint))
-    plain: type = next((kind for kind in typing.get_args(hint) if kind is not type(None)), hint)
+    if get_origin(hint) is Literal:
+        return click.Choice(get_args(hint))
+    plain: type = plain_types(hint)[0]
     return plain
 
 
@@ -153,9 +150,9 @@ def evaluate(
 @click.option("--training-set", type=FOLDER, required=True, help="Training-set folder with pairs.")
 @click.option(
     "--objectives",
-    default="dpo,orpo,simpo",
+    default=",".join(COMPARED),
     show_default=True,
-    help="dpo, ipo, orpo, simpo, or kto, with settings of their own where wanted: dpo:beta=0.1.",
+    help=COMPARED_HELP,
 )
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Trainings of each.")
 @click.option("--max-rows", type=click.IntRange(min=2), default=4000, show_default=True, help="Held-out rows scored.")

@@ -18,7 +18,7 @@ by which SimPO and ORPO do; and each by its own.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -113,7 +113,7 @@ def compare(
             one.train(
                 reference=Path(reference),
                 training_set=one.training_set,
-                config=replace(one.config, seed=one.config.seed + seed),
+                config=one.config.replace(seed=one.config.seed + seed),
                 store=Path(store),
                 cache=Path(cache),
                 report=under(report, _named(one.name, seed, seeds)),
@@ -192,7 +192,7 @@ def _contestants(
         Contestant(
             name=KTO_ON_PAIRS,
             train=train_kto,
-            config=replace(kto, max_steps=steps, epochs=epochs),
+            config=kto.replace(max_steps=steps, epochs=epochs),
             training_set=sliced,
             completions=len(of_pairs),
         ),
@@ -249,7 +249,7 @@ def _parsed(text: str, kto: KTOConfig, steps: int) -> KTOConfig | PairConfig:
     if objective == KTO and not settings:
         raise TrainingError("kto is compared with anyway; name it only with settings of its own, as kto:beta=0.3")
     if objective == KTO:
-        return KTOConfig.from_dict({**kto.to_dict(), "max_steps": steps, **settings})
+        return kto.replace(**{"max_steps": steps, **settings})
     return PairConfig.like(kto, steps=steps, **{**settings, "objective": objective})
 
 

@@ -28,7 +28,8 @@ from kto_core.exceptions import TrainingError
 from kto_core.groups import plan_steps
 from kto_core.logps import Batch, CompletionLogps, share_passes
 from kto_core.models import adapted, check_context, gathered, load, model_hash, save, weights_hash, without_dropout
-from kto_core.objectives import PairObjective, dpo_loss, ipo_loss, orpo_loss, simpo_loss
+from kto_core.objective_registry import OBJECTIVES
+from kto_core.objectives import PairObjective
 from kto_core.optimization import end_run, make_accelerator, peak_rate, seeded
 from kto_core.preferences import Pairs, read_pairs
 from kto_core.progress import Paced, Report, silent
@@ -40,7 +41,6 @@ from kto_core.tokenization import Encoded, Encoder, encode_sides
 from kto_core.watch import Figures, summarize_steps
 
 FORMAT: Final = 2  # raise it when the same inputs would give other weights
-REFERENCED: Final = ("dpo", "ipo")  # the objectives that read log π_ref
 SUMS: Final = (
     "pairs", "loss", "reward_chosen", "reward_rejected", "learned", "completion_chosen", "completion_rejected", "tokens"
 )  # fmt: skip
@@ -190,25 +190,22 @@ def train_pairs(
 def pair_loss(
     logps: Tensor, lengths: Tensor, reference_logps: Tensor, weights: Tensor, config: PairConfig
 ) -> PairObjective:
-    """The objective of P pairs from log-probabilities of their completions, the chosen ones first.
+    """The loss of P pairs by the config's objective, from log-probabilities of completions, the chosen ones first.
 
     Args:
         logps: log π, [2P], with gradient.
         lengths: completion tokens, [2P].
-        reference_logps: log π_ref, [2P]; read by DPO and IPO.
+        reference_logps: log π_ref, [2P]; NaN where the objective does not read it.
         weights: of the losses, [P].
         config: the objective and its parameters.
     """
-    chosen, rejected = logps.chunk(2)
-    beta, gamma, odds_weight = (value or 0.0 for value in (config.beta, config.gamma, config.odds_weight))
-    if config.objective in REFERENCED:
-        loss = dpo_loss if config.objective == "dpo" else ipo_loss
-        return loss(chosen, rejected, *reference_logps.chunk(2), beta=beta, weights=weights)
-    chosen_lengths, rejected_lengths = lengths.chunk(2)
-    sizes = {"chosen_lengths": chosen_lengths, "rejected_lengths": rejected_lengths, "weights": weights}
-    if config.objective == "orpo":
-        return orpo_loss(chosen, rejected, **sizes, odds_weight=odds_weight)
-    return simpo_loss(chosen, rejected, **sizes, beta=beta, gamma=gamma)
+    objective = OBJECTIVES[config.objective]
+    read = [*logps.chunk(2), *(reference_logps.chunk(2) if objective.reference else ())]
+    more = {name: getattr(config, name) for name in objective.settings}
+    if objective.lengths:
+        more["chosen_lengths"], more["rejected_lengths"] = lengths.chunk(2)
+    found: PairObjective = objective.loss(*read, **more, weights=weights)
+    return found
 
 
 def accumulate(
@@ -267,7 +264,7 @@ def _prepare(
     sides = encode_sides(encoder, met, *readers, unit="pairs", report=report)
     computed = 0
     logps = np.full((2, len(met)), math.nan)
-    if config.objective in REFERENCED:
+    if OBJECTIVES[config.objective].reference:
         computed = fill(
             cache,
             [*sides[0], *sides[1]],

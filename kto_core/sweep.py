@@ -37,7 +37,7 @@ from kto_core.store import digest, read_json, write_json
 from kto_core.sweep_chart import draw_sweep
 from kto_core.sweep_noise import HeldOutScores
 from kto_core.sweep_ranking import compared, ranked
-from kto_core.sweep_space import Space, cells, checked, configured
+from kto_core.sweep_space import Space, cells, checked
 from kto_core.sweep_study import ERROR, distributions, finished, open_study, recover, waiting
 
 FORMAT: Final = 1  # raise it when the same inputs would give other figures
@@ -86,7 +86,7 @@ class _Sweep:
         return train_kto(
             reference=self.reference,
             training_set=self.training_set,
-            config=configured(self.base, settings),
+            config=self.base.replace(**settings),
             store=self.home(settings),
             cache=self.cache,
             report=report,

@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -248,7 +247,7 @@ def test_settings_are_those_of_the_papers_or_of_a_kto_run():
     assert PairConfig.like(kto, steps=9, beta=0.1).beta == 0.1
     for config in (like, simpo, orpo):
         assert PairConfig.from_dict(config.to_dict()) == config
-        assert replace(config, seed=1).beta == config.beta
+        assert config.replace(seed=1).beta == config.beta
     with pytest.raises(TrainingError, match="gamma says nothing to dpo, which reads beta"):
         PairConfig(gamma=1.0)
     with pytest.raises(TrainingError, match="must be one of 'dpo', 'ipo', 'orpo', 'simpo', not 'ppo'"):
