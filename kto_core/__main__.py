@@ -113,7 +113,7 @@ def sft(model: str, rows: Path | None, store: Path, config_file: Path | None, **
 def train(
     reference: Path, training_set: Path, store: Path, cache: Path, config_file: Path | None, **values: object
 ) -> None:
-    """Train a candidate by KTO. Prints the model folder."""
+    """Train a candidate by KTO, or by another objective on single rows. Prints the model folder."""
     config = build(KTOConfig, config_file, values)
     with _terminal() as report:
         folder = kto_core.train_kto(
@@ -160,7 +160,7 @@ def evaluate(
 @click.option("--cache", type=FOLDER, default=Path("cache"), show_default=True, help="Folder of log-probabilities.")
 @click.option("--out", type=FOLDER, default=Path("comparisons"), show_default=True, help="Folder of comparisons.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
-@settings(KTOConfig)
+@settings(KTOConfig, but=("objective",))
 def compare(
     reference: Path,
     training_set: Path,
@@ -174,7 +174,7 @@ def compare(
     config_file: Path | None,
     **values: object,
 ) -> None:
-    """KTO on all rows against DPO, IPO, ORPO or SimPO on the pairs: same reference, same budget."""
+    """KTO on all rows against other objectives, on all rows or on the pairs: same reference, same budget."""
     from kto_core.comparison_view import show_comparison
 
     kto = build(KTOConfig, config_file, values)
@@ -224,7 +224,7 @@ def compare(
 @click.option("--cache", type=FOLDER, default=Path("cache"), show_default=True, help="Folder of log-probabilities.")
 @click.option("--out", type=FOLDER, default=Path("sweeps"), show_default=True, help="Folder of sweeps.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-@settings(KTOConfig, but=SWEPT)
+@settings(KTOConfig, but=(*SWEPT, "objective"))
 def sweep(
     reference: Path,
     training_set: Path,

@@ -9,9 +9,9 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from kto_core.config_base import Config, Count, Natural, NotNegative, Positive, Share
+from kto_core.config_base import Config, Count, Natural, NotNegative, Positive, Share, added
 from kto_core.exceptions import TrainingError
-from kto_core.objective_registry import OBJECTIVES, PairObjectiveName
+from kto_core.objective_registry import OBJECTIVES, PairObjectiveName, SingleObjectiveName
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Schedule = Annotated[
@@ -120,6 +120,7 @@ class SFTConfig(Run, Weights, Lengths, SFTPasses, Optimization, SFTSteps):
 class KTOSteps(Config):
     """The loss of a row, and how rows make groups and steps."""
 
+    objective: SingleObjectiveName = added("kto", "what is learned from a row")
     beta: Positive = Field(
         default=0.1,
         description="1/β is the summed log-ratio at which a row counts as learned; keep β × completion tokens around "
@@ -175,6 +176,10 @@ class KTOConfig(Run, KTOWatch, Weights, Lengths, Optimization, KTOSteps):
 
     **Choosing the weights.** With class-balanced groups (`balance` oversample, the default) the weights apply as they
     are; with `none`, keep λ_D·n_D / (λ_U·n_U) between 1 and 3/2 (section 4.2 of the paper).
+
+    **Choosing the objective.** APO-zero (`apo_zero`; D'Oosterlinck et al. 2024, arXiv 2408.06266) is KTO whose
+    reference point z0 stays at 0: desirable rows are pushed above the reference and undesirable ones below it, however
+    far the policy has moved. It computes no mismatched completions. All other settings mean the same.
 
     **Choosing noise_correction.** KTO's loss is symmetric and bears labels that are wrong by chance: with 40 % of
     Harbor's accepts wrong it keeps most of what it gains, and no correction gave more back (docs/noise.md), so that
@@ -246,7 +251,7 @@ class PairConfig(Run, Weights, Lengths, Optimization, PairSteps):
 
         DPO and IPO take KTO's β too, since it scales the same log-ratio. `settings` go before all.
         """
-        names = set(cls.model_fields) - {"beta", "epochs"}
+        names = set(cls.model_fields) - {"objective", "beta", "epochs"}
         shared = {name: value for name, value in kto.to_dict().items() if name in names}
         objective = OBJECTIVES.get(str(settings.get("objective", "dpo")))
         if objective is not None and objective.reference and "beta" in objective.settings:

@@ -5,7 +5,7 @@ computes, how the loss is called, the choices of `compare` with their help, and 
 an objective, write `<name>_loss` in `kto_core.objectives` and an entry here, and list it in docs/compare.md.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -65,6 +65,7 @@ OBJECTIVES: Final[Mapping[str, Entry]] = MappingProxyType(
         entry.name: entry
         for entry in (
             Entry(name="kto", title="KTO", rows="singles", z0=True),
+            Entry(name="apo_zero", title="APO-zero", rows="singles"),
             Entry(name="dpo", title="DPO", rows="pairs", settings={"beta": 0.1}),
             Entry(name="ipo", title="IPO", rows="pairs", settings={"beta": 0.1}),
             Entry(
@@ -87,7 +88,16 @@ COMPARED_HELP: Final = (
     "dpo:beta=0.1."
 )
 
+
+def titles(entries: Iterable[Entry], *more: str, last: str = "and") -> str:
+    """The titles as a text lists them, and `more` behind them: `KTO, DPO and IPO`."""
+    *names, end = [*(entry.title for entry in entries), *more]
+    return f"{', '.join(names)} {last} {end}" if names else end
+
+
 if TYPE_CHECKING:
+    SingleObjectiveName = str
     PairObjectiveName = str
 else:
+    SingleObjectiveName = Literal[tuple(name for name, entry in OBJECTIVES.items() if entry.rows == "singles")]
     PairObjectiveName = Literal[tuple(name for name, entry in OBJECTIVES.items() if entry.rows == "pairs")]

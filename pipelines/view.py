@@ -15,6 +15,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from assets.desk import Desk
+from kto_core.objective_registry import OBJECTIVES
 from pipelines.follow import RunSeen, StageSeen
 from pipelines.printing import commands
 from pipelines.texts import visible
@@ -211,8 +212,9 @@ def _labels_table(summary: dict[str, Any]) -> Table:
 
 def _show_training(summary: dict[str, Any], console: Console) -> None:
     train, rows = summary["train"], summary["training_set"]
+    title = f"{OBJECTIVES[train['objective']].title} training"
     console.print(
-        f"[bold]KTO training[/]: {train['steps']:,} steps in {train['seconds']:.0f} s saw {train['rows_seen']:,} of "
+        f"[bold]{title}[/]: {train['steps']:,} steps in {train['seconds']:.0f} s saw {train['rows_seen']:,} of "
         f"{rows['desirable'] + rows['undesirable']:,} training rows ({train['share_of_rows_seen']:.1%})",
         highlight=False,
     )

@@ -65,7 +65,7 @@ def test_what_the_settings_name_and_is_not_there_is_said_to_be_named_there(tmp_p
 
 def test_settings_of_learning_are_kept_as_they_are_written(tmp_path: Path) -> None:
     """Defaults and numbers too: what training makes of them is its own."""
-    kto = {"beta": 0.1, "max_steps": 3, "learning_rate": 1}
+    kto = {"objective": "apo_zero", "beta": 0.1, "max_steps": 3, "learning_rate": 1}
     settings = DeskSettings(
         source="canonical",
         input=Path("/logs"),
@@ -78,7 +78,7 @@ def test_settings_of_learning_are_kept_as_they_are_written(tmp_path: Path) -> No
     assert (tmp_path / "toy" / "desk.yaml").read_text() == (
         "source: canonical\ninput: /logs\npolicy: harbor-support.v1\nfirst_day: '2026-03-02'\n"
         "reference:\n  sft:\n    steps: 0\n    learning_rate: 1e-4\n"
-        "kto:\n  beta: 0.1\n  max_steps: 3\n  learning_rate: 1\n"
+        "kto:\n  objective: apo_zero\n  beta: 0.1\n  max_steps: 3\n  learning_rate: 1\n"
     )
     read = Desk(tmp_path, "toy").settings
     assert (read.kto, read.evaluation, read.reference.sft) == (kto, {}, {"steps": 0, "learning_rate": "1e-4"})

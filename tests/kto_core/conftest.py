@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from kto_core.config import SFTConfig
 from kto_core.sft import train_sft
@@ -20,6 +21,16 @@ def no_figures():
     """Nothing is drawn but `with_figures`."""
     with without_figures():
         yield
+
+
+@pytest.fixture
+def norms_in_float64(monkeypatch):
+    """Transformers' RMSNorm rounds to float32 on the way, where 1e-10 cannot be seen."""
+
+    def forward(self, hidden):
+        return self.weight * hidden * torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + self.variance_epsilon)
+
+    monkeypatch.setattr(LlamaRMSNorm, "forward", forward)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from kto_core import KTOConfig, PairConfig, TrainingError, train_pairs
 from kto_core.data import LABELLED, Rows, TrainingSet
@@ -120,16 +119,6 @@ def naive_loss(config, chosen, rejected, known, lengths):
         return -torch.log(1 / (1 + torch.exp(-(beta * means[0] - beta * means[1] - config.gamma))))
     odds = torch.exp(means) / (1 - torch.exp(means))
     return -means[0] - config.odds_weight * torch.log(1 / (1 + odds[1] / odds[0]))
-
-
-@pytest.fixture
-def norms_in_float64(monkeypatch):
-    """Transformers' RMSNorm rounds to float32 on the way, where 1e-10 cannot be seen."""
-
-    def forward(self, hidden):
-        return self.weight * hidden * torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + self.variance_epsilon)
-
-    monkeypatch.setattr(LlamaRMSNorm, "forward", forward)
 
 
 @pytest.mark.usefixtures("norms_in_float64")

@@ -206,6 +206,10 @@ def test_one_process_at_a_time(run, result):
         ({"space": {}}, "a sweep needs values of some setting: beta, undesirable_weight, learning_rate"),
         ({"space": {"seed": (1.0,)}}, "a sweep cannot vary seed"),
         ({"space": {"beta": (0.1, -1.0)}}, "KTOConfig.beta must be above 0, not -1.0"),
+        (
+            {"config": BASE.replace(objective="apo_zero", kl_prompts=0)},
+            "a sweep by apo_zero needs KTOConfig.kl_prompts",
+        ),
         ({"objective": "first_contact_resolution"}, "a sweep cannot go by 'first_contact_resolution' here"),
     ],
 )
