@@ -246,7 +246,7 @@ class PairConfig(Run, Weights, Lengths, Optimization, PairSteps):
         return self
 
     @classmethod
-    def like(cls, kto: KTOConfig, *, steps: int, **settings: object) -> Self:
+    def like(cls, kto: KTOConfig, /, *, steps: int, **settings: object) -> Self:
         """Settings for pairs that see as many completions a step as a KTO run does, in `steps` steps.
 
         DPO and IPO take KTO's β too, since it scales the same log-ratio. `settings` go before all.

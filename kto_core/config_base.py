@@ -59,7 +59,7 @@ class Config(BaseModel):
         """Every setting as plain JSON values, but for `added` ones at their default; `from_dict` takes them back."""
         return self.model_dump()
 
-    def replace(self, **changes: object) -> Self:
+    def replace(self, /, **changes: object) -> Self:
         """The same settings but for `changes`. Raises TrainingError as the class does."""
         return self.from_dict({**self.to_dict(), **changes})
 

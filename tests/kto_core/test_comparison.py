@@ -173,6 +173,8 @@ def test_too_few_are_not_measured(run):
     [
         ("ppo", "there is no objective 'ppo'; choose from kto, apo_zero, dpo, ipo, orpo, simpo"),
         ("", "there is no objective ''; choose from kto, apo_zero, dpo, ipo, orpo, simpo"),
+        ("dpo:kto=1", "PairConfig has no setting 'kto'; it knows batch_pairs"),
+        ("kto:self=1", "KTOConfig has no setting 'self'; it knows balance"),
         ("dpo:objective=ipo", "sets its objective, which is what it begins with"),
         ("apo_zero:beta=much", "KTOConfig.beta must be of type float, not 'much'"),
         ("dpo:beta", "has 'beta', which sets nothing"),
