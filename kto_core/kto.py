@@ -26,7 +26,7 @@ from kto_core.logps import GroupBatch, GroupLogps
 from kto_core.models import adapted, check_context, gathered, load, model_hash, save, weights_hash, without_dropout
 from kto_core.noise import Correction, correct, measured_precision
 from kto_core.objective_registry import OBJECTIVES
-from kto_core.objectives import estimate_z0
+from kto_core.objectives import estimate_z0, loss_of
 from kto_core.optimization import end_run, make_accelerator, peak_rate, seeded
 from kto_core.packing import pack
 from kto_core.preparation import ReadyRow, prepare_rows
@@ -299,7 +299,7 @@ def _accumulate(
                     device=accelerator.device,
                 ).unbind(dim=1)
                 point = {} if kl_logps is None else {"z0": estimate_z0(kl_logps, reference_kl)}
-                losses, rewards = objective.loss(
+                losses, rewards = loss_of(objective)(
                     logps,
                     reference,
                     desirable,

@@ -1,14 +1,14 @@
-"""The objectives that a candidate can be trained by, an entry each; nothing here loads torch.
+"""The objectives that a candidate can be trained by, an entry each. The losses themselves need torch, and lie apart.
 
 From an entry follow: the choices of `KTOConfig.objective` and `PairConfig.objective`, which completions a step
 computes, how the loss is called, the choices of `compare` with their help, and by what a comparison ranks pairs. To add
 an objective, write `<name>_loss` in `kto_core.objectives` and an entry here, and list it in docs/compare.md.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from kto_core.config import KTOConfig, PairConfig
@@ -19,7 +19,7 @@ class Entry:
     """What training and comparisons know of an objective.
 
     Attributes:
-        name: in settings and in names of model folders.
+        name: in settings and in names of model folders; the loss is `<name>_loss` of `kto_core.objectives`.
         title: in tables and texts.
         rows: what a loss is of: `singles`, rows that are labelled desirable or undesirable, or `pairs`.
         reference: whether the loss reads log π_ref. If so, rewards are log-ratios to the reference, and pairs are
@@ -36,14 +36,6 @@ class Entry:
     z0: bool = False
     lengths: bool = False
     settings: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def loss(self) -> Callable[..., Any]:
-        """The loss, of B rows or P pairs; loads torch."""
-        import kto_core.objectives
-
-        loss: Callable[..., Any] = getattr(kto_core.objectives, f"{self.name}_loss")
-        return loss
 
     @property
     def config(self) -> "type[KTOConfig | PairConfig]":

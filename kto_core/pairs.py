@@ -29,7 +29,7 @@ from kto_core.groups import plan_steps
 from kto_core.logps import Batch, CompletionLogps, share_passes
 from kto_core.models import adapted, check_context, gathered, load, model_hash, save, weights_hash, without_dropout
 from kto_core.objective_registry import OBJECTIVES
-from kto_core.objectives import PairObjective
+from kto_core.objectives import PairObjective, loss_of
 from kto_core.optimization import end_run, make_accelerator, peak_rate, seeded
 from kto_core.preferences import Pairs, read_pairs
 from kto_core.progress import Paced, Report, silent
@@ -204,7 +204,7 @@ def pair_loss(
     more = {name: getattr(config, name) for name in objective.settings}
     if objective.lengths:
         more["chosen_lengths"], more["rejected_lengths"] = lengths.chunk(2)
-    found: PairObjective = objective.loss(*read, **more, weights=weights)
+    found: PairObjective = loss_of(objective)(*read, **more, weights=weights)
     return found
 
 
