@@ -26,11 +26,12 @@ demo: install  ## Harbor Support, from raw log files to a release folder
 test: install  ## The tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-check: install  ## Lint, types and the import rules
+check: install  ## Lint, types, the import rules and the length of sentences in the docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python docs/prose.py
 
 ui: install  ## Dagster's UI on this project's instance and data
 	$(BIN)/dg dev

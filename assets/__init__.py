@@ -1,16 +1,1 @@
 """The Dagster assets, a file a stage, each a thin wrapper over the packages that do the work."""
-
-STAGES = (
-    "feedback_events",
-    "interactions",
-    "labels",
-    "audit_sample",
-    "verdicts",
-    "label_quality",
-    "training_set",
-    "reference_model",
-    "kto_candidate",
-    "evaluation",
-    "release",
-)
-"""The assets' names, in the order in which they are made."""

@@ -2,12 +2,12 @@
 
 import dagster as dg
 
-from assets.common import OWNERS, DeskResource, column_schema, markdown_table
 from assets.labels import labels
-from feedback.audit import write_audit_sample
-from feedback.labels import summarise_labels
-from feedback.suspects import find_suspects
-from feedback.tables import AUDIT_SAMPLE
+from assets.support.common import OWNERS, DeskResource, column_schema, markdown_table
+from feedback.audits.sample import write_audit_sample
+from feedback.audits.suspects import find_suspects
+from feedback.labels.labels import summarise_labels
+from feedback.lake.tables import AUDIT_SAMPLE
 
 
 @dg.asset(

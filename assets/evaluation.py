@@ -5,9 +5,9 @@ from typing import Any
 
 import dagster as dg
 
-from assets.common import OWNERS, DeskResource, markdown_table
-from assets.gate import judge
-from assets.training import POOL, RETRY, run_worker
+from assets.support.common import OWNERS, DeskResource, markdown_table
+from kto_core.evaluation.release_gate import decide_promotion
+from training_worker.launcher import POOL, RETRY, run_worker
 
 
 @dg.asset(
@@ -52,12 +52,14 @@ def evaluation(
         "reward margin": heldout["reward_margin"],
         "all figures": dg.MetadataValue.json(json.loads(json.dumps(outcome))),
     }
-    return dg.Output({**outcome, "gate": judge(outcome), "candidate": kto_candidate["path"]}, metadata=metadata)
+    return dg.Output(
+        {**outcome, "gate": decide_promotion(outcome), "candidate": kto_candidate["path"]}, metadata=metadata
+    )
 
 
 @dg.asset_check(asset=evaluation)
 def gate(evaluation: dict[str, Any]) -> dg.AssetCheckResult:
-    """The candidate may become champion: see `assets.gate.judge`."""
+    """The candidate may become champion: see `kto_core.evaluation.release_gate.decide_promotion`."""
     verdict = evaluation["gate"]
     return dg.AssetCheckResult(
         passed=verdict["passed"],

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets.common import (
+from assets.support.common import (
     DAYS,
     LAKE_POOL,
     OWNERS,
@@ -12,11 +12,11 @@ from assets.common import (
     moment_of,
     partition_days,
 )
-from assets.progress import log_progress
-from feedback.ingest import ingest, unbalanced_files
-from feedback.rawfiles import discover
-from feedback.tables import EVENTS, FILES
-from feedback.touched import touched_days
+from feedback.ingest.ingestion import ingest, unbalanced_files
+from feedback.labels.stale_partitions import touched_days
+from feedback.lake.tables import EVENTS, FILES
+from feedback.sources.raw_files import discover
+from training_worker.progress_lines import log_progress
 
 _COUNTS = ("lines", "mapped", "ignored", "quarantined", "events", "duplicates")
 

@@ -4,11 +4,11 @@ from datetime import date
 
 import dagster as dg
 
-from assets.common import DAYS, LAKE_POOL, LATE_DAYS, OWNERS, DeskResource, column_schema, partition_days
 from assets.feedback_events import feedback_events
-from assets.moments import moment_of_days
-from feedback.interactions import count_unplaced, write_interactions
-from feedback.tables import INTERACTIONS
+from assets.support.common import DAYS, LAKE_POOL, LATE_DAYS, OWNERS, DeskResource, column_schema, partition_days
+from assets.support.run_moment import moment_of_days
+from feedback.labels.interactions import count_unplaced, write_interactions
+from feedback.lake.tables import INTERACTIONS
 
 _UNPLACED = {
     "drafts_outside": "{:,} drafts were shown outside the partitions: set first_day in desk.yaml earlier",

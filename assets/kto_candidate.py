@@ -5,8 +5,9 @@ from typing import Any
 
 import dagster as dg
 
-from assets.common import OWNERS, DeskResource
-from assets.training import POOL, RETRY, model_metadata, run_worker, training_record
+from assets.support.common import OWNERS, DeskResource
+from assets.support.model_metadata import model_metadata
+from training_worker.launcher import POOL, RETRY, run_worker, training_record
 
 
 @dg.asset(
@@ -41,7 +42,7 @@ def kto_candidate(
 
 @dg.asset_check(asset=kto_candidate)
 def training_went_well(kto_candidate: dict[str, Any]) -> dg.AssetCheckResult:
-    """KL did not saturate, no class's gradient dominated, and rewards did not fall together: see `kto_core.health`."""
+    """KL did not saturate, no class's gradient dominated, and rewards did not fall together."""
     troubles = training_record(Path(kto_candidate["path"]))["troubles"]
     return dg.AssetCheckResult(
         passed=not troubles,

@@ -5,12 +5,12 @@ from typing import Any
 
 import dagster as dg
 
-from assets.audit_chart import draw_quality
-from assets.common import OWNERS, DeskResource, markdown_table, picture
+from assets.support.audit_chart import draw_quality
+from assets.support.common import OWNERS, DeskResource, markdown_table, picture
 from assets.verdicts import verdicts
-from feedback.label_quality import Quality, decide, measure
-from label_policy.agreement import LEAST_ALPHA
-from label_policy.precision import Estimate
+from feedback.audits.label_quality import Quality
+from label_policy.audits.agreement import LEAST_ALPHA
+from label_policy.audits.precision import Estimate
 
 # With fewer rows read twice, chance decides what alpha is.
 _FEWEST_TWICE = 20
@@ -23,8 +23,8 @@ def label_quality(context: dg.AssetExecutionContext, desk: DeskResource) -> None
     Weighted by stratum, so that it speaks of all labels and not of the rows read. `training_set` reads the same.
     """
     active = desk.active()
-    quality = measure(active.lake, active.policy, simulated=active.settings.audit_simulated)
-    gate = decide(active.lake, active.policy, quality)
+    outcome = active.measure_audit()
+    quality, gate = outcome.quality, outcome.gate
     said = ["simulated verdicts went into this: nobody read those rows"] if quality.simulated else []
     context.add_asset_metadata(
         {
@@ -65,8 +65,7 @@ def label_quality(context: dg.AssetExecutionContext, desk: DeskResource) -> None
 @dg.asset_check(asset=label_quality)
 def precision_holds(desk: DeskResource) -> dg.AssetCheckResult:
     """No rule's labels are found less precise in the last audit than in those before it."""
-    active = desk.active()
-    quality = measure(active.lake, active.policy, simulated=active.settings.audit_simulated)
+    quality = desk.active().measure_audit().quality
     fell = [each for each in quality.drift if each.high < 0]
     return dg.AssetCheckResult(
         passed=not fell,
@@ -84,18 +83,18 @@ def precision_holds(desk: DeskResource) -> dg.AssetCheckResult:
 @dg.asset_check(asset=label_quality)
 def reviewers_agree(desk: DeskResource) -> dg.AssetCheckResult:
     """Krippendorff's alpha of those who read the same rows is at least 2/3; a few rows say nothing of it."""
-    active = desk.active()
-    found = measure(active.lake, active.policy, simulated=active.settings.audit_simulated).agreement
-    known = found.rows >= _FEWEST_TWICE and found.alpha is not None
-    passed = not known or (found.alpha or 0.0) >= LEAST_ALPHA
+    agreement = desk.active().measure_audit().quality.agreement
+    known = agreement.rows >= _FEWEST_TWICE and agreement.alpha is not None
+    passed = not known or (agreement.alpha or 0.0) >= LEAST_ALPHA
     return dg.AssetCheckResult(
         passed=passed,
         severity=dg.AssetCheckSeverity.WARN,
         description=None
         if passed
-        else f"alpha is {_number(found.alpha)} on {found.rows} rows that several read, below {LEAST_ALPHA:.2f}; let "
-        "the readers settle what counts as good (`feedback-kto audit report` shows what they contradict)",
-        metadata={"rows read by several": found.rows, "alpha": _number(found.alpha)},
+        else f"alpha is {_number(agreement.alpha)} on {agreement.rows} rows that several read, below "
+        f"{LEAST_ALPHA:.2f}; let the readers settle what counts as good (`feedback-kto audit report` shows what they "
+        "contradict)",
+        metadata={"rows read by several": agreement.rows, "alpha": _number(agreement.alpha)},
     )
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import dagster as dg
 
-from assets.charts import draw_labels
-from assets.common import (
+from assets.interactions import interactions
+from assets.support.common import (
     DAYS,
     LAKE_POOL,
     OWNERS,
@@ -17,14 +17,14 @@ from assets.common import (
     partition_days,
     picture,
 )  # fmt: skip
-from assets.interactions import interactions
-from assets.moments import moment_of_days
-from feedback.corrections import FlipRate, flip_rate
-from feedback.labelling import WrittenLabels, write_labels
-from feedback.labels import summarise_labels
-from feedback.lake import Lake
-from feedback.ledger import days_behind
-from feedback.tables import LABELS
+from assets.support.label_chart import draw_labels
+from assets.support.run_moment import moment_of_days
+from feedback.labels.corrections import FlipRate, flip_rate
+from feedback.labels.label_writer import WrittenLabels, write_labels
+from feedback.labels.labels import summarise_labels
+from feedback.labels.ledger import days_behind
+from feedback.lake.delta import Lake
+from feedback.lake.tables import LABELS
 from label_policy import Policy
 
 _MOST_FLIPS = 0.01

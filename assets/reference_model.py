@@ -5,8 +5,9 @@ from typing import Any
 
 import dagster as dg
 
-from assets.common import OWNERS, DeskResource
-from assets.training import POOL, RETRY, model_metadata, run_worker
+from assets.support.common import OWNERS, DeskResource
+from assets.support.model_metadata import model_metadata
+from training_worker.launcher import POOL, RETRY, run_worker
 
 
 @dg.asset(

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 import kto_core
-from assets.common import OWNERS, DeskResource
+from assets.support.common import OWNERS, DeskResource
 from feedback.exceptions import FeedbackError
 
 

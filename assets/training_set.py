@@ -6,12 +6,12 @@ from typing import Any
 
 import dagster as dg
 
-from assets.common import OWNERS, DeskResource, markdown_table
 from assets.label_quality import label_quality
 from assets.labels import labels
-from feedback.damage import name_set_damage
-from feedback.maturing import say_provisional
-from feedback.training_set import build_training_set, read_training_set, tickets_on_both_sides
+from assets.support.common import OWNERS, DeskResource, markdown_table
+from feedback.lake.damage import name_set_damage
+from feedback.training_set.build import build_training_set, read_training_set, tickets_on_both_sides
+from feedback.training_set.provisional import say_provisional
 
 
 @dg.asset(group_name="learning", kinds={"parquet", "duckdb"}, owners=OWNERS["data"], deps=[labels, label_quality])

@@ -11,8 +11,8 @@ from typing import Any
 
 import dagster as dg
 
-from assets.common import DAYS, DeskResource
-from feedback.training_set import read_training_set
+from assets.support.common import DAYS, DeskResource
+from feedback.training_set.build import read_training_set
 from feedback.validation import SUITES, Suite, Validated, validate_days, validate_training_set
 
 _DOCS = "data_docs"  # in the desk's folder

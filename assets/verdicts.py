@@ -5,11 +5,11 @@ from collections import Counter
 import dagster as dg
 
 from assets.audit_sample import audit_sample
-from assets.common import OWNERS, DeskResource, column_schema, markdown_table
-from assets.simulated_verdicts import simulate_verdicts
-from feedback.audit import audit_progress
-from feedback.tables import VERDICTS
-from feedback.verdicts import standing
+from assets.support.common import OWNERS, DeskResource, column_schema, markdown_table
+from assets.support.simulated_verdicts import simulate_verdicts
+from feedback.audits.sample import audit_progress
+from feedback.audits.verdicts import current_verdicts
+from feedback.lake.tables import VERDICTS
 
 
 @dg.asset(
@@ -27,7 +27,7 @@ def verdicts(context: dg.AssetExecutionContext, desk: DeskResource) -> None:
     """
     active = desk.active()
     simulated = simulate_verdicts(active) if active.settings.audit_simulated else 0
-    stands = standing(active.lake)
+    stands = current_verdicts(active.lake)
     origins = Counter(stands["origin"].to_pylist())
     said = Counter(zip(*(stands[name].to_pylist() for name in ("origin", "reviewer", "verdict")), strict=True))
     progress = audit_progress(active.lake, "label", "tier")

@@ -1,11 +1,11 @@
-"""How long drawing an audit sample takes, beside what one would write by hand.
+"""Measure how long it takes to draw an audit sample, beside scripts written by hand.
 
     python -m benchmarks.audit [--labels 10000000] [--rounds 3] [--json] [--keep FOLDER]
 
-A lake of labels with texts, 100 days in 200 files, is drawn from by `write_audit_sample` (400 rows, written to the lake
-with their texts) and by scripts in Polars and pandas that draw as many rows of the same strata and fetch their texts,
-without permanent numbers, earlier verdicts or probabilities. Interleaved in one run, each in a process of its own;
-medians. pandas must be installed; it is not one of the project's own requirements.
+The lake has labels with texts of 100 days in 200 files. `write_audit_sample` draws 400 rows and writes them to the lake
+with their texts. Scripts in Polars and pandas draw as many rows of the same strata and fetch their texts, without
+permanent numbers, earlier verdicts or probabilities. All take turns in one run, each in a process of its own; figures
+are medians. pandas must be installed; the project itself does not require it.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from feedback.audit import write_audit_sample
-from feedback.lake import Lake
-from feedback.tables import LABELS
+from feedback.audits.sample import write_audit_sample
+from feedback.lake.delta import Lake
+from feedback.lake.tables import LABELS
 from label_policy import load_policy, shipped_policies
-from label_policy.allocation import Stratum, allocate
+from label_policy.audits.allocation import Stratum, allocate
 
 ROOT = Path(__file__).resolve().parents[1]
 FIRST_DAY = date(2026, 1, 1)
@@ -54,36 +54,38 @@ FROM range({first}, {last}) AS t(i)
 
 
 def main() -> None:
-    """Draw by everybody in turn and print what it took."""
+    """Run every script in turn and print the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--labels", type=int, default=10_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--keep", type=Path, help="work in this folder and leave it; labels there are used again")
-    given = parser.parse_args()
-    folder = given.keep or Path(tempfile.mkdtemp(prefix="audit-"))
+    options = parser.parse_args()
+    folder = options.keep or Path(tempfile.mkdtemp(prefix="audit-"))
     try:
-        lake = Lake(folder / f"lake-{given.labels}")
+        lake = Lake(folder / f"lake-{options.labels}")
         if not lake.exists(LABELS):
-            print(f"writing {given.labels:,} labels", file=sys.stderr)
-            generate(lake, given.labels)
+            print(f"writing {options.labels:,} labels", file=sys.stderr)
+            generate(lake, options.labels)
         taken: dict[str, list[dict[str, float]]] = {name: [] for name in SCRIPTS}
-        for number in range(given.rounds):
+        for number in range(options.rounds):
             for name in SCRIPTS:
                 taken[name].append(_child(name, lake.root))
                 print(f"round {number + 1}: {name} {taken[name][-1]}", file=sys.stderr)
     finally:
-        if given.keep is None:
+        if options.keep is None:
             shutil.rmtree(folder)
-    found = {
+    medians = {
         name: {figure: statistics.median(run[figure] for run in runs) for figure in runs[0]}
         for name, runs in taken.items()
     }
-    print(json.dumps({"labels": given.labels, "rounds": given.rounds, **found}) if given.json else _table(found))
+    print(
+        json.dumps({"labels": options.labels, "rounds": options.rounds, **medians}) if options.json else _table(medians)
+    )
 
 
 def generate(lake: Lake, labels: int) -> None:
-    """Write that many labels, as many a day."""
+    """Write `labels` labels, spread evenly over the days."""
     days = [FIRST_DAY + timedelta(days=number) for number in range(DAYS)]
     with duckdb.connect() as connection, lake.replacing(LABELS, days) as replacement:
         for number, day in enumerate(days):
@@ -137,10 +139,10 @@ SCRIPTS: dict[str, Callable[[Lake], int]] = {"us": _by_us, "polars": _by_polars,
 
 
 def _sizes(strata: list[tuple[Any, ...]]) -> list[int]:
-    """The rows to draw of each stratum, in their order; each comes as its values and its size."""
-    made = [Stratum(name="|".join(values), label=values[0], size=size) for *values, size in strata]
-    drawn = allocate(made, per_class=_POLICY.audit.per_class, floor=_POLICY.audit.floor)
-    return [drawn[stratum.name] for stratum in made]
+    """Return how many rows to draw of each stratum, in the order of `strata`: tuples of its values and its size."""
+    named = [Stratum(name="|".join(values), label=values[0], size=size) for *values, size in strata]
+    drawn = allocate(named, per_class=_POLICY.audit.per_class, floor=_POLICY.audit.floor)
+    return [drawn[stratum.name] for stratum in named]
 
 
 def _child(name: str, lake: Path) -> dict[str, float]:
@@ -159,7 +161,7 @@ def _child(name: str, lake: Path) -> dict[str, float]:
 
 
 def work(name: str, lake: Path) -> None:
-    """Draw in this process and print what it took."""
+    """Draw in this process and print seconds, processor seconds, peak MiB and rows as JSON."""
     start = time.perf_counter()
     rows = SCRIPTS[name](Lake(lake))
     seconds = time.perf_counter() - start
@@ -173,10 +175,10 @@ def work(name: str, lake: Path) -> None:
     print(json.dumps(figures))
 
 
-def _table(found: dict[str, dict[str, float]]) -> str:
+def _table(medians: dict[str, dict[str, float]]) -> str:
     lines = [f"{'':<8}{'seconds':>9}{'ratio':>7}{'processor':>11}{'peak MiB':>10}{'rows':>7}"]
-    for name, took in found.items():
-        ratio = took["seconds"] / found["us"]["seconds"]
+    for name, took in medians.items():
+        ratio = took["seconds"] / medians["us"]["seconds"]
         lines.append(
             f"{name:<8}{took['seconds']:>9.2f}{ratio:>7.2f}{took['processor']:>11.2f}{took['peak_mib']:>10,.0f}"
             f"{took['rows']:>7,.0f}"

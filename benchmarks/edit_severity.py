@@ -1,10 +1,11 @@
-"""How well and how fast `classify_edit` tells kinds of edits apart.
+"""Measure how well and how fast `classify_edit` tells kinds of edits apart.
 
     python benchmarks/edit_severity.py [COAUTHOR_RAW_LOGS]
 
-Prints the confusion matrix of the hand-labelled pairs (tests/label_policy/edit_pairs.jsonl), tuned and held-out part.
-Given the folder of CoAuthor's raw logs, also the kinds of its edits with examples, the confusion matrix of the sixty
-that were labelled by hand, and the speed: on the edits as they are, and within replies of about a hundred words.
+Prints the confusion matrix of the hand-labelled pairs (tests/label_policy/edits/edit_pairs.jsonl), by part: tuned and
+held out.
+With the folder of CoAuthor's raw logs it also prints the kinds of its edits with examples, the confusion matrix of the
+sixty that were labelled by hand, and the speed: on the edits alone, and within replies of about a hundred words.
 """
 
 import hashlib
@@ -18,9 +19,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from feedback.mapping import map_day
-from feedback.rawfiles import discover
-from feedback.sources import load_source
+from feedback.ingest.map_day import map_day
+from feedback.sources.raw_files import discover
+from feedback.sources.source import load_source
 from label_policy import EditKind, classify_edit, classify_edits
 
 LABELLED = Path(__file__).resolve().parents[1] / "tests" / "label_policy"
@@ -82,7 +83,7 @@ def coauthor_edits(folder: Path) -> pa.Table:
 
 
 def coauthor_confusion(edits: pa.Table) -> Confusion:
-    """The confusion matrix of the labelled sample. Its file holds a hash of the draft's id and a kind, no text."""
+    """The confusion matrix of the labelled sample; its file holds hashes of draft ids and kinds, no text."""
     labels: dict[str, str] = json.loads((LABELLED / "coauthor_kinds.json").read_text(encoding="utf-8"))
     sample = [edit for edit in edits.to_pylist() if _hash(edit["draft_id"]) in labels]
     return confusion_of(edit | {"kind": labels[_hash(edit["draft_id"])], "terms": ()} for edit in sample)
@@ -114,7 +115,7 @@ def in_replies(drafts: Sequence[str], finals: Sequence[str]) -> tuple[list[str],
 
 
 def main() -> None:
-    """Print what the module's docstring says."""
+    """Print the matrices, and with CoAuthor's logs the kinds and the speed."""
     pairs = labelled_pairs()
     for split in ("tuned", "heldout"):
         print(matrix(f"Written by hand, {split}", confusion_of(pair for pair in pairs if pair["split"] == split)), "\n")

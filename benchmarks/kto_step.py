@@ -1,11 +1,11 @@
-"""How fast KTO steps are, beside TRL's `KTOTrainer` and a loop written by hand.
+"""Measure how fast KTO steps are, beside TRL's `KTOTrainer` and a loop written by hand.
 
     python -m benchmarks.kto_step [--shape a|b|c] [--model tiny|smollm2|1b] [--lora] [--json]
 
-Everybody trains the same weights on the same token ids in the same precision, each in a process of its own, taking
-turns a step at a time in one run. Rates are rows a second by the median step after the first epoch, when every
-reference log-probability is known to those who keep them; what the first epoch and the whole run took is printed too.
-TRL must be installed: `pip install -e '.[benchmark]'`.
+All train the same weights on the same token ids in the same precision. Each has a process of its own, and they take
+turns step by step in one run. Rates are rows a second by the median step after the first epoch: from then on, trainers
+that keep reference log-probabilities know them all. The seconds of the first epoch and of the whole run are printed
+too. TRL must be installed: `pip install -e '.[benchmark]'`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ AIMS = {
 
 
 def main() -> None:
-    """Run the comparison that was asked for and print what it took."""
+    """Run one comparison and print its figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--shape", choices=SHAPES, default="a")
     parser.add_argument("--model", choices=MODELS, default="tiny")
@@ -55,68 +55,73 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
     parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
-    if given.rows % (given.batch * given.accumulate):
-        parser.error(f"--rows must be a multiple of batch × accumulate = {given.batch * given.accumulate}")
+    options = parser.parse_args()
+    if options.rows % (options.batch * options.accumulate):
+        parser.error(f"--rows must be a multiple of batch × accumulate = {options.batch * options.accumulate}")
     with tempfile.TemporaryDirectory(prefix="kto-step-") as folder:
-        found = compare(Path(folder), given)
-    print(json.dumps(found) if given.json else _table(found))
+        result = compare(Path(folder), options)
+    print(json.dumps(result) if options.json else _table(result))
 
 
-def compare(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """Let the contestants take turns; what each took, and what the machine could have done."""
-    torch.set_num_threads(given.threads)
-    write_model(folder / "model", given.model)
-    write_rows(folder / "set", SHAPES[given.shape], rows=given.rows, vocabulary=MODELS[given.model]["vocab_size"])
-    epoch_steps = given.rows // (given.batch * given.accumulate)
-    steps = epoch_steps * given.epochs
+def compare(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Let the contestants take turns; return the figures of each and the machine's matmul ceiling."""
+    torch.set_num_threads(options.threads)
+    write_model(folder / "model", options.model)
+    write_rows(folder / "set", SHAPES[options.shape], rows=options.rows, vocabulary=MODELS[options.model]["vocab_size"])
+    epoch_steps = options.rows // (options.batch * options.accumulate)
+    steps = epoch_steps * options.epochs
     arguments = {
         "folder": str(folder),
         "steps": steps,
-        "epochs": given.epochs,
-        "batch": given.batch,
-        "accumulate": given.accumulate,
-        "precision": given.precision,
-        "lora_rank": 16 if given.lora else 0,
+        "epochs": options.epochs,
+        "batch": options.batch,
+        "accumulate": options.accumulate,
+        "precision": options.precision,
+        "lora_rank": 16 if options.lora else 0,
         "learning_rate": 1e-4,
     }
     with ExitStack() as stack:
         setups, children = {}, {}
-        for name in given.contestants:
-            module, options = CONTESTANTS[name]
-            children[name] = stack.enter_context(Child(module, arguments | options, threads=given.threads))
+        for name in options.contestants:
+            module, flags = CONTESTANTS[name]
+            children[name] = stack.enter_context(Child(module, arguments | flags, threads=options.threads))
             setups[name] = children[name].hear()["setup"]
             _say(f"{name}: ready after {setups[name]:.1f} s")
         taken: dict[str, list[float]] = {name: [] for name in children}
         ceiling = []
         for number in range(steps):
-            ceiling.append(matmul_rate(MODELS[given.model]["hidden_size"]))
+            ceiling.append(matmul_rate(MODELS[options.model]["hidden_size"]))
             for name, child in children.items():
                 taken[name].append(child.step()["seconds"])
             times = "  ".join(f"{name} {seconds[-1]:.2f} s" for name, seconds in taken.items())
             _say(f"step {number + 1} of {steps}: {times}")
         ends = {name: child.hear() for name, child in children.items()}
-    useful = useful_flops(folder / "set" / "rows.parquet", given.model, steps=epoch_steps, lora=given.lora) / given.rows
+    useful = (
+        useful_flops(folder / "set" / "rows.parquet", options.model, steps=epoch_steps, lora=options.lora)
+        / options.rows
+    )
     return {
-        **{name: getattr(given, name) for name in ("shape", "model", "lora", "rows", "epochs", "batch", "accumulate")},
-        "precision": given.precision,
-        "threads": given.threads,
+        **{
+            name: getattr(options, name) for name in ("shape", "model", "lora", "rows", "epochs", "batch", "accumulate")
+        },
+        "precision": options.precision,
+        "threads": options.threads,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
         "ceiling_gflops": statistics.median(ceiling) / 1e9,
         "useful_gflop_a_row": useful / 1e9,
         "contestants": {
-            name: _figures(seconds, setups[name], ends[name], epoch_steps, given, useful / statistics.median(ceiling))
+            name: _figures(seconds, setups[name], ends[name], epoch_steps, options, useful / statistics.median(ceiling))
             for name, seconds in taken.items()
         },
     }
 
 
 def _figures(
-    seconds: list[float], setup: float, end: dict[str, Any], epoch_steps: int, given: argparse.Namespace, ideal: float
+    seconds: list[float], setup: float, end: dict[str, Any], epoch_steps: int, options: argparse.Namespace, ideal: float
 ) -> dict[str, Any]:
     warm = seconds[epoch_steps:] or seconds
     step = statistics.median(warm)
-    rate = given.batch * given.accumulate / step
+    rate = options.batch * options.accumulate / step
     return {
         "step_seconds": step,
         "rows_per_second": rate,
@@ -145,11 +150,11 @@ def matmul_rate(width: int, tokens: int = 2048) -> float:
 
 
 def useful_flops(rows: Path, model: str, *, steps: int, lora: bool) -> float:
-    """Operations of an epoch of `steps` that cannot be left out when log π_ref is known and nothing is computed twice.
+    """Return the operations that an epoch of `steps` needs when log π_ref is known and nothing is computed twice.
 
-    Matrix products only; what all prompts begin with once a step, no padding, causal attention, the head on
-    completions; forward and twice that backward (once with LoRA, whose frozen weights need no gradient) for (x, y),
-    forward for y'.
+    They are matrix products only, without padding: causal attention, the head on completions, and the beginning that
+    all prompts share once a step. (x, y) needs a forward pass and twice that backward, or once with LoRA, whose frozen
+    weights need no gradient. y' needs a forward pass.
     """
     shape = MODELS[model]
     width, layers = shape["hidden_size"], shape["num_hidden_layers"]
@@ -170,19 +175,19 @@ def useful_flops(rows: Path, model: str, *, steps: int, lora: bool) -> float:
     return total
 
 
-def _table(found: dict[str, Any]) -> str:
-    what = f"shape {found['shape']}, {found['model']}, {'LoRA' if found['lora'] else 'full'}, {found['precision']}"
+def _table(result: dict[str, Any]) -> str:
+    what = f"shape {result['shape']}, {result['model']}, {'LoRA' if result['lora'] else 'full'}, {result['precision']}"
     lines = [
-        f"{what}: {found['rows']} rows, {found['epochs']} epochs, {found['accumulate']} × {found['batch']} rows a "
-        f"step, {found['device']}, {found['threads']} threads",
-        f"bare matmul {found['ceiling_gflops']:.0f} GFLOP/s; a row needs {found['useful_gflop_a_row']:.1f} GFLOP",
+        f"{what}: {result['rows']} rows, {result['epochs']} epochs, {result['accumulate']} × {result['batch']} rows a "
+        f"step, {result['device']}, {result['threads']} threads",
+        f"bare matmul {result['ceiling_gflops']:.0f} GFLOP/s; a row needs {result['useful_gflop_a_row']:.1f} GFLOP",
         f"{'':<17}{'step':>9}{'rows/s':>9}{'of ceiling':>12}{'ours ×':>9}{'aim':>6}{'first epoch':>13}{'total':>9}"
         f"{'peak':>11}",
     ]
-    ours = found["contestants"].get(US)
-    for name, run in found["contestants"].items():
+    ours = result["contestants"].get(US)
+    for name, run in result["contestants"].items():
         ratio = f"{ours['rows_per_second'] / run['rows_per_second']:.1f}" if ours and name != US else ""
-        aim = AIMS[found["shape"]].get(name, "") if found["model"] == "tiny" and not found["lora"] else ""
+        aim = AIMS[result["shape"]].get(name, "") if result["model"] == "tiny" and not result["lora"] else ""
         lines.append(
             f"{name:<17}{run['step_seconds']:>7.2f} s{run['rows_per_second']:>9.1f}{run['share_of_ceiling']:>11.0%} "
             f"{ratio:>8} {aim:>5} {run['first_epoch_seconds']:>10.1f} s{run['total_seconds']:>7.1f} s"

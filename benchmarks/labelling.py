@@ -1,11 +1,14 @@
-"""How fast interactions and raw logs are labelled, beside what one would write by hand.
+"""Measure how fast interactions and raw logs are labelled, beside scripts written by hand.
 
     python -m benchmarks.labelling [--events 5000000] [--rounds 3] [--json] [--only stored raw year] [--keep FOLDER]
 
-Three comparisons, each interleaved in one run, medians: labelling stored interactions against the bare CASE query over
-the same Parquet; raw logs to labels against scripts in DuckDB, Polars and pandas that give the same labels (asserted);
-and the job `relabel` over a year against the bare query plus what Dagster alone costs. Everybody may call
-`classify_edits`. pandas must be installed; it is not one of the project's own requirements.
+It makes three comparisons, each interleaved in one run; figures are medians.
+
+- stored: labelling stored interactions, against the bare CASE query over the same Parquet.
+- raw: raw logs to labels, against scripts in DuckDB, Polars and pandas; their labels are asserted equal.
+- year: the job `relabel` over a year, against the bare query plus the time of Dagster alone.
+
+All scripts may call `classify_edits`. pandas must be installed; the project itself does not require it.
 """
 
 from __future__ import annotations
@@ -28,9 +31,9 @@ from deltalake import DeltaTable
 
 from benchmarks.labels import relabel_year
 from benchmarks.labels.generate import end_of_logs, generate
-from feedback.labels import build_labels
-from feedback.lake import Lake
-from feedback.tables import INTERACTIONS, LABELS
+from feedback.labels.labels import build_labels
+from feedback.lake.delta import Lake
+from feedback.lake.tables import INTERACTIONS, LABELS
 from label_policy import compile_policy, load_policy, shipped_policies
 
 POLICY = "harbor-support.v1"
@@ -40,7 +43,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
-    """Run the comparisons that were asked for and print what they took."""
+    """Run the chosen comparisons and print their figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--events", type=int, default=5_000_000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -48,30 +51,30 @@ def main() -> None:
     parser.add_argument("--scripts", nargs="+", choices=SCRIPTS, default=SCRIPTS)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--keep", type=Path, help="work in this folder and leave it; logs there are used again")
-    given = parser.parse_args()
-    folder = given.keep or Path(tempfile.mkdtemp(prefix="labelling-"))
+    options = parser.parse_args()
+    folder = options.keep or Path(tempfile.mkdtemp(prefix="labelling-"))
     try:
-        raw = folder / f"raw-{given.events}"
+        raw = folder / f"raw-{options.events}"
         if not raw.exists():
-            _say(f"generating {given.events:,} events")
-            generate(raw, events=given.events)
-        found: dict[str, Any] = {"events": given.events, "rounds": given.rounds}
-        if "raw" in given.only:
-            found["raw"] = compare_raw(raw, folder, given.scripts, given.rounds)
+            _say(f"generating {options.events:,} events")
+            generate(raw, events=options.events)
+        results: dict[str, Any] = {"events": options.events, "rounds": options.rounds}
+        if "raw" in options.only:
+            results["raw"] = compare_raw(raw, folder, options.scripts, options.rounds)
         elif not (folder / "us").exists():
             _child("us", raw, folder)
-        if "stored" in given.only:
-            found["stored"] = compare_stored(Lake(folder / "us"), raw, max(given.rounds, 5))
-        if "year" in given.only:
-            found["year"] = compare_year(Lake(folder / "us"), folder, given.rounds)
+        if "stored" in options.only:
+            results["stored"] = compare_stored(Lake(folder / "us"), raw, max(options.rounds, 5))
+        if "year" in options.only:
+            results["year"] = compare_year(Lake(folder / "us"), folder, options.rounds)
     finally:
-        if given.keep is None:
+        if options.keep is None:
             shutil.rmtree(folder)
-    print(json.dumps(found) if given.json else _table(found))
+    print(json.dumps(results) if options.json else _table(results))
 
 
 def compare_raw(raw: Path, folder: Path, scripts: list[str], rounds: int) -> dict[str, dict[str, float]]:
-    """Seconds of wall and of processor, and peak MiB, of each script from raw logs to labels, each in a process."""
+    """Return wall seconds, processor seconds and peak MiB of each script from raw logs to labels, each in a process."""
     taken: dict[str, list[dict[str, float]]] = {name: [] for name in scripts}
     for number in range(rounds):
         for name in scripts:
@@ -104,7 +107,7 @@ def _child(name: str, raw: Path, folder: Path) -> dict[str, float]:
 
 
 def work(name: str, raw: Path, out: Path) -> None:
-    """Run one script in this process and print what it took, its child processes included."""
+    """Run one script in this process and print its figures as JSON, its child processes included."""
     from importlib import import_module
 
     script, policy = import_module(f"benchmarks.labels.by_{name}"), load_policy(shipped_policies()[POLICY])
@@ -133,7 +136,7 @@ def _assert_equal(folder: Path, name: str) -> None:
 
 
 def compare_stored(lake: Lake, raw: Path, rounds: int) -> dict[str, float]:
-    """Seconds of `build_labels` and of the compiled query alone over the same Parquet files, both to an Arrow table."""
+    """Return seconds of `build_labels` and of the bare query over the same Parquet files, both to an Arrow table."""
     policy, as_of = load_policy(shipped_policies()[POLICY]), end_of_logs(raw)
     files = DeltaTable(lake.path(INTERACTIONS)).file_uris()
     ours, bare = [], []
@@ -153,7 +156,7 @@ def compare_stored(lake: Lake, raw: Path, rounds: int) -> dict[str, float]:
 
 
 def compare_year(lake: Lake, folder: Path, rounds: int) -> dict[str, float]:
-    """Seconds of the bare query, of Dagster alone, and of the job `relabel`, over 365 days of 3,000 drafts."""
+    """Return seconds of the bare query, of Dagster alone, and of the job `relabel`, over 365 days of 3,000 drafts."""
     home = folder / "year"
     if not home.exists():
         with lake.sql(INTERACTIONS) as connection:
@@ -175,22 +178,22 @@ def compare_year(lake: Lake, folder: Path, rounds: int) -> dict[str, float]:
     return {name: statistics.median(runs) for name, runs in taken.items()}
 
 
-def _table(found: dict[str, Any]) -> str:
+def _table(results: dict[str, Any]) -> str:
     lines = []
-    if stored := found.get("stored"):
+    if stored := results.get("stored"):
         lines.append(
             f"{stored['interactions']:,} stored interactions labelled: {stored['ours']:.2f} s, bare query "
             f"{stored['bare']:.2f} s: {stored['ours'] / stored['bare']:.2f} × (at most 1.25)"
         )
-    if raw := found.get("raw"):
-        lines.append(f"{found['events']:,} raw events to labels, median of {found['rounds']} interleaved rounds:")
+    if raw := results.get("raw"):
+        lines.append(f"{results['events']:,} raw events to labels, median of {results['rounds']} interleaved rounds:")
         for name, run in raw.items():
             ratio = f"{run['seconds'] / raw['us']['seconds']:6.2f} × ours" if "us" in raw else ""
             lines.append(
                 f"  {name:<8}{run['seconds']:8.1f} s{run['processor']:8.1f} s of processor"
                 f"{run['peak_mib']:8,.0f} MiB  {ratio}"
             )
-    if year := found.get("year"):
+    if year := results.get("year"):
         parts = year["bare"] + year["dagster"]
         lines.append(
             f"relabel of 365 × 3,000: {year['relabel']:.2f} s; bare query {year['bare']:.2f} s + Dagster alone "

@@ -1,7 +1,9 @@
-"""What validating costs: a lake's events by our rules, by bare DuckDB counts, and by GX over every row.
+"""Measure what validation costs: a lake's events by our rules, by bare DuckDB counts, and by GX over every row.
 
-All three look at the same days of the same Delta table, in turns in one process after a round that warms up, and are
-asserted to agree on how many rows they judged and that none is amiss. Run: python -m benchmarks.validation
+    python -m benchmarks.validation [--events 1000000] [--days 30] [--rounds 5]
+
+All three read the same days of the same Delta table, in turns in one process after a warm-up round. They are asserted
+to judge the same number of rows and to find none of them wrong.
 """
 
 from __future__ import annotations
@@ -18,10 +20,10 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
-from feedback.events import ALL_KINDS, DRAFT_KINDS, EVENT_SCHEMA
-from feedback.lake import Lake
-from feedback.scanning import view_stored
-from feedback.tables import EVENTS
+from feedback.lake.delta import Lake
+from feedback.lake.event_schema import ALL_KINDS, DRAFT_KINDS, EVENT_SCHEMA
+from feedback.lake.parquet_scan import view_stored
+from feedback.lake.tables import EVENTS
 from feedback.validation import SUITES, validate_days
 from feedback.validation.expectations import validate
 from feedback.validation.frames import table_frames
@@ -45,16 +47,16 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
+    options = parser.parse_args()
     started = time.perf_counter()
     validate(SUITES["labels"], table_frames(Lake(Path("nowhere")), "labels", [FIRST]))
     sys.stdout.write(
-        f"loading Great Expectations and a first validation of nothing: {time.perf_counter() - started:.1f} s\n"
+        f"loading Great Expectations and a first validation without rows: {time.perf_counter() - started:.1f} s\n"
     )
     with TemporaryDirectory(prefix="validation-") as folder:
         lake, docs = Lake(Path(folder) / "lake"), Path(folder) / "data_docs"
-        days = [FIRST + timedelta(days=number) for number in range(given.days)]
-        write_events(lake, days, given.events)
+        days = [FIRST + timedelta(days=number) for number in range(options.days)]
+        write_events(lake, days, options.events)
         contestants: dict[str, Callable[[], int]] = {
             "feedback-kto: frames, rules, Data Docs, journal": lambda: by_us(lake, days, docs),
             "of that, the frames (DuckDB)": lambda: by_frames(lake, days),
@@ -62,17 +64,18 @@ def main() -> None:
             "GX over every row (pandas on Arrow), six row rules": lambda: by_rows(lake, days),
         }
         taken: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
-        for turn in range(given.rounds + 1):
+        for turn in range(options.rounds + 1):
             for name, contestant in contestants.items():
                 wall, processor = time.perf_counter(), time.process_time()
                 rows = contestant()
                 if turn:
                     taken[name].append((time.perf_counter() - wall, time.process_time() - processor))
-                if rows != given.events:
-                    raise SystemExit(f"{name} judged {rows:,} events of {given.events:,}")
+                if rows != options.events:
+                    raise SystemExit(f"{name} judged {rows:,} events of {options.events:,}")
     bare = statistics.median(wall for wall, _ in taken["bare DuckDB, the same counts"])
     sys.stdout.write(
-        f"{given.events:,} events of {given.days} days; medians of {given.rounds} rounds, {os.cpu_count()} cores\n"
+        f"{options.events:,} events of {options.days} days; "
+        f"medians of {options.rounds} rounds, {os.cpu_count()} cores\n"
     )
     for name, times in taken.items():
         wall, processor = (statistics.median(column) for column in zip(*times, strict=True))
@@ -80,7 +83,7 @@ def main() -> None:
 
 
 def write_events(lake: Lake, days: list[date], events: int) -> None:
-    """A sound desk: of three events a draft shown, a reaction and the ticket's outcome; texts of 200 letters."""
+    """Write a sound desk's events: drafts shown, reactions and outcomes, a third each, with texts of 200 letters."""
     per_day = events // len(days)
     with duckdb.connect() as connection:
         for number, day in enumerate(days):
@@ -104,10 +107,10 @@ def write_events(lake: Lake, days: list[date], events: int) -> None:
 
 
 def by_us(lake: Lake, days: list[date], docs: Path) -> int:
-    made = validate_days(lake, "feedback_events", days, docs=docs, run_id="benchmark")
-    if any(not outcome.passed for outcome in made.outcomes):
-        raise SystemExit("a rule does not hold of sound events")
-    return made.outcomes[0].judged
+    validation = validate_days(lake, "feedback_events", days, docs=docs, run_id="benchmark")
+    if any(not outcome.passed for outcome in validation.outcomes):
+        raise SystemExit("a rule fails on sound events")
+    return validation.outcomes[0].judged
 
 
 def by_frames(lake: Lake, days: list[date]) -> int:
@@ -115,10 +118,10 @@ def by_frames(lake: Lake, days: list[date]) -> int:
 
 
 def by_duckdb(lake: Lake, days: list[date]) -> int:
-    """What one would write by hand: counts of what is amiss, ids twice, events a day, source and kind."""
+    """Count by hand: wrong rows by rule, repeated ids, and events by day, source and kind."""
     with lake.sql() as connection:
         view_stored(connection, lake, EVENTS, days=days)
-        [(rows, *amiss)] = connection.execute(
+        [(rows, *wrong)] = connection.execute(
             f"""
             WITH flagged AS (SELECT kind, {_FLAGS} FROM events)
             SELECT count(*), count(*) FILTER (kind NOT IN $kinds), count(*) FILTER (NOT ids_given),
@@ -130,13 +133,13 @@ def by_duckdb(lake: Lake, days: list[date]) -> int:
         ).fetchall()
         [(twice,)] = connection.execute("SELECT count(*) - count(DISTINCT event_id) FROM events").fetchall()
         connection.execute("SELECT arrival_date, source, kind, count(*) FROM events GROUP BY ALL").fetchall()
-    if any(amiss) or twice:
-        raise SystemExit("something is amiss with sound events")
+    if any(wrong) or twice:
+        raise SystemExit("a count finds wrong rows among sound events")
     return int(rows)
 
 
 def by_rows(lake: Lake, days: list[date]) -> int:
-    """The row rules by GX on a row an event, without the texts."""
+    """Validate the row rules by GX on a frame of one row an event, without the texts."""
     import great_expectations.expectations as gxe
     import pandas as pd
     from great_expectations import ExpectationSuite
@@ -154,7 +157,7 @@ def by_rows(lake: Lake, days: list[date]) -> int:
     expectations = [getattr(gxe, rule.expectation)(column=rule.column, **rule.arguments) for rule in rules]
     result = batch.validate(ExpectationSuite(name="rows", expectations=expectations), result_format="SUMMARY")
     if not result.success:
-        raise SystemExit("a rule does not hold of sound events")
+        raise SystemExit("a rule fails on sound events")
     return int(result.results[0].result["element_count"])
 
 

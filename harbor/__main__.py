@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from harbor.evaluation import DEFAULT_SEED, DEFAULT_TICKETS, KPIS, evaluate
 from harbor.exceptions import HarborError
+from harbor.kpis import DEFAULT_SEED, DEFAULT_TICKETS, KPIS, evaluate
 from harbor.simulation import Simulation, simulate
-from kto_core.exceptions import TrainingError
-from kto_core.progress import TerminalReport
+from kto_core.base.exceptions import TrainingError
+from kto_core.base.progress import TerminalReport
 
 _DEFAULTS = Simulation()
 
@@ -38,7 +38,7 @@ def desk() -> None:
 def simulate_command(out: Path, models: Path, tickets: int, days: int, seed: int, last_day: datetime) -> None:
     """Teach a copilot, let it draft and people react, and write the logs.
 
-    Prints a JSON summary. An interrupted run is finished by running it again.
+    Prints a JSON summary. The same command finishes an interrupted run.
     """
     simulation = Simulation(tickets=tickets, days=days, seed=seed, last_day=last_day.date())
     with TerminalReport() as report:
@@ -74,7 +74,7 @@ def _print_json(value: dict[str, Any]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command and return its exit code; a mistake of the user's is one sentence on stderr."""
+    """Run the command and return its exit code; a user's mistake gives one sentence on stderr."""
     try:
         desk(arguments, prog_name="python -m harbor", standalone_mode=False)
     except click.ClickException as error:

@@ -1,9 +1,9 @@
-"""The people at the desk: how an agent reacts to a draft, and what becomes of the ticket.
+"""The people at the desk: how an agent reacts to a draft, and what happens to the ticket.
 
-Agents know the book, but they are people. A right draft is mostly accepted, sometimes reworded for taste, now
-and then thrown away. A wrong one is mostly noticed and then edited, rejected, dismissed, thumbed down or
-escalated; a busy agent sends one in eight or so all the same, and the customer comes back days later. Nothing
-here is written to the logs but the reactions: the truth itself stays behind.
+Agents know the book, but they make mistakes. They accept most right drafts, reword some for taste and dismiss a
+few. They notice most wrong drafts, and then edit, reject, dismiss, thumb down or escalate. A busy agent sends
+about one wrong draft in eight all the same, and the customer comes back days later. Only the reactions go to the
+logs; the truth does not.
 """
 
 import random
@@ -16,23 +16,27 @@ from harbor.tickets import Ticket, stream
 
 AGENTS = 14
 
-# What is done with a draft that was noticed to be wrong. Who escalates the ticket, dismisses the draft too.
+# How an agent refuses a draft that is noticed to be wrong. An agent who escalates also dismisses the draft.
 _REFUSALS = {"edited": 0.42, "rejected": 0.22, "dismissed": 0.16, "escalated": 0.10, "thumbs_down": 0.10}
-# What a ticket comes back as, if it does, and how likely that is after a wrong reply and after a right one.
+# How a ticket comes back, and how likely it comes back after a wrong reply and after a right one.
 _RETURNS = {"reopened": 0.6, "escalated": 0.2, "unresolved": 0.2}
 _RETURNS_AFTER_WRONG, _RETURNS_AFTER_RIGHT = 0.78, 0.03
 _CLOSED_WITHIN_HOURS = 0.9
 _WRONG_BUTTON = 0.02  # a right draft is rejected by mistake
 _BY_HAND = 0.03  # a right draft is copied, not accepted
-_SLOPPY_POLISH, _SLOPPY_PRAISE = 0.1, 0.03  # a wrong draft is sent with its look improved, or even liked
+_SLOPPY_POLISH, _SLOPPY_PRAISE = 0.1, 0.03  # a wrong draft is polished before it is sent, or gets a thumbs-up
 
 
 @dataclass(frozen=True, kw_only=True)
 class Agent:
-    """One person's ways, each a probability.
+    """One person, by the probability of each behaviour.
 
-    `attention`: notices that a draft is wrong. `taste`: rewords a right draft. `impatience`: dismisses a
-    right draft unread. `opinion`: uses the thumbs.
+    Attributes:
+        agent_id: names the person in the logs.
+        attention: notices that a draft is wrong.
+        taste: rewords a right draft.
+        impatience: dismisses a right draft unread.
+        opinion: uses the thumbs.
     """
 
     agent_id: str
@@ -68,7 +72,7 @@ def draw_agents(*, seed: int, count: int = AGENTS) -> list[Agent]:
 
 
 def react(ticket: Ticket, draft: str, agent: Agent, rng: random.Random) -> list[Reaction]:
-    """Draw what `agent` does with `draft` and what becomes of the ticket, in order of time."""
+    """Draw what `agent` does with `draft` and what happens to the ticket, in order of time."""
     judgement = judge(draft, ticket.cell)
     if judgement.right:
         reactions = [*_to_right_draft(draft, agent, rng), *_aftermath(rng, sent_wrong=False)]
@@ -130,7 +134,7 @@ def _oversight(draft: str, rng: random.Random) -> Iterator[Reaction]:
 
 
 def _aftermath(rng: random.Random, *, sent_wrong: bool) -> Iterator[Reaction]:
-    """Close the ticket within hours; bring it back days later if the customer was told wrong."""
+    """Close the ticket within hours; bring it back days later, mostly after a wrong reply, rarely after a right one."""
     if rng.random() < _CLOSED_WITHIN_HOURS:
         yield Reaction(kind="resolved", after=timedelta(minutes=rng.uniform(10, 480)))
     if rng.random() < (_RETURNS_AFTER_WRONG if sent_wrong else _RETURNS_AFTER_RIGHT):
@@ -142,7 +146,7 @@ def _draw(shares: Mapping[str, float], rng: random.Random) -> str:
 
 
 def _reading(rng: random.Random, *, seconds: float) -> timedelta:
-    """How long a person takes: log-normal around `seconds`, never less than a second."""
+    """Draw how long a person takes: log-normal with median `seconds`, at least one second."""
     return timedelta(seconds=max(1.0, rng.lognormvariate(0, 0.6) * seconds))
 
 
@@ -150,12 +154,12 @@ def _reasons(judgement: Judgement, rng: random.Random) -> tuple[str, ...]:
     """Tick the reasons of a complaint: mostly the true ones, sometimes none or a wrong one."""
     if rng.random() < 0.08:
         return ("tone",) if rng.random() < 0.5 else ()
-    told = {
+    reasons = {
         "hallucinated_policy": judgement.invented_policy,
         "wrong_routing": judgement.wrong_route,
         "wrong_decision": judgement.wrong_decision,
     }
-    return tuple(reason for reason, holds in told.items() if holds) or ("incomplete",)
+    return tuple(reason for reason, holds in reasons.items() if holds) or ("incomplete",)
 
 
 def _polish(draft: str, rng: random.Random) -> str:

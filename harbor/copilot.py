@@ -1,6 +1,6 @@
-"""The copilot: a small language model of its own, taught on the past transcripts, that drafts replies.
+"""The copilot: a small language model, trained on the past transcripts, that drafts replies.
 
-This is the only place where the desk needs torch, and it needs it inside functions only.
+Only this module of the desk needs torch, and imports it inside functions only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from harbor.tickets import Ticket
-from kto_core.progress import Report, silent
+from kto_core.base.progress import Report, silent
 
-# The longest reply of the book takes about 30 tokens; a draft that has not stopped by then is a bad one.
+# The longest reply of the book has about 30 tokens; a longer draft is a bad one.
 _MAX_NEW_TOKENS = 40
 _BATCH_SIZE = 128
 
 
 def train_copilot(transcripts: Path, *, config: Mapping[str, Any], models: Path, report: Report = silent) -> Path:
-    """Teach a `tiny` model the transcripts, or find the one that was: the store is addressed by content."""
+    """Train a `tiny` model on the transcripts and return its folder; the store has it if that was done before."""
     from kto_core import SFTConfig, train_sft
 
     return train_sft(
@@ -27,7 +27,7 @@ def train_copilot(transcripts: Path, *, config: Mapping[str, Any], models: Path,
 def draft_replies(
     model: Path, tickets: Sequence[Ticket], *, temperature: float, seed: int, report: Report = silent
 ) -> list[str]:
-    """Draft a reply to every ticket: sampled at `temperature`, or the likeliest one, token by token, at 0."""
+    """Draft a reply to every ticket: sampled at `temperature`, or greedy at 0."""
     from kto_core import generate
 
     return generate(

@@ -1,5 +1,5 @@
-"""What harbor raises when the caller can put it right."""
+"""The error that harbor raises for a mistake that the caller can correct."""
 
 
 class HarborError(Exception):
-    """A mistake of the caller: one sentence that says what is wrong, where, and what to do."""
+    """A mistake of the caller; its message is one sentence: what is wrong, where, and what to do."""

@@ -1,9 +1,8 @@
-"""From reactions to log files: who was shown what when, and on which day each event arrived.
+"""Reactions as log files: which draft an agent saw when, and on which day each event arrived.
 
-A day's file holds what arrived that day: a reopening lands in the file of the day on which it happens, and
-what would arrive after the last day is not there yet. Some lines are delivered twice, the second time a day
-later under the same event id, and a few are damaged (each beside its whole twin, as a sender leaves it that
-died and tried again).
+A day's file holds the events that arrived that day. A reopening is in the file of the day on which it happens;
+events after the last day are not there yet. Some lines are delivered twice, the second time a day later under
+the same event id. A few lines are damaged, and the whole line follows each: the sender died and tried again.
 """
 
 import gzip
@@ -15,21 +14,21 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 from harbor.agents import Agent, draw_agents, react
-from harbor.events import TICKET_KINDS, Event
+from harbor.log_events import TICKET_KINDS, Event
 from harbor.storage import replacing
 from harbor.tickets import Ticket, stream
 
 DELIVERED_TWICE = 0.003
 DAMAGED = 0.0005
 _CHANNELS = ("email", "chat", "web form")
-# Tickets an hour over the day, UTC, and what share of a working day's tickets a day of the weekend sees.
+# Relative tickets by hour of the day, UTC, and the share of a working day's tickets that a weekend day has.
 _HOURLY = (*(1,) * 6, 3, 6, 9, 10, 10, 9, 8, 9, 9, 8, 7, 5, 4, 3, *(2,) * 4)
 _WEEKEND = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """A draft as it was shown: the ticket it answers, its ids, to whom and when."""
+    """A draft as it was shown: the ticket that it answers, its ids, the agent, and the time."""
 
     ticket: Ticket
     completion: str
@@ -41,7 +40,7 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class Journal:
-    """The log of a desk: the lines of each arrival day, and how many of them are oddities."""
+    """The log of a desk: the lines of each arrival day, and counts of events, second deliveries and damaged lines."""
 
     days: Mapping[date, Sequence[str]]
     events: int
@@ -50,7 +49,7 @@ class Journal:
 
 
 def schedule(tickets: Sequence[Ticket], drafts: Sequence[str], *, calendar: Sequence[date], seed: int) -> list[Shown]:
-    """Spread the drafts over the days of `calendar`, in order of time, each in front of some agent."""
+    """Spread the drafts over the days of `calendar`, in order of time, and draw an agent for each."""
     rng = stream("schedule", seed)
     agents = draw_agents(seed=seed)
     load = [1.0 if day.weekday() < 5 else _WEEKEND for day in calendar]
@@ -81,7 +80,7 @@ def schedule(tickets: Sequence[Ticket], drafts: Sequence[str], *, calendar: Sequ
 
 
 def keep_journal(shown: Sequence[Shown], *, model_version: str, calendar: Sequence[date], seed: int) -> Journal:
-    """Let every draft be reacted to, and file the events by the day of their arrival."""
+    """Draw the reactions to every draft, and group the events by arrival day."""
     rng = stream("journal", seed)
     arrivals: dict[date, list[Event]] = {day: [] for day in calendar}
     duplicates = damaged = 0
@@ -107,13 +106,13 @@ def keep_journal(shown: Sequence[Shown], *, model_version: str, calendar: Sequen
 
 
 def write_day(path: Path, lines: Sequence[str]) -> None:
-    """Write one day's file, gzipped, whole or not at all; the same lines give the same bytes."""
+    """Write one day's file, gzipped, all of it or nothing; the same lines give the same bytes."""
     with replacing(path) as beside:
         beside.write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0))
 
 
 def _events(draft: Shown, model_version: str, rng: random.Random) -> Iterator[Event]:
-    """Yield the draft's showing, then what the agent did with it and what became of the ticket."""
+    """Yield the draft's `draft_shown`, then the agent's reactions and the ticket's outcome."""
     yield Event(
         event_id=f"{draft.ticket_id}-0",
         kind="draft_shown",
@@ -145,13 +144,13 @@ def _events(draft: Shown, model_version: str, rng: random.Random) -> Iterator[Ev
 
 
 def _arrival(occurred_at: datetime, rng: random.Random) -> datetime:
-    """Events arrive within seconds; one in fifty waits for a connection."""
+    """Draw when an event arrives: within seconds, or minutes later for one in fifty."""
     waits = rng.random() < 0.02
     return occurred_at + timedelta(milliseconds=rng.randint(60_000, 1_500_000) if waits else rng.randint(80, 4_000))
 
 
 def _damage(event: Event, rng: random.Random) -> str:
-    """Spoil the event's line: cut it off, lose its id, give it an impossible time or a wrong type."""
+    """Return the event's line damaged: cut off, without its id, with an impossible time or a wrong type."""
     line = event.to_line()
     occurred_at = f'"occurred_at": "{event.occurred_at:%Y-%m-%d}'
     return rng.choice(

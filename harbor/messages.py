@@ -1,8 +1,8 @@
-"""How customers write: one message for a policy cell, in one of many wordings.
+"""Customers' messages: one message for a policy cell, in one of many wordings.
 
-The attributes that decide the answer stand in the message under several names ("yearly plan", "annual
-subscription"), among names, amounts and order numbers that decide nothing, so that a copilot has to learn
-which words matter.
+The message states the attributes that decide the answer, under several names ("yearly plan", "annual
+subscription"). It also has names, amounts and order numbers that decide nothing. So a copilot has to learn which
+words matter.
 """
 
 import random
@@ -124,7 +124,7 @@ _CLOSINGS = ("", "", " Thanks, {name}", " Regards, {name}", " {name}", " Thank y
 
 
 def _amount(band: str, rng: random.Random) -> str:
-    """Draw an amount in dollars; the band is the number of digits, as the book's billing tiers have it."""
+    """Draw an amount in dollars; the band sets its number of digits, as in the book's billing tiers."""
     low, high = {"small": (12, 99), "medium": (120, 990), "large": (1200, 9800)}[band]
     return f"${rng.randint(low, high)}"
 

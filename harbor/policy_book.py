@@ -1,11 +1,10 @@
-"""The desk's rulebook: what is right today, and what the copilot picked up wrong.
+"""The desk's rulebook: the right replies of today, and the wrong ones that the copilot learned.
 
 A *cell* is one combination of a category's two attributes (refund × annual plan × EU) with its route,
-decision and policy figure. A third of the cells carry a *habit*: most of the past transcripts there quote the
-figure of an older edition (``was``) or send the ticket to a neighbouring team (``sent_to``), so that a
-copilot trained on them is confidently wrong. Cells are looked up, not computed: the copilot has to remember
-the book, and feedback has to correct what it remembers. The book is the same in every simulation; seeds draw
-tickets and people.
+decision and policy figure. A third of the cells have a *habit*: most past transcripts of the cell quote the
+figure of an older edition (``was``) or send the ticket to a neighbouring team (``sent_to``). A copilot trained
+on them is confidently wrong. No rule computes a cell's values: the copilot has to remember the book, and
+feedback has to correct its memory. The book is the same in every simulation; seeds draw tickets and people.
 """
 
 import re
@@ -18,7 +17,7 @@ HabitKind = Literal["outdated_figure", "confused_route"]
 
 @dataclass(frozen=True, kw_only=True)
 class Habit:
-    """What most past transcripts of a cell say instead of the truth; `share` of them, between 0 and 1."""
+    """The wrong value in most past transcripts of a cell; `share` of them have it, between 0 and 1."""
 
     kind: HabitKind
     says: str
@@ -42,8 +41,8 @@ class Cell:
         return "/".join([self.category, *(value for _, value in self.attributes)])
 
 
-# A line a cell: its two attribute values, route, decision, figure, and the habit with its share, if there is
-# one. The first line names the attributes.
+# One line a cell: its two attribute values, route, decision, figure, and its habit with a share, if any. The first
+# line names the attributes.
 _BOOK: dict[str, str] = {
     "refund": """
         plan     region  route      decision           figure   habit
@@ -127,14 +126,14 @@ _HABIT_KIND: dict[str, HabitKind] = {"was": "outdated_figure", "sent_to": "confu
 
 
 def _cells(category: str, table: str) -> Iterator[Cell]:
-    """Read one table of the book; columns stand two or more spaces apart."""
+    """Read one table of the book; two or more spaces separate columns."""
     header, *rows = (re.split(r"\s{2,}", line.strip()) for line in table.strip().splitlines())
     for first, second, route, decision, figure, *rest in rows:
         habit = None
         if rest:
-            found = _HABIT.fullmatch(rest[0])
-            assert found is not None, rest
-            habit = Habit(kind=_HABIT_KIND[found[1]], says=found[2], share=float(found[3]))
+            match = _HABIT.fullmatch(rest[0])
+            assert match is not None, rest
+            habit = Habit(kind=_HABIT_KIND[match[1]], says=match[2], share=float(match[3]))
         yield Cell(
             category=category,
             attributes=((header[0], first), (header[1], second)),

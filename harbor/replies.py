@@ -1,8 +1,8 @@
-"""What a reply says, and whether it is right.
+"""Replies, and whether they are right.
 
-A reply names a route, a decision and a policy figure in free wording; `judge` reads the three back and holds
-them against the cell's truth. The judge knows every route and decision of the book, so that a reply which
-names two routes, or none, is not right by luck.
+A reply names a route, a decision and a policy figure in free wording. `judge` reads the three from the text and
+compares them with the cell. It knows every route and decision of the book, so a reply that names two routes, or
+none, is not right by luck.
 """
 
 import random
@@ -31,18 +31,20 @@ _DECISION = re.compile("|".join(rf"\b{re.escape(decision)}\b" for decision in so
 
 
 def write_reply(cell: Cell, rng: random.Random, *, route: str | None = None, figure: str | None = None) -> str:
-    """Write a reply for `cell` in some wording: the truth, unless another `route` or `figure` is given."""
+    """Return a right reply for `cell` in a random wording; `route` and `figure` replace the cell's own."""
     opening = rng.choice(_OPENINGS).format(route=route or cell.route, decision=cell.decision)
     return f"{opening} {rng.choice(_FIGURES[cell.category]).format(figure=figure or cell.figure)}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """A reply held against its cell.
+    """A reply compared with its cell.
 
-    `invented_policy`: it states a figure that is not in the current policy of the cell. `wrong_route`: it
-    sends the ticket to another team than the right one. `right`: the route, the decision and every figure are
-    the cell's.
+    Attributes:
+        right: the route, the decision and every figure are the cell's.
+        wrong_route: the reply names a route that is not the cell's.
+        invented_policy: it states a figure that is not in the current policy of the cell.
+        wrong_decision: it names a decision that is not the cell's.
     """
 
     right: bool
@@ -52,7 +54,7 @@ class Judgement:
 
     @property
     def why(self) -> str:
-        """The judgement in a few words, as `truth.parquet` gives it."""
+        """The judgement as text, as in `truth.parquet`: the faults joined by `+`, ``right`` or ``incomplete``."""
         faults = [name for name in ("wrong_route", "invented_policy", "wrong_decision") if getattr(self, name)]
         return "+".join(faults) or ("right" if self.right else "incomplete")
 

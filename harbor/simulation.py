@@ -1,9 +1,8 @@
-"""One month at Harbor Support: a copilot is taught, drafts replies, and people react; the logs remain.
+"""One month at Harbor Support: train a copilot, let it draft replies, draw people's reactions, and write the logs.
 
-`raw/` and `transcripts.parquet` are what a real desk would have. `truth.parquet` says which drafts were
-right; it is for evaluation only, and nothing in the pipeline reads it. The same settings give the same files.
-A run that was interrupted is finished by running it again: the copilot is found in the model store, and every
-file is whole or absent.
+A real desk has `raw/` and `transcripts.parquet`, too. `truth.parquet` says which drafts were right. Of the pipeline
+only the audit's simulated readers use it; labels and training do not. The same settings give the same files. Run the
+same simulation again to finish an interrupted one: the model store has the copilot, and every file is whole or absent.
 """
 
 import json
@@ -19,31 +18,31 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harbor.copilot import draft_replies, train_copilot
+from harbor.demo_settings import DEMO_SFT
 from harbor.exceptions import HarborError
 from harbor.journal import Shown, keep_journal, schedule, write_day
 from harbor.replies import judge
-from harbor.settings import DEMO_SFT
 from harbor.storage import replacing
 from harbor.tickets import draw_tickets
 from harbor.transcripts import past_transcripts, write_transcripts
-from kto_core.progress import Report, silent
+from kto_core.base.progress import Report, silent
 
-# Raise it when the book, the messages, the people or the journal change, so that no run takes up one of another world.
+# Raise it when the book, the messages, the people or the journal change, so that no run continues an older one.
 EDITION = 1
 _RECORD = "simulation.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Simulation:
-    """What a simulation is made from; two with equal settings write equal files.
+    """The settings of a simulation; equal settings write equal files.
 
     Args:
         tickets: how many customers write, one draft each.
         days: how many days of logs, the last of which is `last_day`.
         seed: draws tickets, people, drafts and noise.
         last_day: fixed by default, so that the demo's logs are the same whenever it runs.
-        transcripts: how many past conversations the copilot is taught on.
-        temperature: how freely the copilot drafts; at 1 it is wrong as often as it is unsure.
+        transcripts: how many past conversations the copilot learns from.
+        temperature: of the copilot's sampling; at 1 a draft is wrong as often as the copilot is unsure.
         sft: the copilot's training, as `kto_core.SFTConfig` takes it.
 
     """
@@ -62,7 +61,7 @@ class Simulation:
                 raise HarborError(f"a simulation needs at least one of {name}, not {getattr(self, name)}")
         if self.days > (self.last_day - date.min).days:
             raise HarborError(
-                f"{self.days} days up to {self.last_day} would begin before the calendar does; ask for fewer"
+                f"{self.days} days up to {self.last_day} would begin before the calendar does; set fewer days"
             )
         if self.seed < 0:
             raise HarborError(f"a seed is 0 or more, not {self.seed}")
@@ -75,7 +74,7 @@ class Simulation:
         return [self.last_day - timedelta(days=back) for back in reversed(range(self.days))]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the settings as JSON has them."""
+        """Return the settings as JSON values."""
         settings = {item.name: getattr(self, item.name) for item in fields(self)}
         return {"edition": EDITION, **settings, "last_day": self.last_day.isoformat(), "sft": dict(self.sft)}
 
@@ -84,8 +83,8 @@ def simulate(simulation: Simulation, *, out: Path, models: Path, report: Report 
     """Write the logs of `simulation` under `out`, with the copilot in the store `models`.
 
     Returns:
-        A summary: where things lie, counts of lines and oddities, how often drafts were right, seconds by stage.
-        `as_of` is the moment the logs end: what came back later is not in them, so labels belong built as of then.
+        A summary: paths, counts of lines, how often drafts were right, seconds by stage. `as_of` is the moment the
+        logs end. Later events are not in them, so labels must be built as of that moment.
 
     Raises:
         HarborError: `out` cannot be written to, or holds something other than this simulation.
@@ -131,7 +130,7 @@ def simulate(simulation: Simulation, *, out: Path, models: Path, report: Report 
 
 
 def _summary(out: Path, models: Path, counts: dict[str, Any], *, seconds: dict[str, float]) -> dict[str, Any]:
-    """Add to what a finished simulation holds where that lies now, and what this run took."""
+    """Return the record of a finished simulation with its present paths and this run's seconds."""
     return {
         "raw": str(out / "raw"),
         "transcripts": str(out / "transcripts.parquet"),
@@ -150,13 +149,13 @@ def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
 
 
 def _open(out: Path, simulation: Simulation) -> dict[str, Any] | None:
-    """Claim `out` for this simulation; return what its record holds if it is finished there already."""
+    """Claim `out` for this simulation; return the record's counts if it is finished there already."""
     record = out / _RECORD
     try:
         if record.is_file():
             held = json.loads(record.read_text(encoding="utf-8"))
             if held["simulation"] != simulation.to_dict():
-                raise HarborError(f"{out} holds another simulation; choose another folder, or delete that one")
+                raise HarborError(f"{out} holds another simulation; choose another folder, or delete this one")
             finished: dict[str, Any] | None = held["finished"]
             return finished
         if any((out / "raw").glob("*")):
@@ -194,7 +193,7 @@ def _write_truth(path: Path, shown: Sequence[Shown]) -> None:
 
 
 def _share_right(shown: Sequence[Shown]) -> dict[str, float]:
-    """How often drafts were right: over all cells, those with a habit, and the others."""
+    """Return the share of right drafts: over all cells, over those with a habit, and over the others."""
     groups: dict[str, list[bool]] = {"all": [], "habit": [], "no_habit": []}
     for draft in shown:
         right = judge(draft.completion, draft.ticket.cell).right

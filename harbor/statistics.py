@@ -1,10 +1,10 @@
-"""How sure a share is."""
+"""The confidence interval of a share."""
 
 from math import sqrt
 
 
 def wilson(successes: int, trials: int, *, z: float = 1.96) -> tuple[float, float]:
-    """Give the Wilson score interval of a share, at 95 % by default: (low, high), both in [0, 1].
+    """Return the Wilson score interval of a share, at 95 % by default: (low, high), both in [0, 1].
 
     Wilson 1927, "Probable inference, the law of succession, and statistical inference". Unlike the normal
     approximation it stays inside [0, 1] and keeps its width at shares near 0 and 1. No trials give (0, 1).

@@ -1,7 +1,7 @@
 """Tickets: a customer's message in a policy cell, drawn from a seed.
 
-`purpose` names the stream a ticket comes from ("transcripts", "logged", "evaluation"), so that tickets for
-evaluation are never those that were logged or trained on, whatever the seeds.
+`purpose` names the random stream of a ticket ("transcripts", "logged", "evaluation"). So tickets for evaluation
+are drawn apart from those that were logged or trained on, whatever the seeds.
 """
 
 import random
@@ -30,12 +30,12 @@ class Ticket:
 
     @property
     def prompt(self) -> list[Message]:
-        """The conversation so far, as the copilot gets it."""
+        """The conversation so far, as the copilot sees it."""
         return [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": self.message}]
 
 
 def stream(purpose: str, seed: int) -> random.Random:
-    """Open a random stream for one purpose alone; draws from one do not move another."""
+    """Return a random stream for one purpose; draws from one do not change another."""
     return random.Random(f"harbor/{purpose}/{seed}")
 
 

@@ -1,9 +1,8 @@
-"""The copilot's schooling: past transcripts, with the desk's bad habits in them.
+"""The copilot's training rows: past transcripts, with the desk's bad habits in them.
 
-In a cell with a habit, most transcripts follow an older edition of the book or send the ticket to a
-neighbouring team (`Habit.share` of them); the rest, and every other cell, are right. A copilot trained on
-them learns the habit as its most likely draft and keeps the right reply as its second guess, which is what
-feedback can work with.
+In a cell with a habit, `Habit.share` of the transcripts follow an older edition of the book or send the ticket to
+a neighbouring team. The other transcripts are right, and so are all of the other cells. A copilot trained on them
+learns the habit as its most likely draft, and the right reply as its second guess. Feedback can raise that one.
 """
 
 from pathlib import Path
@@ -28,7 +27,7 @@ class Transcript(TypedDict):
 
 
 def past_transcripts(count: int, *, seed: int) -> list[Transcript]:
-    """Draw `count` past conversations with the replies that were sent, habits included."""
+    """Draw `count` past conversations with the replies that were sent, right or by habit."""
     rng = stream("transcripts", seed)
     rows: list[Transcript] = []
     for ticket in draw_tickets(count, purpose="transcripts", seed=seed):

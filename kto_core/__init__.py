@@ -8,15 +8,18 @@ import importlib
 import os
 from typing import TYPE_CHECKING
 
-from kto_core.config import EvaluationConfig, KTOConfig, PairConfig, SFTConfig, TinyConfig
-from kto_core.exceptions import TrainingError
+from kto_core.base.config import EvaluationConfig, KTOConfig, PairConfig, SFTConfig, TinyConfig
+from kto_core.base.exceptions import TrainingError
 
 if TYPE_CHECKING:
-    from kto_core.comparison import compare
-    from kto_core.evaluation import evaluate
-    from kto_core.generation import generate
-    from kto_core.kto import train_kto
-    from kto_core.objectives import (
+    from kto_core.comparison.compare import compare
+    from kto_core.evaluation.heldout import evaluate
+    from kto_core.models.generation import generate
+    from kto_core.models.optimization import end_processes
+    from kto_core.release.bundle import champion, promote, rollback, write_release
+    from kto_core.sweep.trials import run_sweep
+    from kto_core.training.kto import train_kto
+    from kto_core.training.objectives import (
         apo_zero_loss,
         dpo_loss,
         estimate_z0,
@@ -25,11 +28,8 @@ if TYPE_CHECKING:
         orpo_loss,
         simpo_loss,
     )
-    from kto_core.optimization import end_processes
-    from kto_core.pairs import train_pairs
-    from kto_core.release import champion, promote, rollback, write_release
-    from kto_core.sft import train_sft
-    from kto_core.sweep import run_sweep
+    from kto_core.training.pairs import train_pairs
+    from kto_core.training.sft import train_sft
 
 # Threads that wait for each other by spinning stall one another when the machine has other work: with two more
 # processes on 2 cores, a training step took 8 times as long. OpenMP reads this when torch is loaded, hence here.
@@ -67,25 +67,25 @@ __all__ = [
 ]
 
 _HOME = {
-    "apo_zero_loss": "objectives",
-    "champion": "release",
-    "compare": "comparison",
-    "dpo_loss": "objectives",
-    "end_processes": "optimization",
-    "estimate_z0": "objectives",
-    "evaluate": "evaluation",
-    "generate": "generation",
-    "ipo_loss": "objectives",
-    "kto_loss": "objectives",
-    "orpo_loss": "objectives",
-    "promote": "release",
-    "rollback": "release",
-    "run_sweep": "sweep",
-    "simpo_loss": "objectives",
-    "train_kto": "kto",
-    "train_pairs": "pairs",
-    "train_sft": "sft",
-    "write_release": "release",
+    "apo_zero_loss": "training.objectives",
+    "champion": "release.bundle",
+    "compare": "comparison.compare",
+    "dpo_loss": "training.objectives",
+    "end_processes": "models.optimization",
+    "estimate_z0": "training.objectives",
+    "evaluate": "evaluation.heldout",
+    "generate": "models.generation",
+    "ipo_loss": "training.objectives",
+    "kto_loss": "training.objectives",
+    "orpo_loss": "training.objectives",
+    "promote": "release.bundle",
+    "rollback": "release.bundle",
+    "run_sweep": "sweep.trials",
+    "simpo_loss": "training.objectives",
+    "train_kto": "training.kto",
+    "train_pairs": "training.pairs",
+    "train_sft": "training.sft",
+    "write_release": "release.bundle",
 }
 
 

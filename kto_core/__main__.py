@@ -13,12 +13,12 @@ import yaml
 from rich.console import Console
 
 import kto_core
-from kto_core.config import EvaluationConfig, KTOConfig, SFTConfig
-from kto_core.config_base import Config, plain_types
-from kto_core.exceptions import TrainingError
-from kto_core.objective_registry import COMPARED, COMPARED_HELP
-from kto_core.progress import Report, TerminalReport
-from kto_core.sweep_space import SWEPT, parse_space
+from kto_core.base.config import EvaluationConfig, KTOConfig, SFTConfig
+from kto_core.base.config_base import Config, plain_types
+from kto_core.base.exceptions import TrainingError
+from kto_core.base.objective_registry import COMPARED, COMPARED_HELP
+from kto_core.base.progress import Report, TerminalReport
+from kto_core.sweep.space import SWEPT, parse_space
 
 C = TypeVar("C", bound=Config)
 Command = Callable[..., None]
@@ -175,7 +175,7 @@ def compare(
     **values: object,
 ) -> None:
     """KTO on all rows against other objectives, on all rows or on the pairs: same reference, same budget."""
-    from kto_core.comparison_view import show_comparison
+    from kto_core.comparison.comparison_table import show_comparison
 
     kto = build(KTOConfig, config_file, values)
     lengths = {name: getattr(kto, name) for name in ("max_prompt_tokens", "max_completion_tokens", "precision")}
@@ -243,7 +243,7 @@ def sweep(
     **values: object,
 ) -> None:
     """KTO at other β, λ_U and learning rates, each measured on held-out rows; run again, it goes on where it was."""
-    from kto_core.sweep_view import show_sweep
+    from kto_core.sweep.sweep_table import show_sweep
 
     kto = build(KTOConfig, config_file, values)
     lengths = {name: getattr(kto, name) for name in ("max_prompt_tokens", "max_completion_tokens", "precision")}
@@ -331,7 +331,7 @@ def generate(model: Path, prompt: str, system: str | None, max_new_tokens: int, 
 
 
 def _json(file: Path) -> dict[str, object]:
-    from kto_core.store import read_json
+    from kto_core.base.store import read_json
 
     return read_json(file)
 

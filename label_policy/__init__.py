@@ -19,19 +19,9 @@ labels that people should check. Everything that a user can get wrong raises `Po
 import importlib
 from typing import TYPE_CHECKING
 
-from label_policy.audit import draw_sample
-from label_policy.blank import WHITE_SPACE, is_blank
-from label_policy.columns import (
-    CONDITION_COLUMNS,
-    DECISION_SIGNALS,
-    EDIT_KINDS,
-    INTERACTION_COLUMNS,
-    SIGNALS,
-    ValueType,
-)
-from label_policy.compiler import DIALECTS, compile_policy, compile_sent_texts
-from label_policy.conditions import Condition, parse_condition
-from label_policy.edits import (
+from label_policy.audits.draw import draw_sample
+from label_policy.conditions.condition import Condition, parse_condition
+from label_policy.edits.edit_kinds import (
     EditKind,
     classify_edit,
     classify_edits,
@@ -39,15 +29,25 @@ from label_policy.edits import (
     edit_similarity,
     terms_changed,
 )
+from label_policy.engines.compiler import DIALECTS, compile_policy, compile_sent_texts
 from label_policy.exceptions import PolicyError
-from label_policy.fields import Failing, Label, Tier
-from label_policy.loading import dump_policy, load_policy, parse_policy
-from label_policy.policy import NO_RULE, Policy, Rule
-from label_policy.sections import SENT_TEXT, Audit, SentText, Training
-from label_policy.shipped import shipped_policies
+from label_policy.policy.fields import Failing, Label, Tier
+from label_policy.policy.model import NO_RULE, Policy, Rule
+from label_policy.policy.policy_file import dump_policy, load_policy, parse_policy
+from label_policy.policy.sections import SENT_TEXT, Audit, SentText, Training
+from label_policy.policy.shipped import shipped_policies
+from label_policy.schema.blank_text import WHITE_SPACE, is_blank
+from label_policy.schema.columns import (
+    CONDITION_COLUMNS,
+    DECISION_SIGNALS,
+    EDIT_KINDS,
+    INTERACTION_COLUMNS,
+    SIGNALS,
+    ValueType,
+)
 
 if TYPE_CHECKING:
-    from label_policy.polars_labels import label_with_polars, sent_texts_with_polars
+    from label_policy.engines.polars_labels import label_with_polars, sent_texts_with_polars
 
 __all__ = [
     "CONDITION_COLUMNS",
@@ -92,7 +92,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name in ("label_with_polars", "sent_texts_with_polars"):
-        return getattr(importlib.import_module("label_policy.polars_labels"), name)
+        return getattr(importlib.import_module("label_policy.engines.polars_labels"), name)
     raise AttributeError(f"module 'label_policy' has no attribute {name!r}")
 
 

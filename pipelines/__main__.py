@@ -1,5 +1,5 @@
 """`python -m pipelines` is the `feedback-kto` command."""
 
-from pipelines.start import main
+from pipelines.cli.start import main
 
 main()

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import dagster as dg
 
-from assets import (
-    audit_sample,
-    evaluation,
-    feedback_events,
-    interactions,
-    kto_candidate,
-    label_quality,
-    labels,
-    reference_model,
-    release,
-    training_set,
-    validation,
-    verdicts,
-)
-from assets.common import DESK_NAME, DeskResource
-from assets.desk import feedback_home
-from assets.pointers import PointerIOManager
-from pipelines.jobs import JOBS
-from pipelines.schedules import nightly
-from pipelines.sensors import late_feedback, new_log_files
+from assets import validation
+from assets.support.common import DESK_NAME, DeskResource
+from assets.support.pointer_io import PointerIOManager
+from assets.support.stages import STAGES
+from desk.desk import feedback_home
+from pipelines.automation.jobs import JOBS
+from pipelines.automation.schedules import nightly
+from pipelines.automation.sensors import late_feedback, new_log_files
 
-_STAGES = [
-    feedback_events, interactions, labels, audit_sample, verdicts, label_quality, training_set,
-    reference_model, kto_candidate, evaluation, release,
-]  # fmt: skip
-
+_STAGES = [import_module(f"assets.{stage}") for stage in STAGES]
 _DESK = DeskResource(home=str(feedback_home()), name=DESK_NAME)
 
 defs = dg.Definitions(

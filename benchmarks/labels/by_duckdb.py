@@ -1,6 +1,6 @@
-"""Raw logs to labels as one writes it by hand in DuckDB: read, deduplicate, aggregate, label, write Parquet by day.
+"""Raw logs to labels by hand in DuckDB: read, deduplicate, aggregate, label, write Parquet by day.
 
-It tolerates broken lines and says nothing of them, and keeps no events.
+It skips broken lines without a report, and keeps no events.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WITH last_shown AS (
     SELECT ticket_id, max(occurred_at) AS occurred_at, arg_max(event_id, occurred_at) AS event_id
     FROM signals_once WHERE kind = 'draft_shown' GROUP BY ticket_id
 ),
-told AS (
+of_drafts AS (
     SELECT draft_id, event_id, kind, occurred_at, agent_id, final_text, reasons, score
     FROM signals_once WHERE draft_id IS NOT NULL
     UNION ALL
@@ -58,7 +58,7 @@ SELECT
     arg_min(agent_id, occurred_at) FILTER (agent_id IS NOT NULL) AS agent_id,
     coalesce(list_sort(list_distinct(flatten(list(reasons) FILTER (reasons IS NOT NULL)))), []) AS reasons,
     list(event_id ORDER BY occurred_at, event_id) AS evidence
-FROM told GROUP BY draft_id
+FROM of_drafts GROUP BY draft_id
 """
 _KINDS = (
     "accepted", "edited", "rejected", "dismissed", "copied", "thumbs_up", "thumbs_down", "approved", "flagged",

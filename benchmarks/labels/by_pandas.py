@@ -1,6 +1,6 @@
-"""Raw logs to labels as a straightforward pandas script: a frame of events, a group-by a signal, a mask a rule.
+"""Raw logs to labels as a plain pandas script: a frame of events, a group-by for each signal, a mask for each rule.
 
-The rules are harbor-support.v1's, written out by hand. Broken lines are passed over; the labels go to one Parquet file.
+The rules are harbor-support.v1's, written out by hand. Broken lines are skipped; the labels go to one Parquet file.
 """
 
 from __future__ import annotations
@@ -60,25 +60,25 @@ def _interactions(events: pd.DataFrame, drafts: pd.DataFrame) -> pd.DataFrame:
     shown = drafts[["ticket_id", "occurred_at"]].rename(columns={"occurred_at": "shown_at"}).reset_index()
     of_tickets = events[events["draft_id"].isna()].drop(columns="draft_id").merge(shown, on="ticket_id")
     of_tickets = of_tickets[of_tickets["occurred_at"] >= of_tickets["shown_at"]]
-    told = pd.concat([own, of_tickets], ignore_index=True).sort_values(["occurred_at", "event_id"])
+    signals = pd.concat([own, of_tickets], ignore_index=True).sort_values(["occurred_at", "event_id"])
 
     frame = drafts[["ticket_id", "category", "completion"]].copy()
     frame["shown_at"] = drafts["occurred_at"]
     for signal in _SIGNALS:
-        frame[f"{signal}_at"] = told[told["kind"] == signal].groupby("draft_id")["occurred_at"].max()
+        frame[f"{signal}_at"] = signals[signals["kind"] == signal].groupby("draft_id")["occurred_at"].max()
     last = frame.groupby("ticket_id")["shown_at"].transform("max")
     again = last.where(last > frame["shown_at"])
     frame["repeat_contact_at"] = frame["repeat_contact_at"].combine(again, max).fillna(again)
-    decided = told[told["kind"].isin(_DECISIONS)].groupby("draft_id")["occurred_at"].min()
+    decided = signals[signals["kind"].isin(_DECISIONS)].groupby("draft_id")["occurred_at"].min()
     frame["decided_at"] = decided
     frame["seconds_to_decision"] = (decided - frame["shown_at"]).dt.total_seconds()
-    surveys = told[told["kind"] == "surveyed"]
+    surveys = signals[signals["kind"] == "surveyed"]
     frame["survey_score"] = surveys.groupby("draft_id")["score"].last() if len(surveys) else float("nan")
-    reasons = told[told["reasons"].notna()].groupby("draft_id")["reasons"].sum()
+    reasons = signals[signals["reasons"].notna()].groupby("draft_id")["reasons"].sum()
     frame["reasons"] = reasons.map(set).reindex(frame.index)
-    frame["reasons"] = frame["reasons"].map(lambda given: given if isinstance(given, set) else set())
+    frame["reasons"] = frame["reasons"].map(lambda value: value if isinstance(value, set) else set())
 
-    sent = told[told["final_text"].notna()].groupby("draft_id")["final_text"].last()
+    sent = signals[signals["final_text"].notna()].groupby("draft_id")["final_text"].last()
     frame["final_text"] = sent
     as_it_was = frame["final_text"].isna() & frame["accepted_at"].notna() & frame["edited_at"].isna()
     frame.loc[as_it_was, "final_text"] = frame["completion"]
@@ -105,7 +105,7 @@ def _rules(f: pd.DataFrame, policy: Policy) -> pd.Series:
     held = {
         "safety_flag": happened["flagged"] & (~happened["approved"] | (f["approved_at"] < f["flagged_at"])),
         "thumbs_down": happened["thumbs_down"] & (~happened["thumbs_up"] | (f["thumbs_up_at"] <= f["thumbs_down_at"])),
-        "escalated_critical": happened["escalated"] & reasons.map(lambda given: bool(given & _HARMFUL)),
+        "escalated_critical": happened["escalated"] & reasons.map(lambda ticked: bool(ticked & _HARMFUL)),
         "thumbs_up": happened["thumbs_up"] & (kind.fillna("none") != "factual"),
         "rejected": happened["rejected"]
         & (~happened["accepted"] | (f["accepted_at"] <= f["rejected_at"]))
@@ -113,7 +113,7 @@ def _rules(f: pd.DataFrame, policy: Policy) -> pd.Series:
         "heavy_edit": happened["edited"] & (kind.isin(["factual", "substantive"]) | (f["edit_similarity"] < 0.6)),
         "reopened_after_send": after_sending("reopened"),
         "escalated": happened["escalated"]
-        & (after_sending("escalated") | reasons.map(lambda given: "wrong_routing" in given)),
+        & (after_sending("escalated") | reasons.map(lambda ticked: "wrong_routing" in ticked)),
         "escalated_unsent": happened["escalated"],
         "unresolved_after_send": happened["unresolved"]
         & sent

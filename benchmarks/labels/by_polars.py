@@ -1,6 +1,6 @@
-"""Raw logs to labels as one writes it by hand in Polars: lazy frames, expressions, one Parquet file at the end.
+"""Raw logs to labels by hand in Polars: frames, expressions, one Parquet file at the end.
 
-Lines that are cut off are dropped by how they end. The policy's rules come from `label_with_polars`.
+It drops lines that do not end in a brace, since these are cut off. The policy's rules come from `label_with_polars`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from label_policy import INTERACTION_COLUMNS, Policy, ValueType, classify_edits, edit_similarities
-from label_policy.polars_labels import label_with_polars
+from label_policy.engines.polars_labels import label_with_polars
 
 _DECISIONS = ("accepted", "edited", "rejected", "dismissed", "copied")
 _OF_TICKETS = ("resolved", "unresolved", "reopened", "escalated", "surveyed", "repeat_contact")
@@ -46,7 +46,7 @@ def run(raw: Path, out: Path, policy: Policy, as_of: datetime) -> None:
 
 
 def _whole_lines(path: Path) -> bytes:
-    """The file without the lines that are cut off, which Polars would stop at."""
+    """Return the file without cut-off lines, at which Polars would stop."""
     return b"\n".join(line for line in gzip.decompress(path.read_bytes()).splitlines() if line.endswith(b"}"))
 
 

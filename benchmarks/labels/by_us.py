@@ -1,17 +1,17 @@
-"""Raw logs to labels as the pipeline does it: ingested with its books, interactions, labels, in Delta tables."""
+"""Raw logs to labels as the pipeline does it: ingestion with its books, interactions and labels, in Delta tables."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
 
-from feedback.ingest import ingest
-from feedback.interactions import write_interactions
-from feedback.labelling import write_labels
-from feedback.lake import Lake
-from feedback.rawfiles import discover
-from feedback.sources import load_source
-from feedback.tables import EVENTS
+from feedback.ingest.ingestion import ingest
+from feedback.labels.interactions import write_interactions
+from feedback.labels.label_writer import write_labels
+from feedback.lake.delta import Lake
+from feedback.lake.tables import EVENTS
+from feedback.sources.raw_files import discover
+from feedback.sources.source import load_source
 from label_policy import Policy
 
 

@@ -1,8 +1,8 @@
 """Generated logs in the canonical form, vectorised: a desk whose agents react to drafts, day after day.
 
-A third of the events are drafts; the rest says what agents did with them and what became of their tickets, some of it
-days later. One event in a thousand is delivered twice, and a few lines a day are broken. The same number of events and
-seed give the same bytes.
+A third of the events show drafts. The others are agents' reactions and tickets' outcomes, some of them days later. One
+event in a thousand is delivered twice, and a few lines a day are broken. The same number of events and seed give the
+same bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import polars as pl
 
 FIRST_DAY = date(2026, 1, 5)
 DAYS_SHOWN = 60
-_EVENTS_A_DRAFT = 2.96  # what the shares below come to
+_EVENTS_A_DRAFT = 2.96  # by the shares below
 _DRAFTS_A_TICKET = 1.6
 _BROKEN_A_DAY = 3
 _BROKEN_LINE = '{"event_id": "broken", "kind": "acc'
@@ -60,8 +60,8 @@ def generate(folder: Path, *, events: int, seed: int = 0, days: int = DAYS_SHOWN
     """Write `folder/YYYY-MM-DD.jsonl.gz`, a file an arrival day, with about `events` events.
 
     Returns:
-        What was written: `events` (without second deliveries and broken lines), `drafts`, `lines`, `files`, and `bytes`
-        before compression.
+        Counts of what was written: `events` (without second deliveries and broken lines), `drafts`, `lines`, `files`,
+        and `bytes` before compression.
 
     """
     desk = _Desk(np.random.default_rng(seed), round(events / _EVENTS_A_DRAFT), days)
@@ -85,13 +85,13 @@ def generate(folder: Path, *, events: int, seed: int = 0, days: int = DAYS_SHOWN
 
 
 def end_of_logs(folder: Path) -> datetime:
-    """The moment that the logs in `folder` end, which everything is labelled as of."""
+    """Return the moment at which the logs in `folder` end; rows are labelled as of it."""
     last = max(path.name[:10] for path in folder.glob("*.jsonl.gz"))
     return datetime.fromisoformat(last).replace(tzinfo=UTC) + timedelta(days=1)
 
 
 class _Desk:
-    """What happened at the desk; events come as frames of `received` and `line`, the JSON that the log has of it."""
+    """The desk's events, as frames of `received` (microseconds since 1970) and `line` (the event's JSON)."""
 
     def __init__(self, rng: np.random.Generator, drafts: int, days: int) -> None:
         self.rng = rng
@@ -119,15 +119,15 @@ class _Desk:
         self.tickets = self.shown.group_by("ticket_id", maintain_order=True).agg(pl.col("occurred").max())
 
     def drafts(self) -> pl.DataFrame:
-        """Every draft as it was shown."""
+        """Return a `draft_shown` for every draft."""
         count = self.shown.height
         frame = self.shown.with_columns(
-            asked=self._sentences(_COMPLAINTS, count, 3),
+            complaint=self._sentences(_COMPLAINTS, count, 3),
             again=self._sentences(_COMPLAINTS, count, 2),
             latency=self.rng.integers(200, 3000, count),
         )
         prompt = _text(
-            '[{"role":"user","content":"Order <order>. <asked>"},'
+            '[{"role":"user","content":"Order <order>. <complaint>"},'
             '{"role":"assistant","content":"Thank you, let me look into that."},{"role":"user","content":"<again>"}]'
         )
         rest = _text(
@@ -139,7 +139,7 @@ class _Desk:
         return self._events(frame, "draft_shown", after=0, rest=rest)
 
     def reactions(self) -> Iterator[pl.DataFrame]:
-        """What agents and moderators did with drafts."""
+        """Yield the reactions of agents and moderators to drafts, a frame for each kind."""
         fate = self.rng.random(self.shown.height)
         acted = _text(',"draft_id":"<draft_id>","agent_id":"A<agent_id>"')
         low = 0.0
@@ -158,7 +158,7 @@ class _Desk:
         yield self._events(self._share(self.shown, 0.005), "flagged", after=10 * 3600, rest=moderated)
 
     def outcomes(self) -> Iterator[pl.DataFrame]:
-        """What became of tickets, hours to days after their last draft."""
+        """Yield the outcomes of tickets, hours to days after their last draft, a frame for each kind."""
         for kind, share, days in (
             ("resolved", 0.80, 0.5), ("unresolved", 0.10, 2), ("reopened", 0.10, 3), ("escalated", 0.06, 1),
             ("surveyed", 0.25, 2), ("repeat_contact", 0.05, 4),
@@ -172,7 +172,7 @@ class _Desk:
             yield self._events(chosen, kind, after=days * 86_400, rest=rest)
 
     def _events(self, frame: pl.DataFrame, kind: str, *, after: float, rest: pl.Expr) -> pl.DataFrame:
-        """Log lines of `kind`, on average `after` seconds later than `occurred`; `rest` is what else the object has."""
+        """Return log lines of `kind`, on average `after` seconds after `occurred`; `rest` is JSON of the other keys."""
         later = np.minimum(self.rng.exponential(after, frame.height), 10 * 86_400)
         delay = np.minimum(self.rng.exponential(5, frame.height), 80_000)
         frame = frame.with_columns(pl.col("occurred") + pl.Series((later * _SECOND).astype(np.int64)))
@@ -187,7 +187,7 @@ class _Desk:
         return frame.select("received", line=line)
 
     def _final_text(self, count: int) -> pl.Expr:
-        """The key `final_text` of edits of every kind there is; of some the log does not hold what was sent."""
+        """Return the key `final_text` of edits of every kind; some edits lack it, as where a log has no sent text."""
         way = pl.lit(pl.Series(self.rng.random(count)))
         other = pl.lit(self._sentences(_REPLIES, count, 2))
         final = (
@@ -223,7 +223,7 @@ def _reply(**parts: pl.Expr) -> pl.Expr:
 
 
 def _text(template: str, **parts: pl.Expr) -> pl.Expr:
-    """The template with each `<name>` replaced by the part or else the column of that name."""
+    """Return the template with each `<name>` replaced by the part, or else the column, of that name."""
     pieces = re.split(r"<(\w+)>", template)
     texts = [pl.lit(piece) for piece in pieces[::2]]
     names = [parts.get(name, pl.col(name)).cast(pl.String) for name in pieces[1::2]]
@@ -235,6 +235,6 @@ def _iso(name: str) -> pl.Expr:
 
 
 def _ids(prefix: str, numbers: np.ndarray) -> pl.Series:
-    """Ids in no order: multiplying by an odd number that 5 does not divide maps 12 digits one to one."""
+    """Return shuffled ids: multiplication by an odd number that 5 does not divide maps 12 digits one to one."""
     shuffled = (numbers.astype(np.uint64) * np.uint64(387_420_489)) % np.uint64(10**12)
     return prefix + pl.Series(shuffled).cast(pl.String).str.zfill(12)

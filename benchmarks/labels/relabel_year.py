@@ -1,4 +1,4 @@
-"""A year of interactions in a lake, labelled again by the job `relabel`; and what Dagster alone costs for as many days.
+"""A year of interactions labelled again: by the job `relabel`, by the bare query, and by Dagster with an empty asset.
 
 Each is a process that prints its seconds: `python -m benchmarks.labels.relabel_year relabel|dagster|bare HOME`.
 """
@@ -22,9 +22,9 @@ AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def prepare(home: Path, sample: pa.Table) -> None:
-    """Make a desk under `home` whose interactions are those of `sample`, the same every day."""
-    from assets.desk import Desk, DeskSettings
-    from feedback.tables import INTERACTIONS
+    """Create a desk under `home` that has the interactions of `sample` on every day."""
+    from desk.desk import Desk, DeskSettings
+    from feedback.lake.tables import INTERACTIONS
 
     day_rows = sample.slice(0, DRAFTS_A_DAY)
     settings = DeskSettings(source="canonical", input=home, policy=POLICY, first_day=FIRST_DAY, as_of=AS_OF)
@@ -47,7 +47,7 @@ def prepare(home: Path, sample: pa.Table) -> None:
 
 
 def _bare(home: Path) -> float:
-    """The compiled query over the stored Parquet, its rows fetched."""
+    """Return the seconds of the compiled query over the stored Parquet, with its rows fetched."""
     from deltalake import DeltaTable
 
     from label_policy import compile_policy, load_policy, shipped_policies
@@ -66,9 +66,9 @@ def _job(home: Path, *, trivial: bool) -> float:
     os.environ |= {"FEEDBACK_HOME": str(home), "FEEDBACK_DESK": "year"}
     import dagster as dg
 
-    from assets.common import DAYS as PARTITIONS
+    from assets.support.common import DAYS as PARTITIONS
     from pipelines.definitions import defs
-    from pipelines.ranges import range_tags
+    from pipelines.runs.day_ranges import range_tags
 
     @dg.asset(partitions_def=PARTITIONS, backfill_policy=dg.BackfillPolicy.single_run())
     def nothing(context: dg.AssetExecutionContext) -> None:
@@ -85,14 +85,14 @@ def _job(home: Path, *, trivial: bool) -> float:
 
 
 def contestants() -> Iterator[str]:
-    """What `main` takes, in the order of the report."""
+    """Yield the names that `main` takes, in the order of the report."""
     yield from ("bare", "dagster", "relabel")
 
 
 def main() -> None:
-    """Print how many seconds one of the three takes."""
-    what, home = sys.argv[1], Path(sys.argv[2])
-    print(_bare(home) if what == "bare" else _job(home, trivial=what == "dagster"))
+    """Print the seconds of one of the three."""
+    name, home = sys.argv[1], Path(sys.argv[2])
+    print(_bare(home) if name == "bare" else _job(home, trivial=name == "dagster"))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Training sets of Harbor Support in which a known share of the accepts is wrong, with the audit that finds it out.
+"""Training sets of Harbor Support in which a known share of the accepts is wrong, with the audit that measures it.
 
-Harbor's month of logs is labelled as any other. Its tickets are parted by a hash: a tenth is held out, 36 % are the
-careless ones, and the rest teaches. An accept that is wrong is a wrong draft to a careless ticket that an agent sent
-unread and that nobody came back about, so that it ends as `accepted`, desirable, strong, weight 1. It takes the place
-of a right accept: sets differ in that alone. Labels that are no accepts are as Harbor's people and the policy make
-them, and so is how often they are wrong (of the undesirable ones about one in six is).
+Harbor's month of logs is labelled as any other. A hash splits its tickets: a tenth is held out, 36 % are careless, and
+the rest trains. A wrong accept is a wrong draft to a careless ticket, which an agent sent unread and no customer came
+back about. So its row is `accepted`, desirable, strong, with weight 1. It replaces a right accept, and sets differ in
+that alone. Other labels are as Harbor's people and the policy make them, and so is how often they are wrong: about one
+in six of the undesirable ones.
 
-The audit is honest: `READ` rows a class, drawn by lot, which a reader who makes no mistake holds against the truth.
-Precision by class and by rule comes from those verdicts alone.
+The audit is honest: a reader who makes no mistake compares `READ` random rows a class with the truth. Precision by
+class and by rule comes from those verdicts alone.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.labels import by_us
-from feedback.lake import Lake
-from feedback.tables import LABELS
-from feedback.training_rows import training_rows
+from feedback.lake.delta import Lake
+from feedback.lake.tables import LABELS
+from feedback.training_set.rows import training_rows
 from harbor import Simulation, simulate
-from kto_core.data import LABELLED
-from kto_core.store import digest
+from kto_core.base.store import digest
+from kto_core.data.datasets import LABELLED
 from label_policy import load_policy, shipped_policies
-from label_policy.precision import Estimate, estimate, towards
+from label_policy.audits.precision import Estimate, estimate, towards
 
 ACCEPTS, OTHERS, UNDESIRABLE = 1000, 400, 700  # rows of a set: accepts, other desirable ones, undesirable ones
 READ = 200  # rows a class that the audit reads
@@ -53,16 +53,16 @@ class Desk:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Simulate and label into `folder`, or find what lies there."""
-        made = simulate(Simulation(), out=folder / "simulation", models=folder / "models")
-        self.reference = Path(made["copilot"])
+        """Simulate and label into `folder`; what is there already is used again."""
+        simulated = simulate(Simulation(), out=folder / "simulation", models=folder / "models")
+        self.reference = Path(simulated["copilot"])
         policy = load_policy(shipped_policies()[POLICY])
         lake = Lake(folder / "lake")
         if not lake.exists(LABELS):
-            by_us.run(Path(made["raw"]), folder / "lake", policy, datetime.fromisoformat(made["as_of"]))
+            by_us.run(Path(simulated["raw"]), folder / "lake", policy, datetime.fromisoformat(simulated["as_of"]))
         self.truth: dict[str, bool] = {
             row["draft_id"]: row["right"]
-            for row in pq.read_table(made["truth"], columns=["draft_id", "right"]).to_pylist()
+            for row in pq.read_table(simulated["truth"], columns=["draft_id", "right"]).to_pylist()
         }
         with lake.sql(LABELS) as connection:
             final = training_rows(connection, policy, heldout=0.0, salt="")
@@ -86,9 +86,9 @@ class Desk:
         ]
 
     def write_set(self, folder: Path, *, wrong: float, seed: int) -> dict[str, Any]:
-        """Write the training set in which `wrong` of the accepts are, drawn by `seed`; its manifest.
+        """Write the training set in which a share of `wrong` accepts, drawn by `seed`, is wrong; return its manifest.
 
-        Sets of one seed are nested: a higher share exchanges more of the same accepts.
+        Sets of one seed are nested: a higher share replaces more of the same accepts.
         """
         rng = random.Random(f"label noise/{seed}")
         drawn = {name: rng.sample(rows, len(rows)) for name, rows in vars(self).items() if isinstance(rows, list)}
@@ -100,7 +100,7 @@ class Desk:
             *drawn["undesirable"][:UNDESIRABLE],
         ]
         if len(rows) != ACCEPTS + OTHERS + UNDESIRABLE:
-            raise ValueError(f"Harbor gives too few rows for {wrong:.0%} wrong accepts; simulate more tickets")
+            raise ValueError(f"Harbor has too few rows for {wrong:.0%} wrong accepts; simulate more tickets")
         by_class, by_rule = self._audit(rows, rng)
         rows = [{**row, "precision": by_rule.get((row["label"], row["rule"]))} for row in rows]
         for label, side in SIDES:
@@ -108,9 +108,9 @@ class Desk:
             for split, part in (("train", rows), ("heldout", self.heldout)):
                 table = pa.Table.from_pylist([row for row in part if row["label"] is label], schema=LABELLED)
                 pq.write_table(table, folder / side / f"{split}-00000.parquet")
-        told = [[row["row_id"], row["label"], row["precision"]] for row in rows]
+        audited = [[row["row_id"], row["label"], row["precision"]] for row in rows]
         manifest = {
-            "version": digest({"rows": told, "heldout": [row["row_id"] for row in self.heldout]})[:16],
+            "version": digest({"rows": audited, "heldout": [row["row_id"] for row in self.heldout]})[:16],
             "audit": {"precision": by_class},
             "true_precision": {
                 side: statistics.mean(self._agrees(row) for row in rows if row["label"] is label)
@@ -126,13 +126,13 @@ class Desk:
     def _audit(
         self, rows: list[Row], rng: random.Random
     ) -> tuple[dict[str, Row], dict[tuple[bool, str], float | None]]:
-        """Precision by class, as a manifest holds it, and by label and rule, from `READ` rows a class."""
+        """Return precision by class, as in a manifest, and by label and rule, from `READ` rows a class."""
         by_class, by_rule = {}, {}
         for label, side in SIDES:
             mine = [row for row in rows if row["label"] is label]
             read = rng.sample(mine, READ)
-            found = self._estimate(read, of=len(mine))
-            by_class[side] = {"precision": found.precision, "low": found.low, "high": found.high, "read": READ}
+            whole = self._estimate(read, of=len(mine))
+            by_class[side] = {"precision": whole.precision, "low": whole.low, "high": whole.high, "read": READ}
             for rule, tier in {(row["rule"], row["tier"]) for row in mine}:
                 own, wider = (
                     [row for row in read if row[key] == value] for key, value in (("rule", rule), ("tier", tier))
@@ -141,13 +141,13 @@ class Desk:
         return by_class, by_rule
 
     def _estimate(self, read: list[Row], *, of: int) -> Estimate:
-        """What the verdicts on `read` say of a class of `of` rows, or of a part of it."""
+        """Estimate from the verdicts on `read` the precision of a class of `of` rows, or of a part of it."""
         ones = [1.0] * len(read)
         return estimate(ones, [float(of)] * len(read), [float(self._agrees(row)) for row in read], [True] * len(read))
 
 
 def _part(row: Row) -> str:
-    """Which part of the desk a row's ticket belongs to."""
-    found = hashlib.blake2b(f"label noise:{row['ticket_id']}".encode(), digest_size=8).digest()
-    place = int.from_bytes(found, "big") / 2**64
+    """Return the part of the desk that the row's ticket belongs to: held out, careless or teaches."""
+    hashed = hashlib.blake2b(f"label noise:{row['ticket_id']}".encode(), digest_size=8).digest()
+    place = int.from_bytes(hashed, "big") / 2**64
     return "held out" if place < HELD_OUT else "careless" if place < HELD_OUT + CARELESS else "teaches"

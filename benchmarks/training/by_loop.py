@@ -1,4 +1,4 @@
-"""KTO as one writes it by hand: four padded forwards a batch, everything through the model's whole head."""
+"""KTO by hand: four padded forward passes a batch, with the model's whole head on every token."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ Row = tuple[list[int], list[int], bool]
 
 
 def main() -> None:
-    """Train as the arguments say, a step a turn."""
-    given = json.loads(sys.argv[1])
-    folder = Path(given["folder"])
+    """Train by the settings in the first argument, one step a turn."""
+    settings = json.loads(sys.argv[1])
+    folder = Path(settings["folder"])
     turns = Turns()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model: Any = AutoModelForCausalLM.from_pretrained(folder / "model").to(device)
     reference: Any = copy.deepcopy(model).eval().requires_grad_(False)
-    if given["lora_rank"]:
+    if settings["lora_rank"]:
         from peft import LoraConfig, get_peft_model
 
-        adapters = LoraConfig(r=given["lora_rank"], lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+        adapters = LoraConfig(
+            r=settings["lora_rank"], lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"
+        )
         model = get_peft_model(model, adapters)
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     rows: list[Row] = [
@@ -41,21 +43,21 @@ def main() -> None:
     ]
     optimizer = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad],
-        lr=given["learning_rate"],
+        lr=settings["learning_rate"],
         betas=(0.9, 0.95),
         weight_decay=0.0,
     )
     computing: AbstractContextManager[Any] = (
-        torch.autocast(device.type, torch.bfloat16) if given["precision"] == "bfloat16" else nullcontext()
+        torch.autocast(device.type, torch.bfloat16) if settings["precision"] == "bfloat16" else nullcontext()
     )
-    order = [i for epoch in range(given["epochs"]) for i in random.Random(epoch).sample(range(len(rows)), len(rows))]
+    order = [i for epoch in range(settings["epochs"]) for i in random.Random(epoch).sample(range(len(rows)), len(rows))]
     model.train()
     turns.setup_done()
-    total = given["batch"] * given["accumulate"]
-    for step in range(given["steps"]):
-        for part in range(given["accumulate"]):
-            at = step * total + part * given["batch"]
-            batch = [rows[i] for i in order[at : at + given["batch"]]]
+    total = settings["batch"] * settings["accumulate"]
+    for step in range(settings["steps"]):
+        for part in range(settings["accumulate"]):
+            at = step * total + part * settings["batch"]
+            batch = [rows[i] for i in order[at : at + settings["batch"]]]
             other = [(x, batch[i - 1][1], good) for i, (x, _, good) in enumerate(batch)]
             desirable = torch.tensor([good for *_, good in batch], device=device)
             with computing:
@@ -74,11 +76,11 @@ def main() -> None:
                 desirable_weight=1.0,
                 undesirable_weight=1.0,
             )
-            (losses.mean() / given["accumulate"]).backward()
+            (losses.mean() / settings["accumulate"]).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        turns.step_done(last=step + 1 == given["steps"])
+        turns.step_done(last=step + 1 == settings["steps"])
     turns.finish()
 
 

@@ -1,4 +1,4 @@
-"""TRL's own `KTOTrainer`, taking turns; online, or with log π_ref computed before training."""
+"""TRL's own `KTOTrainer`, one step a turn; online, or with log π_ref computed before training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp()  # its cache of log π_ref lies here: none is found
+os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp()  # an empty folder for its cache of log π_ref
 
 import datasets
 import torch
@@ -32,24 +32,24 @@ class _Taking(TrainerCallback):
 
 
 def main() -> None:
-    """Train as the arguments say, a step a turn."""
-    given = json.loads(sys.argv[1])
-    folder = Path(given["folder"])
+    """Train by the settings in the first argument, one step a turn."""
+    settings = json.loads(sys.argv[1])
+    folder = Path(settings["folder"])
     turns = Turns()
     config = KTOConfig(
         output_dir=tempfile.mkdtemp(),
-        max_steps=given["steps"],
-        per_device_train_batch_size=given["batch"],
-        gradient_accumulation_steps=given["accumulate"],
-        learning_rate=given["learning_rate"],
+        max_steps=settings["steps"],
+        per_device_train_batch_size=settings["batch"],
+        gradient_accumulation_steps=settings["accumulate"],
+        learning_rate=settings["learning_rate"],
         lr_scheduler_type="constant",
         adam_beta2=0.95,
         beta=0.1,
         desirable_weight=1.0,
         undesirable_weight=1.0,
         max_length=None,  # the default, 1024, would cut the long rows off
-        precompute_ref_log_probs=given["precompute"],
-        bf16=given["precision"] == "bfloat16",  # on by default, as gradient checkpointing is
+        precompute_ref_log_probs=settings["precompute"],
+        bf16=settings["precision"] == "bfloat16",  # on by default, as gradient checkpointing is
         gradient_checkpointing=False,
         use_cpu=not torch.cuda.is_available(),
         save_strategy="no",
@@ -58,11 +58,11 @@ def main() -> None:
         seed=0,
     )
     peft_config = None
-    if given["lora_rank"]:
+    if settings["lora_rank"]:
         from peft import LoraConfig
 
         peft_config = LoraConfig(
-            r=given["lora_rank"], lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"
+            r=settings["lora_rank"], lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"
         )
     trainer = KTOTrainer(
         model=str(folder / "model"),

@@ -1,4 +1,4 @@
-"""`train_kto` as the pipeline calls it, taking turns."""
+"""`train_kto` as the pipeline calls it, one step a turn."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import kto_core.kto
+import kto_core.training.kto
 from benchmarks.training.turns import Turns
 from kto_core import KTOConfig, train_kto
 
 
 def main() -> None:
-    """Train as the arguments say, a step a turn."""
-    given = json.loads(sys.argv[1])
-    folder = Path(given["folder"])
+    """Train by the settings in the first argument, one step a turn."""
+    settings = json.loads(sys.argv[1])
+    folder = Path(settings["folder"])
     turns = Turns()
     ready = False
 
@@ -27,32 +27,32 @@ def main() -> None:
             raise RuntimeError("a step was reported before training began")
         turns.step_done(last=done == total, **figures)
 
-    # Every step is a turn: reports are not paced, and training begins when the first turn comes.
-    kto_core.kto.Paced = lambda report: report  # type: ignore[assignment,misc]
-    train = kto_core.kto.run_steps
+    # Every step is a turn: each is reported at once, and training begins with the first turn.
+    kto_core.training.kto.Paced = lambda report: report  # type: ignore[assignment,misc]
+    train = kto_core.training.kto.run_steps
 
-    def begin(*arguments: Any, **settings: Any) -> Any:  # noqa: ANN401 - passed on as they are
+    def begin(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401 - passed on as they are
         nonlocal ready
         ready = True
         turns.setup_done()
-        return train(*arguments, **settings)
+        return train(*arguments, **keywords)
 
-    kto_core.kto.run_steps = begin
+    kto_core.training.kto.run_steps = begin
     config = KTOConfig(
-        group_rows=given["batch"],
-        batch_groups=given["accumulate"],
-        epochs=given["epochs"],
-        learning_rate=given["learning_rate"],
+        group_rows=settings["batch"],
+        batch_groups=settings["accumulate"],
+        epochs=settings["epochs"],
+        learning_rate=settings["learning_rate"],
         schedule="constant",
         warmup=0.0,
         undesirable_weight=1.0,
-        lora_rank=given["lora_rank"],
-        precision=given["precision"],
+        lora_rank=settings["lora_rank"],
+        precision=settings["precision"],
         max_prompt_tokens=3072,
         max_completion_tokens=1024,
         class_gradients_every=0,
     )
-    made = train_kto(
+    candidate = train_kto(
         reference=folder / "model",
         training_set=folder / "set",
         config=config,
@@ -61,7 +61,7 @@ def main() -> None:
         checkpoint_seconds=1e9,
         report=report,
     )
-    record = json.loads((made / "training.json").read_text())
+    record = json.loads((candidate / "training.json").read_text())
     turns.finish(reference_cache=record["reference_cache"])
 
 

@@ -1,8 +1,8 @@
-"""A trainer as a process that takes a step when it is asked to, so that several of them take turns in one run.
+"""A trainer as a process that takes one step on request, so that several trainers take turns in one run.
 
-The child says `{"setup": seconds}` once it is ready, waits for a line before every step, answers with the step's
-seconds, and says at the end what memory it had. Seconds count from the line to the end of the step, so that fetching
-the batch counts too; waiting does not.
+The child writes `{"setup": seconds}` once it is ready. It waits for a line before every step, and answers with the
+step's seconds. At the end it writes its peak memory. Seconds count from the line to the end of the step: they include
+fetching the batch, not waiting.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class Turns:
         self._began = time.perf_counter()
 
     def setup_done(self) -> None:
-        """Say how long it took to become ready, and wait for the first turn."""
+        """Write the seconds of the setup, and wait for the first turn."""
         self._say(setup=time.perf_counter() - self._began)
         self._wait()
 
     def step_done(self, *, last: bool, **figures: float) -> None:
-        """Say how long the step took, and wait for the next turn unless it was the last."""
+        """Write the seconds of the step, and wait for the next turn unless it was the last."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self._say(seconds=time.perf_counter() - self._began, **figures)
@@ -48,7 +48,7 @@ class Turns:
             self._wait()
 
     def finish(self, **figures: object) -> None:
-        """Say how much memory it took: on a GPU what was allocated there, else the process above its imports."""
+        """Write the peak memory: on a GPU the memory allocated there, else the process's memory above its imports."""
         on_gpu = torch.cuda.is_available()
         mib = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else _peak_mib() - self._imported
         self._say(peak_mib=round(mib), **figures)
@@ -74,7 +74,7 @@ class Child:
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "BENCHMARK_THREADS": str(threads),
-            # A turn has the machine to itself: threads wait for one another awake, for as long as a step has gaps.
+            # A turn has the machine alone, so threads spin while they wait for one another within a step.
             "GOMP_SPINCOUNT": "100000",
             "HF_HUB_OFFLINE": "1",
             "TQDM_DISABLE": "1",
@@ -98,7 +98,11 @@ class Child:
         self._process.wait()
 
     def hear(self) -> dict[str, Any]:
-        """Wait for what the child says next."""
+        """Return the child's next answer; wait for it.
+
+        Raises:
+            RuntimeError: the child ended early; the message has its stderr.
+        """
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
@@ -107,7 +111,7 @@ class Child:
         return dict(json.loads(line))
 
     def step(self) -> dict[str, Any]:
-        """Let the child take a step."""
+        """Let the child take a step and return its answer."""
         assert self._process.stdin is not None
         self._process.stdin.write("go\n")
         self._process.stdin.flush()

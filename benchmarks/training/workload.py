@@ -1,6 +1,6 @@
-"""Models and rows for comparing trainers: the same token ids for everyone, whatever they tokenize with.
+"""Models and rows for comparing trainers: the same token ids for all, with any tokenizer.
 
-A word is a token ("w17" has one id), prompts are drawn around a mean length, and the classes take turns.
+A word is a token ("w17" has one id), prompts have random lengths around a mean, and the classes alternate.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from kto_core.config import TinyConfig
+from kto_core.base.config import TinyConfig
 
 SPECIAL = ("<pad>", "<eos>", "<unk>")
 _TINY = TinyConfig()
@@ -53,7 +53,7 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Shape:
-    """Mean and spread (standard deviation) of tokens; `shared` begins every prompt."""
+    """Mean and standard deviation of token counts; `shared` tokens begin every prompt."""
 
     shared: int
     prompt: tuple[int, int]
@@ -68,7 +68,7 @@ SHAPES = {
 
 
 def write_model(folder: Path, model: str) -> None:
-    """A Llama of that shape with random weights, and a tokenizer of words whose chat template adds nothing."""
+    """Write a Llama of that shape with random weights, and a word tokenizer whose chat template adds nothing."""
     config = LlamaConfig(
         **MODELS[model],
         max_position_embeddings=4096,
@@ -91,7 +91,7 @@ def write_model(folder: Path, model: str) -> None:
 
 
 def write_rows(folder: Path, shape: Shape, *, rows: int, vocabulary: int) -> None:
-    """A training set as the pipeline writes it, and `rows.parquet` with the same rows as plain texts."""
+    """Write a training set as the pipeline does, and `rows.parquet` with the same rows as plain texts."""
     drawn = random.Random(0)
 
     def words(length: int) -> str:
@@ -101,7 +101,7 @@ def write_rows(folder: Path, shape: Shape, *, rows: int, vocabulary: int) -> Non
         return max(1, round(drawn.gauss(mean, spread)))
 
     shared = words(shape.shared)
-    # The blank behind a completion keeps the <eos> that TRL appends a word of its own.
+    # The space after a completion separates it from the <eos> that TRL appends.
     plain = [
         {
             "prompt": f"{shared} {words(about(*shape.prompt))}".strip(),

@@ -75,6 +75,11 @@ class Validation:
         """The rules of that severity that do not hold."""
         return [outcome for outcome in self.outcomes if not outcome.passed and outcome.rule.severity == severity]
 
+    def failed_rules(self, severity: str, part: str) -> list[str]:
+        """The names of the failed rules of a day; a training set is one part, which has them all."""
+        by_day = self.suite.unit == "day"
+        return [outcome.rule.name for outcome in self.failed(severity) if not by_day or part in outcome.units]
+
 
 def validate(suite: Suite, frames: Mapping[str, pa.Table]) -> Validation:
     """Apply all rules of the suite to its `frames`, in one validation a frame."""

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any, Final
 import duckdb
 import pyarrow as pa
 
-from feedback.database import connected
-from feedback.events import DRAFT_KINDS, SENT_SUFFIX
 from feedback.exceptions import FeedbackError
-from feedback.lake import Lake
-from feedback.redaction import PATTERNS
-from feedback.scanning import view_stored
-from feedback.tables import EVENTS, INTERACTIONS, LABELS
+from feedback.lake.connections import connected
+from feedback.lake.delta import Lake
+from feedback.lake.event_schema import DRAFT_KINDS, SENT_SUFFIX
+from feedback.lake.parquet_scan import view_stored
+from feedback.lake.tables import EVENTS, INTERACTIONS, LABELS
+from feedback.training_set.redaction import PATTERNS
 from label_policy import WHITE_SPACE
 
 if TYPE_CHECKING:
-    from feedback.training_set import TrainingSet
+    from feedback.training_set.build import TrainingSet
 
 TRAILING_DAYS: Final = 28
 """How many days before a day it is compared with."""

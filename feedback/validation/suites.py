@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from feedback.events import ALL_KINDS
+from feedback.lake.event_schema import ALL_KINDS
 from label_policy import Tier
 
 Severity = Literal["critical", "warning"]

@@ -19,14 +19,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from feedback.audit_rows import Answer
+from feedback.audits.blind_rows import Answer
+from feedback.audits.verdicts import REASONS, SIMULATED_PREFIX
 from feedback.exceptions import FeedbackError
-from feedback.verdicts import REASONS, SIMULATED_PREFIX
+from pipelines.output.safe_text import visible
 from pipelines.review.guard import Session, is_of
 from pipelines.review.queue import Filters, Given, Queue
-from pipelines.review.rendering import line, text
 from pipelines.review.row_view import about, describe, reveal
-from pipelines.texts import visible
+from pipelines.review.safe_html import line, text
 
 MOST_NOTE: Final = 4_000
 MOST_NAME: Final = 60

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from feedback.audit_rows import Answer, Question, Sample
+from feedback.audits.blind_rows import Answer, Question, Sample
+from feedback.audits.verdicts import Verdict, append_verdicts, current_verdicts
 from feedback.exceptions import FeedbackError
-from feedback.lake import Lake
-from feedback.tables import AUDIT_SAMPLE, LABELS, VERDICTS
-from feedback.timeline import Moment
-from feedback.verdicts import Verdict, record, standing
+from feedback.labels.timeline import Moment
+from feedback.lake.delta import Lake
+from feedback.lake.tables import AUDIT_SAMPLE, LABELS, VERDICTS
 
 CLAIM_SECONDS: Final = 15 * 60
 """How long a row is kept for somebody who gives no sign of life; the page gives one a minute."""
@@ -109,7 +109,7 @@ class Queue:
         by_draft = {sample.draft_id(key): key for key in sample}
         given: dict[str, dict[str, Given]] = {key: {} for key in sample}
         names: dict[str, str] = {}
-        for row in standing(self._lake).to_pylist():
+        for row in current_verdicts(self._lake).to_pylist():
             if row["origin"] == "simulated":  # nobody has read it
                 continue
             names.setdefault(row["reviewer"].casefold(), row["reviewer"])
@@ -284,7 +284,7 @@ class Queue:
         before = self._versions()
         now = datetime.now(UTC)
         verdict = Verdict(draft_id=self._state.sample.draft_id(key), reviewer=reader, text_digest=digest, **said)
-        record(self._lake, [verdict], origin="review", recorded_at=now)
+        append_verdicts(self._lake, [verdict], origin="review", recorded_at=now)
         if said["verdict"] == "withdrawn":
             del self._state.given[key][reader]
             self._sitting.get(reader, {}).pop(key, None)

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from feedback.audit_rows import Answer, Question
-from feedback.timeline import Moment
+from feedback.audits.blind_rows import Answer, Question
+from feedback.labels.timeline import Moment
+from pipelines.output.safe_text import span
 from pipelines.review.queue import Given
-from pipelines.review.rendering import blocks, changes, line
-from pipelines.texts import span
-from pipelines.timeline_view import say_moment
+from pipelines.review.safe_html import blocks, changes, line
+from pipelines.views.timeline_view import say_moment
 
 _MOST_MOMENTS: Final = 100
 _MOST_SAID: Final = 300

@@ -14,13 +14,13 @@ from typing import Any
 
 import uvicorn
 
-from assets.desk import Desk
-from assets.desk_lock import hold_file
-from feedback.audit_rows import Answer
+from desk.desk import Desk
+from desk.lock import hold_file
+from feedback.audits.blind_rows import Answer
 from feedback.exceptions import FeedbackError
-from feedback.ledger import kept_policy
+from feedback.labels.ledger import kept_policy
 from label_policy import SENT_TEXT, PolicyError
-from pipelines.exceptions import UsageError
+from pipelines.output.exceptions import UsageError
 from pipelines.review.app import create_app
 from pipelines.review.guard import Guard
 from pipelines.review.queue import Queue

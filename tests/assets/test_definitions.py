@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from assets import STAGES
+from assets.support.stages import STAGES
 from pipelines.definitions import defs
 
 SNAPSHOT = Path(__file__).with_name("definitions.json")

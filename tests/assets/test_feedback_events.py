@@ -6,11 +6,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.common import DeskResource
-from assets.desk import Desk, DeskSettings
 from assets.feedback_events import all_files_complete
-from feedback.ingest import ingest
-from feedback.rawfiles import discover
+from assets.support.common import DeskResource
+from desk.desk import Desk
+from desk.settings import DeskSettings
+from feedback.ingest.ingestion import ingest
+from feedback.sources.raw_files import discover
 
 DAY = date(2026, 3, 2)
 LINE = '{"event_id": "1", "kind": "resolved", "occurred_at": "2026-03-02T09:00:00Z", "ticket_id": "t"}\n'

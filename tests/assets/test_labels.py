@@ -9,12 +9,13 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from assets.common import AS_OF_TAG, DeskResource
-from assets.desk import Desk, DeskSettings
 from assets.interactions import interactions
 from assets.labels import few_flips, labels, one_policy
-from feedback.ledger import entries
-from feedback.tables import EVENTS, LABELS
+from assets.support.common import AS_OF_TAG, DeskResource
+from desk.desk import Desk
+from desk.settings import DeskSettings
+from feedback.labels.ledger import entries
+from feedback.lake.tables import EVENTS, LABELS
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 POLICY = """

@@ -6,14 +6,15 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.common import DeskResource
-from assets.desk import Desk, DeskSettings
+from assets.support.common import DeskResource
 from assets.training_set import training_set
+from desk.desk import Desk
+from desk.settings import DeskSettings
 from feedback.exceptions import FeedbackError
-from feedback.ingest import ingest
-from feedback.interactions import write_interactions
-from feedback.labelling import write_labels
-from feedback.rawfiles import discover
+from feedback.ingest.ingestion import ingest
+from feedback.labels.interactions import write_interactions
+from feedback.labels.label_writer import write_labels
+from feedback.sources.raw_files import discover
 
 DAY = date(2026, 3, 2)
 ABOUT = '"occurred_at": "2026-03-02T09:00:00Z", "ticket_id": "t", "draft_id": "d"'

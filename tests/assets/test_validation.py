@@ -10,16 +10,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from assets.common import AS_OF_TAG, DeskResource
-from assets.common import DAYS as PARTITIONS
-from assets.desk import Desk, DeskSettings
 from assets.interactions import interactions
 from assets.labels import labels
+from assets.support.common import AS_OF_TAG, DeskResource
+from assets.support.common import DAYS as PARTITIONS
 from assets.validation import validate_feedback_events, validate_interactions, validate_labels
-from feedback.tables import EVENTS, LABELS
+from desk.desk import Desk
+from desk.settings import DeskSettings
+from feedback.lake.tables import EVENTS, LABELS
 from feedback.validation import SUITES
 from pipelines.definitions import defs
-from pipelines.ranges import range_tags
+from pipelines.runs.day_ranges import range_tags
 
 OF_DAYS: dict[str, Any] = {"partitions_def": PARTITIONS, "backfill_policy": dg.BackfillPolicy.single_run()}
 FIRST = date(2026, 3, 2)

@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from feedback.lake import Lake
-from feedback.tables import EVENTS
+from feedback.lake.delta import Lake
+from feedback.lake.tables import EVENTS
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 

@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from feedback.lake import Lake
-from feedback.tables import EVENTS, FILES
+from feedback.lake.delta import Lake
+from feedback.lake.tables import EVENTS, FILES
 
 FIRST = date(2026, 3, 2)
 DAYS = 6

@@ -5,8 +5,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from feedback.lake import Lake
-from feedback.tables import AUDIT_SAMPLE, LABELS
+from feedback.lake.delta import Lake
+from feedback.lake.tables import AUDIT_SAMPLE, LABELS
 
 SHOWN = datetime(2026, 3, 2, 12, tzinfo=UTC)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 import harbor
-from harbor import evaluation
+from harbor import kpis
 from harbor.policy_book import CATEGORIES
 from harbor.replies import write_reply
 from harbor.statistics import wilson
@@ -32,7 +32,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
             replies.append(write_reply(ticket.cell, rng, **said))
         return replies
 
-    monkeypatch.setattr(evaluation, "draft_replies", draft_replies)
+    monkeypatch.setattr(kpis, "draft_replies", draft_replies)
     for name in ("right", "habits"):
         (tmp_path / name).mkdir()
     return tmp_path

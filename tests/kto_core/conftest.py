@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from kto_core.config import SFTConfig
-from kto_core.sft import train_sft
+from kto_core.base.config import SFTConfig
+from kto_core.training.sft import train_sft
 from tests.kto_core.toy import TOY, toy_rows, with_figures, without_figures, write_training_set
 
 torch.set_num_threads(1)  # toy tensors: a second thread only waits

@@ -14,10 +14,10 @@ from accelerate.utils import FullyShardedDataParallelPlugin
 
 import kto_core.__main__
 from kto_core import KTOConfig, PairConfig, SFTConfig, train_kto, train_pairs, train_sft
-from kto_core.optimization import make_accelerator
+from kto_core.models.optimization import make_accelerator
 from tests.kto_core.toy import without_figures
 
-TRAINERS = ("kto_core.kto", "kto_core.pairs", "kto_core.sft")
+TRAINERS = ("kto_core.training.kto", "kto_core.training.pairs", "kto_core.training.sft")
 COMMON = {"learning_rate": 1e-3, "max_grad_norm": 1e3}
 # Rows are few and passes small, so that one process has more of both than the other.
 SETTINGS: dict[str, dict[str, object]] = {

@@ -37,7 +37,7 @@ def ended(*processes: BaseProcess) -> list[int | None]:
 
 def open_cache(folder: Path, together: Barrier) -> None:
     """Open a cache of log-probabilities when all others do."""
-    from kto_core.reference import LogpCache
+    from kto_core.reference.logp_cache import LogpCache
 
     together.wait(PATIENCE)
     with LogpCache(folder, weights="w", precision="float32"):
@@ -46,9 +46,9 @@ def open_cache(folder: Path, together: Barrier) -> None:
 
 def train_until_killed(places: dict[str, Path], settings: dict[str, Any], after: int) -> None:
     """Train KTO with a checkpoint every step, and be killed when step `after` has been reported."""
-    import kto_core.kto
+    import kto_core.training.kto
 
-    kto_core.kto.Paced = lambda report: report  # every step is reported
+    kto_core.training.kto.Paced = lambda report: report  # every step is reported
     _prepare()
     config = kto_core.KTOConfig(**settings)
     kto_core.train_kto(**places, config=config, checkpoint_seconds=0, report=_kill_at("kto", after))
@@ -58,9 +58,9 @@ def train_side_by_side(rank: int, meet: Path, places: dict[str, Path], settings:
     """Train KTO as one of two processes, of which the second fails after a step, and end with FAILED or LEFT."""
     import torch.distributed
 
-    import kto_core.kto
+    import kto_core.training.kto
 
-    kto_core.kto.Paced = lambda report: report
+    kto_core.training.kto.Paced = lambda report: report
     _prepare()
     os.environ |= {"ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}

@@ -10,18 +10,21 @@ from unittest import mock
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kto_core import TinyConfig, charts, comparison_chart, sweep_chart
+from kto_core import TinyConfig
+from kto_core.comparison import comparison_chart
+from kto_core.sweep import sweep_chart
+from kto_core.training import curves
 
 TOY = TinyConfig(layers=2, width=32, heads=2, vocabulary=400)
 TOPICS = ("refund", "invoice", "password", "delivery", "contract")
 GOOD = ("hello, your {} is on its way", "hello, I have looked into your {}", "hello, the {} team will call you today")
 BAD = ("no", "go away with your {}", "not my {} not my problem")
 FIGURES = {
-    "kto.draw_kto_curve": charts.draw_kto_curve,
-    "pairs.draw_pair_curve": charts.draw_pair_curve,
-    "sft.draw_sft_curve": charts.draw_sft_curve,
-    "comparison.draw_comparison": comparison_chart.draw_comparison,
-    "sweep.draw_sweep": sweep_chart.draw_sweep,
+    "training.kto.draw_kto_curve": curves.draw_kto_curve,
+    "training.pairs.draw_pair_curve": curves.draw_pair_curve,
+    "training.sft.draw_sft_curve": curves.draw_sft_curve,
+    "comparison.compare.draw_comparison": comparison_chart.draw_comparison,
+    "sweep.trials.draw_sweep": sweep_chart.draw_sweep,
 }
 SYSTEM = {"role": "system", "content": "You answer for Harbor."}
 

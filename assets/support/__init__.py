@@ -1,0 +1,1 @@
+"""What the asset definitions share."""

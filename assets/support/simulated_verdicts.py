@@ -1,0 +1,117 @@
+"""Verdicts that nobody gave: what careful and careless readers would say where the truth is known.
+
+They make a demo and tests of everything that verdicts decide possible. Their origin is `simulated` and so are their
+reviewers' names, whatever reads them says so, and they give way to the first verdict of a person.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import pyarrow.parquet as pq
+
+from desk.desk import Desk
+from feedback.audits.sample import unread
+from feedback.audits.verdicts import Verdict, append_verdicts
+from feedback.exceptions import FeedbackError
+from feedback.lake.event_schema import SENT_SUFFIX
+from harbor.policy_book import CELLS, Cell
+from harbor.replies import Judgement, judge
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """A simulated reviewer: how often, in [0, 1], they call a draft the contrary of what it is, or cannot tell."""
+
+    name: str
+    wrong: float
+    unsure: float
+
+
+READERS: Final = (
+    Reader(name="simulated-1", wrong=0.02, unsure=0.01),
+    Reader(name="simulated-2", wrong=0.05, unsure=0.02),
+)
+"""Who reads: the first every row, the second those that two are to read."""
+
+_REASONS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "invented_policy": "hallucinated_policy",
+        "wrong_route": "wrong_routing",
+        "wrong_decision": "wrong_decision",
+    }
+)
+
+
+def simulate_verdicts(desk: Desk) -> int:
+    """Read what of the desk's sample nobody has read, as its truth and the readers' errors have it.
+
+    The same desk, seed and draft give the same verdict, whenever it is asked for.
+
+    Returns:
+        How many verdicts were added.
+
+    Raises:
+        FeedbackError: the desk does not allow it, or its truth cannot be read.
+
+    """
+    if not desk.settings.audit_simulated:
+        raise FeedbackError(
+            f"desk {desk.name} does not let simulated verdicts stand in for people's; "
+            f"set audit_simulated: true in {desk.path / 'desk.yaml'} (with truth: harbor), or read the sample with "
+            "`feedback-kto audit review`"
+        )
+    # What a person has read is left to people.
+    rows = [row for row in unread(desk.lake).to_pylist() if not row["read_by"]]
+    lacking = set(unread(desk.lake, simulated=True)["draft_id"].to_pylist())
+    cells = _cells(desk.settings.input.parent / "truth.parquet")
+    verdicts = []
+    for row in rows:
+        if row["draft_id"] not in lacking:
+            continue
+        cell = cells.get(row["draft_id"].removesuffix(SENT_SUFFIX))
+        if cell is None:
+            raise FeedbackError(
+                f"the truth of draft {row['draft_id']} is not known, so it cannot be read; "
+                "set audit_simulated: false for a desk that takes in other logs than the simulated ones"
+            )
+        judgement = judge(row["completion"], cell)
+        readers = READERS[: row["readers"] or 1]
+        verdicts += [_read(row, judgement, reader, seed=desk.settings.audit_seed) for reader in readers]
+    append_verdicts(desk.lake, verdicts, origin="simulated")
+    return len(verdicts)
+
+
+def _cells(path: Path) -> dict[str, Cell]:
+    """The cell of the book that each draft answers to."""
+    book = {cell.name: cell for cell in CELLS}
+    try:
+        truth = pq.read_table(path, columns=["draft_id", "cell"]).to_pylist()
+    except OSError as error:
+        raise FeedbackError(
+            f"{path} holds no truth ({error}); simulate the desk again with `feedback-kto demo`"
+        ) from error
+    return {row["draft_id"]: book[row["cell"]] for row in truth}
+
+
+def _read(row: Mapping[str, Any], judgement: Judgement, reader: Reader, *, seed: int) -> Verdict:
+    draft_id, right = row["draft_id"], judgement.right
+    chance = _chance(f"{seed}|{reader.name}|{draft_id}")
+    if chance < reader.unsure:
+        return Verdict(draft_id=draft_id, reviewer=reader.name, verdict="unsure")
+    if chance < reader.unsure + reader.wrong:
+        return Verdict(draft_id=draft_id, reviewer=reader.name, verdict="undesirable" if right else "desirable")
+    if right:
+        return Verdict(draft_id=draft_id, reviewer=reader.name, verdict="desirable")
+    reason = next((name for fault, name in _REASONS.items() if getattr(judgement, fault)), "incomplete")
+    return Verdict(draft_id=draft_id, reviewer=reader.name, verdict="undesirable", reason=reason)
+
+
+def _chance(text: str) -> float:
+    """A number in [0, 1) that a text always has."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64

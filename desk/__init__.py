@@ -1,0 +1,1 @@
+"""A desk: its settings, its lock and its folders."""

@@ -1,0 +1,220 @@
+"""Verdicts: what people said of drafts. A journal; what stands of it is decided when it is read.
+
+A verdict is about a text, not about a label: it stays good under another policy, and falls when the draft's text
+becomes another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+import duckdb
+import pyarrow as pa
+
+from feedback.exceptions import FeedbackError
+from feedback.lake.delta import Lake
+from feedback.lake.journals import append
+from feedback.lake.parquet_scan import view_stored
+from feedback.lake.tables import AUDIT_SAMPLE, LABELS, VERDICTS
+
+Origin = Literal["review", "import", "simulated"]
+
+VERDICT_KINDS: Final = ("desirable", "undesirable", "unsure", "withdrawn")
+"""What can be said of a draft; `withdrawn` takes the reviewer's last verdict on it back."""
+
+REASONS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "hallucinated_policy": "It states a policy, price or deadline that does not exist.",
+        "wrong_routing": "It sends the ticket to the wrong team or person.",
+        "wrong_decision": "It grants, refuses or promises the wrong thing.",
+        "incomplete": "It leaves out what the customer needs to know.",
+        "not_answering": "It does not answer what was asked.",
+        "outdated": "It was right once and is no longer.",
+        "unsafe_advice": "Following it could do harm.",
+        "privacy_leak": "It tells somebody else's data.",
+        "tone": "It is rude, cold or out of place.",
+        "language": "It is hard to understand, or in the wrong language.",
+        "other": "Something else, as the note says.",
+    }
+)
+"""Why a draft is not good: what reviewers choose from, and what each means."""
+
+SIMULATED_PREFIX: Final = "simulated"
+"""How the names of reviewers that nobody bears begin."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What one reviewer says of one draft.
+
+    Args:
+        draft_id: of the audit sample.
+        reviewer: whose verdict it is.
+        verdict: one of `VERDICT_KINDS`.
+        reason: one of `REASONS`, or None.
+        note: in the reviewer's own words.
+        seconds: from showing the row to the verdict.
+        text_digest: `text_digest` of what was shown, to have the verdict refused if the draft's text is another by
+            now; None: whatever the sample holds was read.
+
+    Raises:
+        FeedbackError: a field cannot be stored.
+
+    """
+
+    draft_id: str
+    reviewer: str
+    verdict: str
+    reason: str | None = None
+    note: str | None = None
+    seconds: float | None = None
+    text_digest: str | None = None
+
+    def __post_init__(self) -> None:
+        of = f"the verdict on {self.draft_id!r}"
+        if self.verdict not in VERDICT_KINDS:
+            raise FeedbackError(f"{of} is {self.verdict!r}; it must be one of {', '.join(VERDICT_KINDS)}")
+        if self.reason is not None and self.reason not in REASONS:
+            raise FeedbackError(f"{of} has the reason {self.reason!r}; it must be one of {', '.join(REASONS)}")
+        if not self.reviewer.strip():
+            raise FeedbackError(f"{of} has no reviewer; say whose it is")
+        if self.seconds is not None and not (math.isfinite(self.seconds) and self.seconds >= 0):
+            raise FeedbackError(f"{of} took {self.seconds} seconds; give a number that is 0 or more, or none")
+        for name in ("draft_id", "reviewer", "note"):
+            try:
+                (getattr(self, name) or "").encode()
+            except UnicodeEncodeError:
+                raise FeedbackError(f"the {name} of {of} is no Unicode text; write it again") from None
+
+
+def text_digest(prompt: Sequence[Mapping[str, str | None]] | None, completion: str | None) -> str:
+    """Name a text: the SHA-256, in hexadecimal, of its turns and completion; nothing and an empty text are the same."""
+    turns = "".join(_sha256(turn["role"]) + _sha256(turn["content"]) for turn in prompt or ())
+    return _sha256(turns + _sha256(completion))
+
+
+TEXT_DIGEST_SQL: Final = """
+sha256(
+    coalesce(array_to_string(list_transform(
+        prompt, lambda turn: sha256(coalesce(turn.role, '')) || sha256(coalesce(turn.content, ''))
+    ), ''), '') || sha256(coalesce(completion, ''))
+)
+"""
+"""`text_digest` of the columns `prompt` and `completion`, as DuckDB computes it."""
+
+
+def append_verdicts(
+    lake: Lake, verdicts: Iterable[Verdict], *, origin: Origin, recorded_at: datetime | None = None
+) -> None:
+    """Append verdicts on rows of the audit sample, with what the policy says of them, in one commit.
+
+    Args:
+        lake: holds the sample.
+        verdicts: in the order in which they were given.
+        origin: where they come from.
+        recorded_at: aware datetime; by default now.
+
+    Raises:
+        FeedbackError: a draft is not in the sample or its text is another than was read, or a person has a name of
+            simulated reviewers (or the other way round); then nothing is recorded.
+
+    """
+    verdicts = list(verdicts)
+    sampled = _sampled(lake, {verdict.draft_id for verdict in verdicts})
+    batch, moment = uuid.uuid4().hex, recorded_at or datetime.now(UTC)
+    rows = []
+    for number, verdict in enumerate(verdicts):
+        _check(verdict, sampled.get(verdict.draft_id), origin)
+        rows.append(
+            {
+                # Of two verdicts in one commit the later has the greater id.
+                "verdict_id": f"{batch}-{number:06d}",
+                "reviewer": verdict.reviewer.strip(),
+                "verdict": verdict.verdict,
+                "reason": verdict.reason,
+                "note": verdict.note,
+                "seconds": verdict.seconds,
+                "origin": origin,
+                "recorded_at": moment,
+                **sampled[verdict.draft_id],
+            }
+        )
+    append(lake, VERDICTS, pa.Table.from_pylist(rows, VERDICTS.schema))
+
+
+def current_verdicts(lake: Lake) -> pa.Table:
+    """What people say of drafts as they are now: the verdicts that count, one a draft and reviewer.
+
+    That is the newest of each reviewer on a draft, unless it was withdrawn, and only where the draft's text is the one
+    that was read. A simulated verdict counts until somebody has read the draft.
+
+    Returns:
+        A table in the schema of `VERDICTS`, ordered by draft and reviewer.
+
+    """
+    with lake.sql() as connection:
+        view_stored(connection, lake, LABELS)
+        return current_verdicts_on(connection, lake, labels=LABELS.name)
+
+
+def current_verdicts_on(connection: duckdb.DuckDBPyConnection, lake: Lake, *, labels: str) -> pa.Table:
+    """As `current_verdicts`, of the relation `labels` that `connection` sees; it need not be the lake's."""
+    if not lake.exists(VERDICTS):
+        return VERDICTS.schema.empty_table()
+    view_stored(connection, lake, VERDICTS)
+    found = connection.sql(_STANDING.format(labels=labels)).to_arrow_table()
+    return found.select(VERDICTS.schema.names).cast(VERDICTS.schema)
+
+
+# The labels' texts are read only where there is a verdict.
+_STANDING = f"""
+WITH newest AS (
+    SELECT * FROM verdicts
+    QUALIFY row_number() OVER (PARTITION BY draft_id, reviewer ORDER BY recorded_at DESC, verdict_id DESC) = 1
+),
+given AS MATERIALIZED (SELECT * FROM newest WHERE verdict <> 'withdrawn'),
+texts AS (
+    SELECT draft_id, {TEXT_DIGEST_SQL} AS text_digest FROM {{labels}} WHERE draft_id IN (SELECT draft_id FROM given)
+)
+SELECT given.* FROM given SEMI JOIN texts USING (draft_id, text_digest)
+QUALIFY origin <> 'simulated' OR bool_and(origin = 'simulated') OVER (PARTITION BY draft_id)
+ORDER BY draft_id, reviewer
+"""
+_SAMPLED = f"""
+SELECT draft_id, {TEXT_DIGEST_SQL} AS text_digest, label, tier, weight, rule, stratum, policy_digest
+FROM audit_sample WHERE draft_id IN (SELECT draft_id FROM asked)
+"""
+
+
+def _sampled(lake: Lake, draft_ids: set[str]) -> dict[str, dict[str, Any]]:
+    """What a verdict's row takes from the sample, by draft."""
+    asked = pa.table({"draft_id": pa.array(sorted(draft_ids), pa.string())})
+    with lake.sql(AUDIT_SAMPLE, asked=asked) as connection:
+        rows = connection.sql(_SAMPLED).to_arrow_table().to_pylist()
+    return {row["draft_id"]: row for row in rows}
+
+
+def _check(verdict: Verdict, sampled: Mapping[str, Any] | None, origin: Origin) -> None:
+    if sampled is None:
+        raise FeedbackError(
+            f"draft {verdict.draft_id!r} is not in the audit sample, so no verdict on it can be kept; "
+            "`feedback-kto audit status` says what is to be read"
+        )
+    if verdict.text_digest not in (None, sampled["text_digest"]):
+        raise FeedbackError(f"draft {verdict.draft_id!r} has another text than the one that was read; read it again")
+    if verdict.reviewer.strip().casefold().startswith(SIMULATED_PREFIX) != (origin == "simulated"):
+        raise FeedbackError(
+            f"reviewer {verdict.reviewer!r} cannot give a verdict of origin '{origin}': names that begin with "
+            f"'{SIMULATED_PREFIX}' are those of simulated reviewers, and no others; choose another name"
+        )
+
+
+def _sha256(text: str | None) -> str:
+    return hashlib.sha256((text or "").encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""The history of one row, and past days built again."""

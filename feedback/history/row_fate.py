@@ -1,0 +1,176 @@
+"""Whether a row trains, and if not, why: what `training_rows` makes of it among the rows of the same text.
+
+Only the labels that share the row's prompt are read, so that one row's fate does not cost a training set.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from feedback.lake.connections import connected
+from feedback.lake.delta import Lake
+from feedback.lake.parquet_scan import view_stored
+from feedback.lake.tables import LABELS
+from feedback.training_set.redaction import install_redaction
+from feedback.training_set.rows import preference_pairs, training_rows
+from label_policy import Label, Policy, Tier
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowFate:
+    """What becomes of a row in a training set built now.
+
+    Attributes:
+        fate: ``not labelled``, ``abstains``, ``provisional``, or as `training_rows` has it: ``kept``, ``duplicate``, ….
+        split: ``train`` or ``heldout``; None where the row is not kept.
+        weight: what it counts in training; None where the row is not kept.
+        because_of: the rows that its fate is due to: those it repeats or is contradicted by.
+        pairs: the preference pairs that it is a side of: ``row_id`` is preferred to ``rejected_row_id``.
+
+    """
+
+    fate: str
+    split: str | None = None
+    weight: float | None = None
+    because_of: tuple[str, ...] = ()
+    pairs: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def trains(self) -> bool:
+        """Whether the row itself is trained on."""
+        return self.fate == "kept" and self.split == "train"
+
+    @property
+    def stands_for(self) -> tuple[str, ...]:
+        """The row that is kept in its place, where it repeats one."""
+        return self.because_of if self.fate == "duplicate" else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holding:
+    """A row in a training set: as a row of its own, or as a side of a preference pair."""
+
+    version: str
+    row_id: str
+    part: str
+    split: str
+
+
+# Prompts are compared redacted, as the training set compares them, and redacting all of them would take long. What
+# stands before the first thing replaced is as it was, and so is the number of messages: that narrows them down.
+_ASKED = """
+SELECT len(prompt), split_part(coalesce(redact_prompt(prompt)[-1].content, ''), '[', 1)
+FROM stored WHERE draft_id = $1 AND shown_date = $2
+"""
+_NEAR = """
+SELECT draft_id, shown_date FROM stored
+WHERE len(prompt) IS NOT DISTINCT FROM $1 AND starts_with(coalesce(prompt[-1].content, ''), $2)
+"""
+_SAME_PROMPT = """
+CREATE TEMP TABLE labels AS
+WITH few AS MATERIALIZED (SELECT * FROM near WHERE draft_id IN (SELECT unnest($ids)))
+SELECT * FROM few
+WHERE redact_prompt(prompt) IS NOT DISTINCT FROM (SELECT redact_prompt(prompt) FROM few WHERE draft_id = $row LIMIT 1)
+"""
+_SIDES = ("row_id", "rejected_row_id")
+_MOST_SETS = 90
+"""Training sets that are looked into for a row: a quarter's, where there is one a night."""
+
+
+def read_row_fate(
+    lake: Lake, policy: Policy, row_id: str, *, day: date, heldout: float, salt: str, excluded: Collection[str] = ()
+) -> RowFate:
+    """What becomes of a stored label in a training set built now.
+
+    Args:
+        lake: holds the labels.
+        policy: says which tiers train.
+        row_id: the label's id.
+        day: on which its draft was shown.
+        heldout: share of tickets that training never sees.
+        salt: changes which tickets those are.
+        excluded: tiers that failed their audit.
+
+    """
+    with lake.sql() as connection:
+        view_stored(connection, lake, LABELS, name="stored")
+        install_redaction(connection)
+        asked = connection.execute(_ASKED, [row_id, day]).fetchall()
+        if not asked:
+            return RowFate(fate="not labelled")
+        near = connection.execute(_NEAR, asked[0]).fetchall()
+        # The texts of these rows alone are read, from the files of their days.
+        view_stored(connection, lake, LABELS, name="near", days={day for _, day in near})
+        connection.execute(_SAME_PROMPT, {"row": row_id, "ids": sorted({draft_id for draft_id, _ in near})})
+        [(label, state), *_] = connection.execute(
+            "SELECT label, state FROM labels WHERE draft_id = $1", [row_id]
+        ).fetchall()
+        rows = training_rows(connection, policy, heldout=heldout, salt=salt, excluded=excluded).to_pylist()
+        pairs_made = preference_pairs(connection, policy, heldout=heldout, salt=salt, excluded=excluded)
+        sides = pairs_made.select([*_SIDES, "split"]).to_pylist()
+    pairs = tuple(pair for pair in sides if row_id in (pair[side] for side in _SIDES))
+    row = next((row for row in rows if row["row_id"] == row_id), None)
+    if row is None:
+        return RowFate(fate="abstains" if label == Label.ABSTAIN else state, pairs=pairs)
+    if row["fate"] == "kept":
+        return RowFate(fate="kept", split=row["split"], weight=row["weight"], pairs=pairs)
+    same = [other for other in rows if other["completion"] == row["completion"] and other is not row]
+    return RowFate(fate=row["fate"], because_of=tuple(_because_of(row, same)), pairs=pairs)
+
+
+def _because_of(row: dict[str, Any], same: list[dict[str, Any]]) -> list[str]:
+    """The rows of the same text that a row's fate is due to."""
+    if row["fate"] == "duplicate":
+        return [other["row_id"] for other in same if other["label"] == row["label"] and other["fate"] == "kept"]
+    if row["fate"] in ("contradicted", "overruled"):
+        against = [other for other in same if other["label"] != row["label"] and other["weight"]]
+        strength = [*Tier].index
+        return [other["row_id"] for other in against if strength(other["tier"]) <= strength(row["tier"])]
+    return []
+
+
+def find_holdings(training_sets: Path, row_ids: Sequence[str]) -> tuple[list[Holding], int]:
+    """Which of the newest training sets hold which of the rows, by version, row and part.
+
+    A desk makes a set a night, and to look into all of them would take longer every day.
+
+    Args:
+        training_sets: folder of the desk's training sets.
+        row_ids: the rows to look for.
+
+    Returns:
+        The holdings, and how many older sets were not looked into.
+
+    """
+    # A set that is being written has no manifest yet.
+    manifests = [*training_sets.glob("*/manifest.json")]
+    newest = sorted(manifests, key=_as_of, reverse=True)[:_MOST_SETS]
+    found: set[Holding] = set()
+    with connected() as connection:
+        for part, columns in _PARTS.items():
+            files = [str(path) for manifest in newest for path in (manifest.parent / part).glob("*.parquet")]
+            for column in columns if files else ():
+                rows = connection.execute(
+                    f"SELECT DISTINCT filename, {column} FROM read_parquet($files, filename = true)"
+                    f" WHERE {column} IN (SELECT unnest($ids))",
+                    {"files": files, "ids": list(row_ids)},
+                ).fetchall()
+                for name, row_id in rows:
+                    file = Path(name)
+                    version, split = file.parents[1].name, file.name.split("-")[0]
+                    found.add(Holding(version=version, row_id=row_id, part=part, split=split))
+    holdings = sorted(found, key=lambda holding: (holding.version, holding.row_id, holding.part))
+    return holdings, len(manifests) - len(newest)
+
+
+def _as_of(manifest: Path) -> str:
+    """The moment of the newest labels in a set, in ISO and UTC, and so in order as text."""
+    return str(max(json.loads(manifest.read_text(encoding="utf-8"))["as_of"], default=""))
+
+
+_PARTS = {"desirable": ("row_id",), "undesirable": ("row_id",), "preferences": _SIDES}

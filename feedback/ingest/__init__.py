@@ -1,0 +1,1 @@
+"""Ingestion: raw lines of arrival days into events, quarantine and books."""

@@ -1,0 +1,1 @@
+"""Interactions and labels by day, with their ledger, corrections and stale partitions."""

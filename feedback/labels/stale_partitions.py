@@ -1,0 +1,93 @@
+"""Touched days: what later feedback, or time alone, makes worth building again.
+
+Nothing is remembered between runs, so nothing is forgotten: a day is touched as long as what is stored of it was not
+made from the events at hand, whoever brought them and whatever became of the run that should have built it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import Final
+
+import duckdb
+
+from feedback.lake.delta import Lake
+from feedback.lake.parquet_scan import day_batches, spilling, view_stored
+from feedback.lake.tables import EVENTS, FILES, INTERACTIONS, LABELS
+from label_policy import SENT_TEXT
+
+# The one definition of what is evidence of what; of its columns, only those that are read are made.
+_BUILT = Path(__file__).with_name("interactions.sql").read_text(encoding="utf-8")
+_BATCH_DRAFTS: Final = 1_000_000
+
+
+def touched_days(lake: Lake, *, as_of: datetime) -> list[date]:
+    """The days whose interactions, built now, would have other evidence than the stored ones, or than their labels.
+
+    A day with drafts and nothing stored is touched, and so is one that holds a draft which no event shows any more. A
+    day that was built as of an earlier moment is not, where nothing about it has arrived since.
+
+    Evidence is compared by a checksum a day (a sum of 64-bit hashes over its drafts), never draft by draft.
+
+    Args:
+        lake: holds the events and what was made of them.
+        as_of: aware datetime; what counts as known then, as in `build_interactions`.
+
+    Returns:
+        UTC dates on which the drafts were shown, in order; also those that are no partition.
+
+    """
+    with spilling(lake) as connection:
+        for table in (EVENTS, INTERACTIONS, LABELS):
+            view_stored(connection, lake, table)
+        connection.execute("CREATE TEMP TABLE checksums (stage VARCHAR, shown_date DATE, checksum HUGEINT)")
+        for days in _batches(connection, as_of):
+            connection.execute(_CHECKSUMS.format(stage="built", rows=_BUILT), {"days": days, "as_of": as_of})
+        connection.execute(_CHECKSUMS.format(stage="stored", rows="FROM interactions"))
+        # What an agent sent instead is a row beside its draft's.
+        connection.execute(_CHECKSUMS.format(stage="labelled", rows=f"FROM labels WHERE rule <> '{SENT_TEXT}'"))
+        rows = connection.execute(
+            """
+            SELECT shown_date FROM checksums GROUP BY shown_date
+            HAVING count(*) < 3 OR count(DISTINCT checksum) > 1 ORDER BY shown_date
+            """
+        ).fetchall()
+    return [day for (day,) in rows]
+
+
+_CHECKSUMS = """
+INSERT INTO checksums SELECT '{stage}', shown_date, sum(hash(draft_id, evidence)) FROM ({rows}) GROUP BY shown_date
+"""
+
+
+def _batches(connection: duckdb.DuckDBPyConnection, as_of: datetime) -> Iterator[list[date]]:
+    drafts = connection.execute(
+        """
+        SELECT CAST(occurred_at AS DATE) AS day, count(*) FROM events
+        WHERE kind IN ('draft_shown', 'preference') AND received_at <= $as_of AND arrival_date < CAST($as_of AS DATE)
+        GROUP BY day ORDER BY day
+        """,
+        {"as_of": as_of},
+    ).fetchall()
+    return day_batches(drafts, _BATCH_DRAFTS)
+
+
+def matured_days(lake: Lake, *, as_of: datetime) -> list[date]:
+    """The days with provisional labels whose time has passed, as of `as_of` and of the logs that have arrived."""
+    with lake.sql(FILES) as connection:
+        [(until,)] = connection.execute(
+            "SELECT CAST(max(arrival_date) + 1 AS TIMESTAMPTZ) FROM files WHERE arrival_date < CAST(? AS DATE)", [as_of]
+        ).fetchall()
+    return due_days(lake, until) if until else []
+
+
+def due_days(lake: Lake, moment: datetime) -> list[date]:
+    """The days with provisional labels that are final by `moment`, provided that logs reach that far."""
+    with lake.sql(LABELS) as connection:
+        rows = connection.execute(
+            "SELECT DISTINCT shown_date FROM labels WHERE state = 'provisional' AND matures_at <= ? ORDER BY 1",
+            [moment],
+        ).fetchall()
+    return [day for (day,) in rows]

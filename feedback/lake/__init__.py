@@ -1,0 +1,1 @@
+"""The lake: Delta tables, their schemas, and how DuckDB reads them."""

@@ -1,0 +1,1 @@
+"""Policy changes: the backfill plan and its application."""

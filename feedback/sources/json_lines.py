@@ -1,0 +1,85 @@
+"""From a raw file to JSON texts: what can be told of a line before anybody asks what it means.
+
+Lines stay text here. Whether a text is JSON is decided where the whole day is loaded, by DuckDB, many lines at a
+time: a good line costs a share of bulk operations, never a parse in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feedback.sources.json_depth import TOO_DEEP, may_be_too_deep, too_deep
+from feedback.sources.line_streams import FileRead, read_chunks
+from feedback.sources.tabular import read_csv, read_parquet
+
+LINE_LIMIT: Final = 16 * 1024 * 1024
+"""Bytes beyond which a line is quarantined unread."""
+
+_BATCH_BYTES: Final = 32 * 1024 * 1024
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+def read_texts(read: FileRead, *, limit: int = LINE_LIMIT) -> Iterator[pa.Table]:
+    """Yield the file's lines as tables of (`line`: int64, 1-based; `text`: string, yet to be proved JSON).
+
+    A CSV record and a Parquet row come as a JSON object. Lines that cannot be given (too long, not UTF-8, a CSV
+    record of the wrong width, nested too deep) go to `read.faults`; so does, without a line, a file that is empty or
+    that damage (`read.damage`) keeps from being read to its end. If damage cut the last line off (`read.open_line`),
+    only who parses that line can tell whether it is whole, and records the damage.
+    """
+    readers = {"jsonl": _read_jsonl, "csv": read_csv, "parquet": read_parquet}
+    batches: list[pa.RecordBatch] = []
+    held = 0
+    for batch in readers[read.file.format](read, limit=limit):
+        batches.append(batch)
+        held += batch.nbytes
+        if held >= _BATCH_BYTES:
+            yield pa.Table.from_batches(batches)
+            batches, held = [], 0
+    if batches:
+        yield pa.Table.from_batches(batches)
+    if read.damage is not None and read.open_line is None:
+        read.file_fault(read.damage)
+    elif read.damage is None and read.lines == 0:
+        read.file_fault("empty file")
+
+
+def _read_jsonl(read: FileRead, *, limit: int) -> Iterator[pa.RecordBatch]:
+    for start, chunk in read_chunks(read, limit=limit):
+        yield _as_batch(chunk.removeprefix(_BOM) if start == 1 else chunk, start, read)
+
+
+def _as_batch(chunk: bytes, start: int, read: FileRead) -> pa.RecordBatch:
+    """The chunk's lines, numbered from `start`, without those that cannot be given."""
+    texts = pa.array([chunk], pa.binary())
+    good = not may_be_too_deep(chunk)
+    if good:
+        try:
+            texts = texts.cast(pa.string())
+        except pa.ArrowInvalid:
+            good = False
+    texts = pc.split_pattern(texts, "\n").flatten()
+    numbers = np.arange(start, start + len(texts))
+    if not good:
+        faults = {i: fault for i, line in enumerate(chunk.split(b"\n")) if (fault := _fault(line)) is not None}
+        for i, fault in faults.items():
+            read.fault(start + i, fault, texts[i].as_py())
+        keep = np.ones(len(numbers), dtype=bool)
+        keep[list(faults)] = False
+        numbers, texts = numbers[keep], texts.filter(pa.array(keep)).cast(pa.string())
+    return pa.record_batch([pa.array(numbers), texts], names=["line", "text"])
+
+
+def _fault(line: bytes) -> str | None:
+    if too_deep(line):
+        return TOO_DEEP
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return "not UTF-8"
+    return None

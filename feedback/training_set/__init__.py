@@ -1,0 +1,1 @@
+"""Training sets: rows, pairs and manifest, built from final labels."""

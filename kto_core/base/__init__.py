@@ -1,0 +1,1 @@
+"""What every room of kto_core uses: configs, errors, progress, content-addressed folders."""

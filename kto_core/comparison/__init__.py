@@ -1,0 +1,1 @@
+"""KTO compared with objectives that learn from pairs."""

@@ -1,0 +1,66 @@
+"""A comparison as one figure: every contestant by every measure above, KTO minus each below, with intervals."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from kto_core.training.curves import DESIRABLE, NEUTRAL, UNDESIRABLE
+
+PANELS = {
+    "auc_within": "AUC within categories",
+    "accuracy": "balanced accuracy",
+    "preference": "pairs in order,\neach by its own measure",
+    "choice_accuracy": "choice accuracy",
+}
+
+
+def draw_comparison(result: Mapping[str, Any], path: Path) -> None:
+    """Draw what `kto_core.compare` gives; a measure that could not be taken leaves its panel empty."""
+    contestants = list(result["contestants"])
+    others = [arm for arm in contestants if arm != "kto"]
+    figure = Figure(
+        figsize=(3.1 * len(PANELS) + 1.2, 0.34 * (len(contestants) + len(others)) + 2.4), layout="constrained"
+    )
+    FigureCanvasAgg(figure)
+    ratios = [len(contestants) + 1, len(others) + 1]
+    axes = figure.subplots(2, len(PANELS), squeeze=False, height_ratios=ratios)
+    for column, (name, title) in enumerate(PANELS.items()):
+        above, below = axes[0, column], axes[1, column]
+        values = {arm: result["contestants"][arm]["measures"][name] for arm in contestants}
+        differences = {f"kto − {arm}": result["differences"]["kto"][arm][name] for arm in others}
+        _dots(above, values, [NEUTRAL if arm in ("reference", "prior") else DESIRABLE for arm in values])
+        _dots(below, differences, [_verdict(figure) for figure in differences.values()])
+        below.axvline(0, color="0.7", linewidth=0.8, zorder=0)
+        above.set_title(title, fontsize=10)
+        if column:
+            above.set_yticklabels([])
+            below.set_yticklabels([])
+    figure.suptitle("held-out tickets; bars are 95 % intervals over tickets", fontsize=9, color="0.35")
+    figure.savefig(path, dpi=100)
+
+
+def _dots(axis: Axes, figures: Mapping[str, Mapping[str, float] | None], colors: list[str]) -> None:
+    """A figure a line, from the top, with its interval."""
+    for line, (found, color) in enumerate(zip(figures.values(), colors, strict=True)):
+        if found is not None:
+            axis.plot([found["low"], found["high"]], [line, line], color=color, linewidth=2, alpha=0.5)
+            axis.plot(found["value"], line, "o", color=color, markersize=5)
+    axis.set_yticks(range(len(figures)), list(figures), fontsize=9)
+    axis.set_ylim(len(figures) - 0.5, -0.5)
+    axis.tick_params(axis="x", labelsize=8)
+    axis.xaxis.set_major_locator(MaxNLocator(4))
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="x", color="0.92")
+    axis.set_axisbelow(True)
+
+
+def _verdict(found: Mapping[str, float] | None) -> str:
+    """Green where KTO is better, red where it is worse, grey where the interval holds 0."""
+    if found is None or found["low"] <= 0 <= found["high"]:
+        return "0.45"
+    return DESIRABLE if found["low"] > 0 else UNDESIRABLE

@@ -1,0 +1,1 @@
+"""Rows, pairs, tokens and groups: what a model learns from."""

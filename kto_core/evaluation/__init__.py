@@ -1,0 +1,1 @@
+"""Evaluation on held-out rows, bootstrap intervals and the release gate."""

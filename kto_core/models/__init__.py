@@ -1,0 +1,1 @@
+"""Models: presets and folders, packed forward passes, generation."""

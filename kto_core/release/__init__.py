@@ -1,0 +1,1 @@
+"""Releases: immutable bundles and the pointer to the champion."""

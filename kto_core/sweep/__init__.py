@@ -1,0 +1,1 @@
+"""Sweeps over β, λ_U and the learning rate."""

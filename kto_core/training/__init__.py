@@ -1,0 +1,1 @@
+"""Training: objectives, SFT, KTO and pairs on one step loop."""

@@ -1,0 +1,125 @@
+"""What goes wrong in runs on single rows, seen in their figures while they run, with what to do about it.
+
+What an objective does not have is not looked at: APO-zero's reference point is 0, and never saturates.
+"""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from kto_core.training.step_figures import Figures
+
+LOGGER: Final = logging.getLogger(__name__)
+WINDOW: Final = 10  # steps that a finding is a mean over
+MEASUREMENTS: Final = 3  # of the classes' gradients
+SATURATED: Final = 3.0  # β·z0, where the sigmoid's slope is 18 % of what it is at 0
+DOMINANT: Final = 10.0  # times the other class's gradient
+FALLEN: Final = 0.2  # reward lost since the start, where it is 0 for every reply
+
+
+def troubles(metrics: Sequence[Figures], *, beta: float) -> dict[str, str]:
+    """What is wrong at the last of these steps: a sentence by the name of the trouble.
+
+    Args:
+        metrics: figures of every step so far, as `train_kto` records them.
+        beta: β of the run.
+
+    """
+    found = {
+        "kl saturates": _saturation(metrics, beta),
+        "one class dominates": _dominance(metrics, beta),
+        "both rewards fall": _fall(metrics),
+    }
+    return {name: sentence for name, sentence in found.items() if sentence}
+
+
+class Watch:
+    """Tells each trouble of a run once, as a warning in the log, when it is first seen.
+
+    Args:
+        beta: β of the run.
+        speaks: whether this process is the one that warns.
+
+    Attributes:
+        told: the step and the sentence of each trouble, by its name.
+    """
+
+    def __init__(self, *, beta: float, speaks: bool) -> None:
+        self._beta = beta
+        self._speaks = speaks
+        self._seen = 0
+        self._measured: list[Figures] = []  # the latest steps that measured gradients, which may lie far apart
+        self.told: dict[str, dict[str, object]] = {}
+
+    def look(self, metrics: Sequence[Figures]) -> bool:
+        """Look at the steps that came since the last look, given all so far; whether nothing has been wrong yet."""
+        for steps in range(self._seen + 1, len(metrics) + 1):
+            near = max(0, steps - WINDOW)
+            if near and metrics[near - 1].get("grad_norm_desirable") is not None:
+                self._measured = [*self._measured, metrics[near - 1]][-MEASUREMENTS:]
+            for name, sentence in troubles([*self._measured, *metrics[near:steps]], beta=self._beta).items():
+                if name in self.told:
+                    continue
+                self.told[name] = {"step": metrics[steps - 1]["step"], "what": sentence}
+                if self._speaks:
+                    LOGGER.warning("step %s: %s", steps, sentence)
+        self._seen = len(metrics)
+        return not self.told
+
+
+def _saturation(metrics: Sequence[Figures], beta: float) -> str | None:
+    z0 = _mean(metrics[-WINDOW:], "z0")
+    if len(metrics) < WINDOW or z0 is None or beta * z0 < SATURATED:
+        return None
+    left = 1.0 / math.cosh(beta * z0 / 2) ** 2  # σ(x)·(1 − σ(x)), as a share of its value at 0
+    return (
+        f"KL saturates: z0 is {z0:.1f} nats and β·z0 {beta * z0:.1f}, so that a reply as likely as under the reference "
+        f"has {left:.0%} of the gradient that it began with; lower learning_rate or beta, or train fewer steps"
+    )
+
+
+def _dominance(metrics: Sequence[Figures], beta: float) -> str | None:
+    pairs = [
+        (good, bad)
+        for figures in metrics
+        if (good := figures.get("grad_norm_desirable")) and (bad := figures.get("grad_norm_undesirable"))
+    ][-MEASUREMENTS:]
+    if len(pairs) < MEASUREMENTS:
+        return None
+    ratio = math.exp(math.fsum(math.log(good / bad) for good, bad in pairs) / len(pairs))
+    if 1 / DOMINANT < ratio < DOMINANT:
+        return None
+    larger, smaller = ("desirable", "undesirable") if ratio > 1 else ("undesirable", "desirable")
+    if _is_learned(metrics, smaller, beta):
+        return None  # its gradient is small because there is little left to learn
+    return (
+        f"one class dominates: the gradient of {larger} rows is {max(ratio, 1 / ratio):.0f} × that of {smaller} ones; "
+        f"lower {larger}_weight or raise {smaller}_weight"
+    )
+
+
+def _is_learned(metrics: Sequence[Figures], side: str, beta: float) -> bool:
+    """Whether the rows of a class are on average so far on their side of z0 that the sigmoid is nearly flat."""
+    reward, z0 = (_mean(metrics[-WINDOW:], name) for name in (f"reward_{side}", "z0"))
+    if reward is None:
+        return False
+    return (reward - beta * (z0 or 0.0)) * (1 if side == "desirable" else -1) >= SATURATED
+
+
+def _fall(metrics: Sequence[Figures]) -> str | None:
+    good, bad = (_mean(metrics[-WINDOW:], f"reward_{side}") for side in ("desirable", "undesirable"))
+    if len(metrics) < WINDOW or good is None or bad is None or max(good, bad) > -FALLEN:
+        return None
+    # Replies of one desk are alike, so that pushing some down takes others along; falling together is another matter.
+    if good - bad > -good:
+        return None
+    return (
+        f"both rewards fall: from 0 at the start to {good:.2f} for desirable rows and {bad:.2f} for undesirable ones, "
+        "further down than apart, so that the model forgets more than it tells apart; lower learning_rate"
+    )
+
+
+def _mean(metrics: Sequence[Mapping[str, float | None]], name: str) -> float | None:
+    values = [value for figures in metrics if (value := figures.get(name)) is not None]
+    return math.fsum(values) / len(values) if values else None

@@ -1,0 +1,1 @@
+"""Audits: sample sizes and draws, precision, agreement and the audit gate."""

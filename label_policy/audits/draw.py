@@ -1,0 +1,170 @@
+"""Which labels people should check: a stratified random sample with known probabilities, by permanent random numbers.
+
+A draft's place is a hash of the seed and the draft alone, and a stratum's sample is its first places (Ohlsson, 1995).
+So the samples of later days, of other policies and of other sizes overlap as far as they can: what was read for one
+counts for the next, and yet each is a simple random sample of its strata. Each row carries its inclusion probability,
+by which estimates are weighted (Horvitz and Thompson, 1952).
+"""
+
+import math
+from collections.abc import Collection
+
+import duckdb
+import pyarrow as pa
+
+from label_policy.audits.allocation import Stratum, allocate, rows_to_show
+from label_policy.exceptions import PolicyError
+from label_policy.policy.sections import Audit
+
+SUSPECTED = "suspected"
+"""How the names of strata begin that hold what was suspected, and are read whole."""
+
+# MD5 mixes well and is the same in every release; nothing is secret. As a number it is computed three times as fast.
+_PLACE = "md5_number($seed || '|' || draft_id)"
+_CHANCE = "CAST(md5_number($seed || '|{of}|' || draft_id) AS DOUBLE) / pow(2, 128)"
+
+_KEYED = """
+SELECT draft_id, {columns}, {suspected} AS suspected FROM {labels} WHERE label IN ('desirable', 'undesirable')
+"""
+# Who reads a draft need not agree; a draft counts as the share of its readers who think that its label is right.
+_STRATA = """
+CREATE OR REPLACE TEMP TABLE audit_strata AS
+WITH opinions AS (
+    SELECT draft_id, true AS read,
+        avg(CASE verdict WHEN 'desirable' THEN 1 WHEN 'undesirable' THEN 0 END) AS desirable
+    FROM audit_read GROUP BY draft_id
+),
+counted AS (
+    SELECT {names}, suspected, count(*) AS size, count(read) AS read, count(desirable) AS judged,
+        coalesce(sum(CASE label WHEN 'desirable' THEN desirable ELSE 1 - desirable END), 0) AS agreed
+    FROM ({keyed}) LEFT JOIN opinions USING (draft_id) GROUP BY ALL
+)
+SELECT row_number() OVER (ORDER BY suspected, {names}) AS id, *, sum(size) OVER (PARTITION BY tier) AS of_tier,
+    concat_ws('|', CASE WHEN suspected THEN '{prefix}' END, {escaped}) AS stratum
+FROM counted
+"""
+# arg_min keeps the first places of each stratum in a heap, on millions of labels far quicker than sorting them.
+_FIRST = f"""
+CREATE OR REPLACE TEMP TABLE audit_first AS
+WITH first AS (
+    SELECT {{names}}, suspected, arg_min(draft_id, {_PLACE}, $most) AS drafts FROM ({{keyed}}) GROUP BY ALL
+)
+SELECT id, unnest(drafts) AS draft_id, unnest(range(1, len(drafts) + 1)) AS rank
+FROM first JOIN audit_strata USING ({{names}}, suspected)
+"""
+_REPEATED = "SELECT draft_id FROM audit_first GROUP BY draft_id HAVING count(*) > 1 ORDER BY draft_id LIMIT 1"
+_KNOWN = """
+SELECT id, any_value(stratum), any_value(label), any_value(suspected), any_value(size), any_value(judged),
+    any_value(agreed), any_value(tier), any_value(size) / any_value(of_tier),
+    coalesce(list(rank ORDER BY rank) FILTER (draft_id IN (SELECT draft_id FROM audit_read)), [])
+FROM audit_strata JOIN audit_first USING (id) GROUP BY id ORDER BY id
+"""
+# In random order, and yet about as far in every stratum: who reads the first half has read a sample of each.
+_DRAWN = f"""
+SELECT draft_id, stratum, size AS stratum_size, drawn / size AS inclusion_probability, suspected,
+    CAST(CASE WHEN {_CHANCE.format(of="overlap")} < $overlap THEN 2 ELSE 1 END AS INTEGER) AS readers
+FROM audit_first JOIN audit_strata USING (id) JOIN audit_allocation USING (id)
+WHERE rank <= drawn ORDER BY (rank - {_CHANCE.format(of="order")}) / drawn, draft_id
+"""
+
+
+def draw_sample(
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    labels: str = "labels",
+    seed: int,
+    audit: Audit,
+    read: pa.Table | None = None,
+    suspected: Collection[str] = (),
+) -> pa.Table:
+    """Draw the labels that people should check.
+
+    Only the columns that part the strata are read, and nothing is held but counts and the first drafts of each.
+
+    Args:
+        connection: sees the labels; temporary tables are made in it.
+        labels: the name of a relation with ``draft_id`` (unique) and the audit's strata as columns. Rows that abstain
+            are not drawn.
+        seed: which of the possible samples; the same one gives the same rows, in whatever order the labels come.
+        audit: how many rows, of which strata, and how many of them for two readers. A tier with a bound of precision
+            is drawn from until its rows can show it, in proportion to its strata.
+        read: ``draft_id`` and ``verdict`` of what people have said, a row a reader: strata that need less are asked for
+            less, and never for less than was read of their first places.
+        suspected: drafts whose labels are doubted, and which are read whatever else is drawn.
+
+    Returns:
+        A row a label drawn, in the order in which they should be read: ``draft_id``, ``stratum`` (the values of its
+        columns, parted by ``|``), ``stratum_size``, ``inclusion_probability`` (rows drawn ÷ rows in the stratum, in
+        (0, 1]), ``suspected``, ``readers`` (1 or 2).
+
+    Raises:
+        PolicyError: a draft stands in several labels.
+
+    """
+    nobody = pa.table({"draft_id": pa.array([], pa.string()), "verdict": pa.array([], pa.string())})
+    connection.register("audit_read", nobody if read is None else read.select(nobody.column_names))
+    connection.register("audit_suspected", pa.table({"draft_id": pa.array(sorted(suspected), pa.string())}))
+    parts = _parts(labels, audit, any_suspected=bool(suspected))
+    connection.execute(_STRATA.format(**parts))
+    [(largest,)] = connection.execute("SELECT coalesce(max(of_tier), 0) FROM audit_strata").fetchall()
+    # A stratum is not asked for more than a class is to have or than was read of it, and may go on where that lies.
+    [(most,)] = connection.execute(
+        "SELECT $most + coalesce(max(CASE WHEN suspected THEN size ELSE read END), 0) FROM audit_strata",
+        {"most": max(audit.per_class, audit.floor, *_least(audit, largest).values())},
+    ).fetchall()
+    connection.execute(_FIRST.format(**parts), {"seed": str(seed), "most": most})
+    if repeated := connection.execute(_REPEATED).fetchone():
+        raise PolicyError(f"draft_id '{repeated[0]}' stands in several labels; pass one label a draft")
+    connection.register("audit_allocation", _allocation(connection, audit, _least(audit, largest)))
+    return connection.sql(_DRAWN, params={"seed": str(seed), "overlap": audit.overlap}).to_arrow_table()
+
+
+def _parts(labels: str, audit: Audit, *, any_suspected: bool) -> dict[str, str]:
+    """What the queries are filled in with: a missing category is one like any other, and no name has two meanings."""
+    columns = ", ".join(f"coalesce(CAST({name} AS TEXT), '') AS {name}" for name in audit.strata)
+    suspected = "draft_id IN (SELECT draft_id FROM audit_suspected)" if any_suspected else "false"
+    return {
+        "names": ", ".join(audit.strata),
+        "keyed": _KEYED.format(columns=columns, suspected=suspected, labels=labels),
+        "escaped": ", ".join(f"replace(replace({name}, '\\', '\\\\'), '|', '\\|')" for name in audit.strata),
+        "prefix": SUSPECTED,
+    }
+
+
+def _least(audit: Audit, largest: int) -> dict[str, int]:
+    """How many rows each tier needs that has a bound, of `largest` at most: only what is read of it can pass it."""
+    return {
+        tier: min(rows_to_show(bound, confidence=audit.confidence), int(largest))
+        for tier, bound in audit.precision.items()
+    }
+
+
+def _allocation(connection: duckdb.DuckDBPyConnection, audit: Audit, least: dict[str, int]) -> pa.Table:
+    """How many rows are drawn of each stratum, by its id."""
+    ids: dict[str, int] = {}
+    drawn: dict[str, int] = {}
+    strata = []
+    for number, name, label, suspected, size, judged, agreed, tier, part, ranks in connection.execute(
+        _KNOWN
+    ).fetchall():
+        ids[name] = number
+        if suspected:
+            drawn[name] = size
+        else:
+            # Rounded, since the order in which a database adds up is not fixed.
+            right = round(agreed, 6)
+            strata.append(
+                Stratum(
+                    name=name,
+                    label=label,
+                    size=size,
+                    judged=judged,
+                    right=right,
+                    read=frozenset(ranks),
+                    least=math.ceil(part * least.get(tier, 0)),
+                )
+            )
+    drawn |= allocate(strata, per_class=audit.per_class, floor=audit.floor)
+    return pa.table(
+        {"id": pa.array(ids.values(), pa.int64()), "drawn": pa.array([drawn[name] for name in ids], pa.int64())}
+    )

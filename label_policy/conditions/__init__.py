@@ -1,0 +1,1 @@
+"""Conditions: SQL text parsed, checked against an allow-list and typed."""

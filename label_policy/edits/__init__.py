@@ -1,0 +1,1 @@
+"""Edit kinds: how much an agent changed a draft, and whether the change matters."""

@@ -1,0 +1,1 @@
+"""The policy model, its YAML file and its digest."""

@@ -1,0 +1,45 @@
+"""Which policy somebody means: a YAML file, a shipped policy's name, or the digest of one that has labelled."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from pathlib import Path
+
+from desk.desk import policy_path
+from feedback.labels.ledger import kept_policy
+from feedback.lake.delta import Lake
+from label_policy import Policy, PolicyError, load_policy, shipped_policies
+
+_DIGEST = re.compile(r"[0-9a-f]{6,64}")
+
+
+def is_digest(name: str) -> bool:
+    """Whether the name stands for a digest: it looks like one, and nothing else is called so."""
+    return bool(_DIGEST.fullmatch(name)) and name not in shipped_policies() and not Path(name).is_file()
+
+
+def find_policy(name: str, lake: Lake | None) -> Policy:
+    """The policy that is meant by a name.
+
+    Args:
+        name: a YAML file, a shipped policy's name, or six or more digits of a digest.
+        lake: of the desk on which a policy with that digest has labelled; None where there is no desk.
+
+    Raises:
+        PolicyError: it is none of these, or the policy is wrong.
+        FeedbackError: no policy of that digest ever labelled the desk, or several did.
+
+    """
+    if is_digest(name) and lake is not None:
+        return kept_policy(lake, name)
+    path = Path(name)
+    if name not in shipped_policies() and (path.is_dir() or not path.exists()):
+        shipped = [*shipped_policies()]
+        files = [str(file) for file in path.parent.glob("*.y*ml")]
+        near = get_close_matches(name, [*shipped, *files], n=1)
+        raise PolicyError(
+            f"'{name}' is neither a file, a shipped policy ({', '.join(shipped)}) nor six or more digits of the digest "
+            f"of a policy that has labelled here; {f'did you mean {near[0]}?' if near else 'name one of these'}"
+        )
+    return load_policy(policy_path(name))

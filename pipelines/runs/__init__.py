@@ -1,0 +1,1 @@
+"""Runs started by the command: day ranges, events while they run, and the summary."""

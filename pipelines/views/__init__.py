@@ -1,0 +1,1 @@
+"""Terminal tables and HTML pages of plans, audits, policies and drafts."""

@@ -1,0 +1,96 @@
+"""The audit's report as one HTML file that needs nothing else: no network, no script, light and dark, for a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from feedback.audits.label_quality import Quality
+from feedback.audits.verdicts import REASONS
+from label_policy import Policy
+from label_policy.audits.audit_gate import AuditGate
+from label_policy.audits.precision import Estimate
+from pipelines.output.command_output import commands
+from pipelines.output.safe_text import visible
+from pipelines.views.audit_words import (
+    GROUPS,
+    SIMULATED,
+    agreement_words,
+    counted,
+    drift_lines,
+    gate_words,
+    headline,
+    percent,
+    suspected_words,
+)
+
+_TEMPLATE = "audit_page.html.j2"
+
+
+def render_report(
+    quality: Quality, gate: AuditGate, policy: Policy, *, desk: str, overrides: Sequence[str] = ()
+) -> str:  # fmt: skip
+    """Return the page.
+
+    Args:
+        quality: what was found.
+        gate: what it made of that.
+        policy: whose labels these are; its rules say why.
+        desk: the name of the desk that they are of.
+        overrides: what `pipelines.views.audit_words.override_lines` says of those on record.
+
+    """
+    # Everything from the logs and from reviewers is text to the template: escaped, what cannot be seen spelled out.
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"n": "{:,.0f}".format, "text": _text, "percent": percent}
+    state, more = gate_words(gate)
+    bounds = {str(tier): bound for tier, bound in policy.audit.precision.items()}
+    known = [found.low for group in GROUPS for found in quality.groups[group].values() if found.low is not None]
+    least = max(0.0, min([*known, 0.9, *bounds.values()]) - 0.02)
+    return environment.get_template(_TEMPLATE).render(
+        quality=quality,
+        gate=gate,
+        state=state,
+        simulated=SIMULATED if quality.simulated else None,
+        more=[commands(text) for text in more],
+        desk=desk,
+        overrides=overrides,
+        headline=commands(headline(quality)),
+        counted=counted(quality.groups["label"].values()),
+        groups=[
+            (
+                GROUPS[group],
+                group,
+                [
+                    (name, found, _bar(found, least), gate.tiers.get(name) if group == "tier" else None)
+                    for name, found in quality.groups[group].items()
+                ],
+            )
+            for group in GROUPS
+        ],
+        mark=lambda bound: round(100 * (bound - least) / (1 - least), 2),
+        least=least,
+        agreement=agreement_words(quality),
+        suspected=suspected_words(quality),
+        drift=[*drift_lines(quality)],
+        cells={(cell["label"], cell["people"]): cell for cell in quality.confusion},
+        reasons=REASONS,
+        why={rule.id: rule.why for rule in policy.rules},
+    )
+
+
+def _bar(found: Estimate, least: float) -> dict[str, float] | None:
+    """Where an interval and its middle lie between `least` and 1, in percent."""
+    if found.precision is None or found.low is None or found.high is None:
+        return None
+    low, high, middle = (100 * (value - least) / (1 - least) for value in (found.low, found.high, found.precision))
+    return {"left": round(low, 2), "width": round(max(high - low, 0.5), 2), "middle": round(middle, 2)}
+
+
+def _text(value: str | None) -> str:
+    return visible(value or "", lines=True)

@@ -1,0 +1,140 @@
+"""What `feedback-kto audit report` prints: precision, the gate, agreement, confusion, drift, and what teaches most."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from feedback.audits.label_quality import Quality
+from feedback.audits.verdicts import REASONS
+from label_policy.audits.audit_gate import AuditGate
+from pipelines.output.command_output import commands
+from pipelines.output.safe_text import print_trimmed, shorten, visible
+from pipelines.views.audit_words import (
+    GROUPS,
+    SIMULATED,
+    agreement_words,
+    counted,
+    drift_lines,
+    gate_words,
+    headline,
+    percent,
+    suspected_words,
+)
+
+_STYLES = {"passed": "green", "failed": "bold red", "undecided": "yellow", "overridden": "magenta"}
+_VERDICTS = {"desirable": "green", "undesirable": "red"}
+_HEADS = {"simulated": "simu-\nlated"}
+"""Broken in two, so that a table fits 80 columns."""
+_TEXT = 160
+
+
+def show_headline(quality: Quality, gate: AuditGate, console: Console) -> None:
+    """Print how much was read and by whom, and what the gate makes of it."""
+    _say(headline(quality), console, "bold")
+    if quality.simulated:
+        _say(SIMULATED, console, "yellow")
+    state, more = gate_words(gate)
+    _say(f"The gate {'is ' if gate.asked else ''}{state}.", console, "" if gate.passed else "bold red")
+    for text in more:
+        _say(f"  {text}.", console)
+
+
+def show_report(quality: Quality, gate: AuditGate, console: Console) -> None:
+    """Print all of it."""
+    show_headline(quality, gate, console)
+    if not quality.sampled:
+        return
+    for group, title in GROUPS.items():
+        console.print(_precision(title, group, quality))
+        if group == "tier" and gate.tiers:
+            console.print(_gate(gate))
+    console.print(_confusion(quality))
+    _say(agreement_words(quality), console)
+    if said := suspected_words(quality):
+        _say(said, console)
+    if quality.drift:
+        table = _table(f"Against earlier audits: verdicts since {quality.last_audit:%Y-%m-%d}, and those before")
+        for name in ("rule", "before", "now", "change"):
+            table.add_column(name, justify="left" if name == "rule" else "right")
+        for line in drift_lines(quality):
+            table.add_row(*map(visible, line))
+        console.print(table)
+    if quality.disagreements:
+        _show_disagreements(quality, console)
+
+
+def _say(text: str, console: Console, style: str = "") -> None:
+    console.print(Text(commands(text), style=style), soft_wrap=True)
+
+
+def _precision(title: str, group: str, quality: Quality) -> Table:
+    table = _table(f"{title}, with {quality.confidence:.0%} intervals")
+    table.add_column(group, overflow="fold")
+    groups = quality.groups[group]
+    said = counted(groups.values())
+    heads = (_HEADS.get(name, name) for name in said)
+    for name in ("labels", "drawn", *heads, "can't\ntell", "right", "at\nleast", "at\nmost"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, found in groups.items():
+        counts = (found.labels, found.sampled, *(getattr(found, name) for name in said), found.unsure)
+        shares = map(percent, (found.precision, found.low, found.high))
+        table.add_row(visible(name), *(f"{count:,.0f}" for count in counts), *shares)
+    return table
+
+
+def _gate(gate: AuditGate) -> Table:
+    table = _table("The gate: how much must be right")
+    table.add_column("tier")
+    for name in ("found", "asked for"):
+        table.add_column(name, justify="right")
+    table.add_column("gate")
+    for tier, outcome in gate.tiers.items():
+        said = Text(outcome.outcome, style=_STYLES[outcome.outcome])
+        table.add_row(tier, percent(outcome.low), percent(outcome.required), said)
+    return table
+
+
+def _confusion(quality: Quality) -> Table:
+    table = _table("What people say of the policy's labels: verdicts, and labels that they stand for")
+    people = ("desirable", "undesirable", "unsure")
+    table.add_column("the policy says")
+    for name in people:
+        table.add_column(f"people: {name}" if name != "unsure" else "can't tell", justify="right")
+    for label in ("desirable", "undesirable"):
+        cells = {cell["people"]: cell for cell in quality.confusion if cell["label"] == label}
+        table.add_row(label, *(f"{cells[each]['verdicts']:,} ({cells[each]['labels']:,.0f})" for each in people))
+    return table
+
+
+def _show_disagreements(quality: Quality, console: Console) -> None:
+    """A few lines a row, since a table's columns would be too narrow for what people and drafts say."""
+    title = "The most instructive disagreements: by the labels a row stands for, readers, notes, spread over rules"
+    console.print(Text(title, style="bold"))
+    for row in quality.disagreements:
+        head = Text(visible(row["draft_id"]), style="cyan")
+        head.append(f"  {row['label']} by '{row['rule']}', for {row['stands_for']:,.0f} labels", style="default")
+        said = [head, *map(_opinion, row["verdicts"]), Text(visible(shorten(row["completion"] or "", _TEXT)), "dim")]
+        for indent, text in zip((2, *[4] * len(said)), said, strict=False):
+            text.overflow = "fold"
+            print_trimmed(Padding(text, (0, 0, 0, indent)), console)
+
+
+def _opinion(said: Mapping[str, Any]) -> Text:
+    """What one reader says: a name, a verdict, and why."""
+    whys = [REASONS.get(said["reason"] or "", "").rstrip("."), said["note"] or ""]
+    opinion = Text(f"{visible(said['reviewer'])}: ")
+    opinion.append(said["verdict"], style=_VERDICTS.get(said["verdict"], ""))
+    return opinion.append("".join(f", {visible(why)}" for why in whys if why))
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+    )

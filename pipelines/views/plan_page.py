@@ -1,0 +1,139 @@
+"""A plan as one HTML file that needs nothing else: no network, no script, light and dark, for a phone too."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from feedback.policy_changes.backfill_plan import Plan
+from label_policy.checks.label_diff import KINDS
+from pipelines.output.command_output import commands
+from pipelines.output.safe_text import factual_by, span, stretches, visible
+from pipelines.views.plan_tables import LABELS, TIERS, matrix
+from pipelines.views.plan_words import (
+    bounds,
+    count,
+    flow_words,
+    gate_sentences,
+    headline,
+    kind_words,
+    old_side,
+    side_words,
+    warnings,
+)
+
+_TEMPLATE = "plan_page.html.j2"
+_TRAINS = ("desirable", "undesirable", "does not train")
+
+
+def render_plan(plan: Plan, *, desk: str, apply: str | None) -> str:
+    """Return the page.
+
+    Args:
+        plan: the plan.
+        desk: the name of the desk that it is of.
+        apply: the command that makes the change, or None where there is nothing that it would make.
+
+    """
+    # Everything from the logs is text to the template: escaped, and with what cannot be seen spelled out.
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"n": "{:,}".format, "text": _text, "signal": _signal}
+    figures = plan.figures
+    moves = [
+        {**move, **{side: move[side] or _TRAINS[-1] for side in ("before", "after")}} for move in figures["training"]
+    ]
+    return environment.get_template(_TEMPLATE).render(
+        plan=plan,
+        figures=figures,
+        desk=desk,
+        apply=apply,
+        warnings=[*map(commands, warnings(plan))],
+        sentences=headline(plan),
+        gates=[(commands(sentence), [*map(commands, details)]) for sentence, details in gate_sentences(plan)],
+        side_words=side_words,
+        old=old_side(plan.before, stored=plan.stored),
+        bounds=bounds,
+        count=count,
+        factual_by=factual_by,
+        flow_words=flow_words,
+        kind_words=kind_words,
+        matrices=[
+            ("Labels", "label", _heat(figures["labels"], LABELS)),
+            ("Tiers", "tier", _heat(figures["tiers"], TIERS)),
+            ("What trains", "training", _heat(moves, _TRAINS)),
+        ],
+        most_trains=max(side["desirable"] + side["undesirable"] for side in figures["balance"].values()),
+        flows=sorted(
+            (flow for flow in figures["flows"] if flow["kind"] != "maturity"),
+            key=lambda flow: (KINDS.index(flow["kind"]), -flow["rows"]),
+        ),
+        bars=_bars(figures["days"]),
+        examples=[{**row, "parts": _parts(row)} for row in plan.examples],
+    )
+
+
+def _heat(flips: Sequence[Mapping[str, Any]], order: Sequence[str]) -> dict[str, Any]:
+    """A matrix with how warm each cell is, from 0 to 1: by the root of its rows, and what stays as it is stays cold."""
+    befores, afters, cells = matrix(flips, order)
+    most = max((rows for (before, after), rows in cells.items() if before != after), default=0)
+    rows = [
+        (
+            before,
+            [
+                {
+                    "rows": cells.get((before, after), 0),
+                    "same": before == after,
+                    "heat": round(math.sqrt(cells.get((before, after), 0) / most), 3)
+                    if most and before != after
+                    else 0,
+                }
+                for after in afters
+            ],
+        )
+        for before in befores
+    ]
+    return {"afters": afters, "rows": rows}
+
+
+def _bars(days: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A bar a day, in units of a hundredth of the highest; a day without changes has none."""
+    most = max((day["changed"] for day in days), default=0)
+    bars = [
+        {"x": 10 * place + 1, "height": max(2, round(100 * day["changed"] / most)), **day}
+        for place, day in enumerate(days)
+        if day["changed"]
+    ]
+    return {"bars": bars, "width": 10 * len(days), "most": most}
+
+
+def _parts(row: Mapping[str, Any]) -> list[tuple[str, str]] | None:
+    """What was sent in place of the draft, as kept, removed and added stretches; None where there is no such text."""
+    draft, sent = row["completion"], row["final_text"]
+    if draft is None or sent is None or draft == sent:
+        return None
+    old, new = (re.findall(r"\S+\s*", text) for text in (draft, sent))
+    return [(what, "".join(words)) for what, words in stretches(old, new)]
+
+
+def _text(value: str | None) -> str:
+    return visible(value or "", lines=True)
+
+
+def _signal(value: object, shown_at: datetime | None) -> str:
+    """A signal's value for a reader: a time as how long after the showing it was."""
+    if isinstance(value, datetime):
+        if shown_at is None:
+            return f"{value:%Y-%m-%d %H:%M}"
+        return f"{span(value - shown_at)} {'later' if value >= shown_at else 'earlier'}"
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
+    return visible(", ".join(value) if isinstance(value, list) else str(value))

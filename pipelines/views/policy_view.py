@@ -1,0 +1,120 @@
+"""What `feedback-kto policy check` shows: a policy's rules, what each does on the data at hand, and what is odd."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from label_policy import NO_RULE, SENT_TEXT, Policy
+from label_policy.checks.policy_findings import Finding, Level
+from label_policy.checks.rule_counts import Coverage
+
+_STYLES = {"desirable": "green", "undesirable": "red", "abstain": "dim"}
+_WIDEST_BAR = 24
+_NARROWEST_BAR = 8
+_WITHOUT_BAR = 78
+"""Columns that the table takes beside its bars."""
+
+
+def show_check(
+    policy: Policy, desk: str | None, coverage: Coverage | None, findings: Iterable[Finding], console: Console
+) -> None:
+    """Print the rules and what they do, then warnings, then notes."""
+    console.print(f"[bold]{policy.name} {policy.version}[/], digest {policy.digest[:16]}: {len(policy.rules)} rules")
+    if coverage is None or not coverage.interactions:
+        reason = "no desk's data was looked at" if desk is None else f"desk {desk} holds no interactions yet"
+        console.print(f"what the rules do on data is not known: {reason}", style="dim")
+        coverage = None
+    else:
+        console.print(
+            f"on {coverage.interactions:,} interactions of desk {desk}, shown {coverage.first_shown:%Y-%m-%d} to "
+            f"{coverage.last_shown:%Y-%m-%d}; a rule decides where it holds and no rule above it does"
+        )
+    console.print(_rules_table(policy, coverage, console.width))
+    for level, mark, style in ((Level.WARNING, "!", "yellow"), (Level.NOTE, "·", "dim")):
+        of_level = [finding for finding in findings if finding.level is level]
+        count = len(of_level) or "no"
+        console.print(Text(f"{count} {level}{'s' if len(of_level) != 1 else ''}", style="bold"))
+        for finding in of_level:
+            _show_finding(finding, mark, style, console)
+
+
+def _show_finding(finding: Finding, mark: str, style: str, console: Console) -> None:
+    line = Table.grid(padding=(0, 1))
+    line.add_row(Text(mark, style=style), Text(finding.message + ".", style="dim" if style == "dim" else ""))
+    console.print(line)
+
+
+def _rules_table(policy: Policy, coverage: Coverage | None, width: int) -> Table:
+    bar = min(_WIDEST_BAR, width - _WITHOUT_BAR)
+    bars = coverage is not None and bar >= _NARROWEST_BAR
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    for name in (
+        "rule",
+        "label",
+        "tier",
+        "weight",
+        *(("holds", "decides") if coverage else ()),
+        *(("",) if bars else ()),
+    ):
+        table.add_column(name, justify="right" if name in ("weight", "holds", "decides") else "left", no_wrap=True)
+    most = (
+        max(1, coverage.undecided, coverage.sent_texts, *(rule.decides for rule in coverage.rules)) if coverage else 1
+    )
+
+    def add(rule: str, label: str, tier: str | None, weight: float, holds: int | None, decides: int) -> None:
+        style = _STYLES[label]
+        cells: list[str | Text] = [Text(rule), Text(label, style=style), tier or "", f"{weight:g}" if tier else ""]
+        if coverage:
+            cells += ["" if holds is None else f"{holds:,}", f"{decides:,}"]
+        if bars:
+            cells.append(Text(_bar(decides / most, bar), style=style))
+        table.add_row(*cells)
+
+    does = {rule.rule: rule for rule in coverage.rules} if coverage else {}
+    for rule in policy.rules:
+        counted = does.get(rule.id)
+        add(
+            rule.id,
+            rule.label,
+            rule.tier,
+            rule.weight,
+            counted.holds if counted else None,
+            counted.decides if counted else 0,
+        )
+    if coverage:
+        add(NO_RULE, "abstain", None, 0.0, None, coverage.undecided)
+    if policy.sent_text is not None:
+        sent = policy.sent_text
+        table.add_section()
+        add(SENT_TEXT, "desirable", sent.tier, sent.weight, None, coverage.sent_texts if coverage else 0)
+    return table
+
+
+def _bar(share: float, width: int) -> str:
+    eighths = round(share * width * 8)
+    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+
+
+def check_json(
+    policy: Policy, desk: str | None, coverage: Coverage | None, findings: Iterable[Finding]
+) -> dict[str, Any]:
+    """The same as plain values: `coverage` is null where no data was looked at."""
+    rules = {rule.id: {"label": rule.label, "tier": rule.tier, "weight": rule.weight} for rule in policy.rules}
+    figures = asdict(coverage) if coverage is not None else None
+    if figures is not None:
+        figures["rules"] = [does | rules[does["rule"]] for does in figures["rules"]]
+    return {
+        "policy": policy.name,
+        "version": policy.version,
+        "digest": policy.digest,
+        "desk": desk,
+        "coverage": figures,
+        "findings": [asdict(finding) for finding in findings],
+    }

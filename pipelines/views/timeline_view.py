@@ -1,0 +1,130 @@
+"""What happened to a draft and what is still waited for, from top to bottom, as text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from feedback.history.explain import Explanation
+from feedback.labels.timeline import Moment
+from pipelines.output.safe_text import factual_by, print_trimmed, shorten, span, visible
+
+_LATE_SECONDS = 3600
+"""An event that the platform learnt of later than this is said to be late."""
+
+_MOST_MEASURE = 100
+
+
+_INDENT = 4
+_MOMENT = 21
+
+
+def show_timeline(explanation: Explanation, console: Console) -> None:
+    """A line a moment: when, how long after the showing, what, and the raw line that says so.
+
+    Where these places do not all fit beside, each has a line of its own: one that is broken cannot be copied.
+    """
+    shown = explanation.draft["shown_at"]
+    entries = sorted(_timeline(explanation), key=lambda entry: entry[0])
+    elapsed = ["" if at == shown else f"{'+' if at > shown else '−'}{span(at - shown)}" for at, *_ in entries]
+    after = max(map(cell_len, elapsed))
+    text = max((said.cell_len for *_, said, where in entries if where), default=0)
+    place = max(where.cell_len for *_, where in entries)
+    beside = _MOMENT + after + 1 + text + place + 4 <= console.width
+    for since, (at, mark, said, where) in zip(elapsed, entries, strict=True):
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(width=_MOMENT, style="dim")
+        grid.add_column(width=after, justify="right")
+        grid.add_column(width=1)
+        grid.add_column(width=text if where and beside else None, overflow="fold")
+        grid.add_row(f"  {at:%Y-%m-%d %H:%M:%S}", since, mark, said, *([where] if where and beside else []))
+        print_trimmed(grid, console)
+        if where and not beside:
+            console.print(Text(" " * _INDENT) + where, soft_wrap=True)
+
+
+def _timeline(explanation: Explanation) -> list[tuple[datetime, Text, Text, Text]]:
+    entries = [_entry(moment, explanation) for moment in explanation.moments]
+    closing: dict[datetime, list[str]] = {}
+    for window in explanation.windows:
+        if not window.came:
+            closing.setdefault(window.closes, []).append(window.signal)
+    for at, signals in closing.items():
+        past = at <= explanation.now
+        said = f"{', '.join(signals)}: {'did not come in time' if past else 'waited for until then'}"
+        entries.append((at, Text("◇"), Text(said, style="dim" if past else "yellow"), Text()))
+    verdict = explanation.computed or explanation.stored
+    if verdict is not None and verdict.state == "final":
+        entries.append((verdict.matures_at, Text("◆", style="bold"), Text("the label is final", style="bold"), Text()))
+    entries.append((explanation.now, Text("▸", style="bold"), Text("now", style="bold"), Text()))
+    return entries
+
+
+def _entry(moment: Moment, explanation: Explanation) -> tuple[datetime, Text, Text, Text]:
+    text = Text(say_moment(moment, explanation.draft))
+    if not moment.counted:
+        text.append(" – not counted yet", style="yellow")
+    mark = Text("●" if moment.counted else "○", style="" if moment.counted else "yellow")
+    return moment.at, mark, text, Text(f"{visible(moment.file)}:{moment.line}", style="dim")
+
+
+def say_moment(moment: Moment, draft: Mapping[str, Any]) -> str:
+    """What happened, in words that are safe to print.
+
+    Args:
+        moment: what happened.
+        draft: to which draft: its `draft_id`, and the `agent_id` that need not be named again.
+
+    """
+    said = moment.kind.replace("_", " ")
+    if moment.kind == "draft_shown" and moment.draft_id != draft["draft_id"]:
+        said = f"repeat contact: draft {visible(moment.draft_id or '')} was shown on the ticket"
+    details = [*moment.reasons]
+    details += [f"score {moment.score:g}"] if moment.score is not None else []
+    if details:
+        said += f" ({visible(', '.join(details))})"
+    if moment.agent_id and moment.agent_id != draft["agent_id"]:
+        said += f" by {visible(moment.agent_id)}"
+    late = moment.received_at - moment.at
+    if late.total_seconds() >= _LATE_SECONDS:
+        said += f", logged {span(late)} later"
+    return said
+
+
+def waiting_for(explanation: Explanation) -> str:
+    """When the label will be final and what can overturn it before, as a sentence; nothing where it is final."""
+    verdict = explanation.computed or explanation.stored
+    if verdict is None or verdict.state != "provisional":
+        return ""
+    if verdict.matures_at > explanation.now:
+        signals = [w.signal for w in explanation.windows if not w.came and w.closes > explanation.now]
+        wait = span(verdict.matures_at - explanation.now)
+        return f"Final in {wait}, on {verdict.matures_at:%Y-%m-%d %H:%M}, unless {_either(signals)} comes before."
+    return (
+        "Its time is over, but the logs, or what was built from them, do not reach that far yet; "
+        "`feedback-kto run` brings them in."
+    )
+
+
+def _either(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def measures_line(explanation: Explanation) -> str:
+    """What the rules may compare besides times and texts, on one line."""
+    said = {name: _measure(value) for name, value in explanation.measures.items()}
+    if explanation.term_edit is not None:
+        said["edit_kind"] = factual_by(explanation.term_edit.terms, explanation.term_edit.without)
+    return " · ".join(f"{name} {value}" for name, value in said.items())
+
+
+def _measure(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return shorten(visible(", ".join(map(str, value)) if isinstance(value, list) else str(value)), _MOST_MEASURE)

@@ -1,0 +1,175 @@
+"""The digest follows the meaning: no spelling changes it, every change of meaning does."""
+
+import random
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from label_policy import Condition, PolicyError, load_policy, parse_condition, parse_policy, shipped_policies
+from label_policy.engines.dialects import in_dialect
+from tests.label_policy.generated import Conditions
+
+BASE = """\
+name: desk
+version: 1
+description: A desk.
+owner: support
+maturity:
+  reopened: 7d
+  escalated: 36h
+rules:
+  - id: down
+    when: thumbs_down_at IS NOT NULL AND edit_similarity < 0.6
+    label: undesirable
+    tier: explicit
+    weight: 1.0
+    why: The agent said so.
+  - id: kept
+    when: accepted_at > shown_at + INTERVAL 1 DAY AND category NOT LIKE 'x%'
+    label: desirable
+    tier: weak
+    weight: 0.5
+    why: It was kept.
+"""
+
+SAME = {
+    "comments and blank lines": ("rules:", "\n# the rules\nrules:  # in order\n"),
+    "another window unit": ("reopened: 7d", "reopened: 168h"),
+    "the order of windows": ("  reopened: 7d\n  escalated: 36h", "  escalated: 36h\n  reopened: 7d"),
+    "the order of keys": ("    tier: explicit\n    weight: 1.0", "    weight: 1.0\n    tier: explicit"),
+    "another number format": ("weight: 1.0", "weight: 1"),
+    "another number format in SQL": ("0.6", "0.60"),
+    "case and space in SQL": ("thumbs_down_at IS NOT NULL AND", "Thumbs_Down_At  is   not null and"),
+    "a folded condition": ("when: thumbs_down_at IS NOT", "when: >-\n      thumbs_down_at\n      IS NOT"),
+    "parentheses": ("edit_similarity < 0.6", "((edit_similarity) < 0.6)"),
+    "NOT in another place": ("thumbs_down_at IS NOT NULL", "NOT thumbs_down_at IS NULL"),
+    "NOT before LIKE": ("category NOT LIKE 'x%'", "NOT category LIKE 'x%'"),
+    "another interval unit": ("INTERVAL 1 DAY", "INTERVAL '24 hours'"),
+    "why": ("The agent said so.", "Ask the agent."),
+    "description": ("A desk.", "The desk."),
+    "owner": ("owner: support", "owner: quality"),
+    "name": ("name: desk", "name: counter"),
+    "version": ("version: 1", "version: 2"),
+    "what is the default of an audit": ("rules:\n", "audit: {overlap: 0.1, floor: 5, failing: exclude}\nrules:\n"),
+}
+OTHER = {
+    "a rule's id": ("id: down", "id: thumb"),
+    "a bound": ("0.6", "0.61"),
+    "an operator": ("< 0.6", "<= 0.6"),
+    "a connector": ("NOT NULL AND", "NOT NULL OR"),
+    "a column": ("thumbs_down_at", "thumbs_up_at"),
+    "a negation": ("thumbs_down_at IS NOT NULL", "thumbs_down_at IS NULL"),
+    "a pattern's case": ("'x%'", "'X%'"),
+    "a function": ("category NOT", "lower(category) NOT"),
+    "a like": ("NOT LIKE", "LIKE"),
+    "an ilike": ("NOT LIKE", "NOT ILIKE"),
+    "grouping": (
+        "accepted_at > shown_at + INTERVAL 1 DAY AND category NOT LIKE 'x%'",
+        "NOT (accepted_at > shown_at + INTERVAL 1 DAY AND category NOT LIKE 'x%')",
+    ),
+    "an interval": ("INTERVAL 1 DAY", "INTERVAL 1 HOUR"),
+    "a sign": ("shown_at + INTERVAL", "shown_at - INTERVAL"),
+    "a label": ("label: undesirable", "label: desirable"),
+    "a tier": ("tier: weak", "tier: strong"),
+    "a weight": ("weight: 0.5", "weight: 0.25"),
+    "a window": ("reopened: 7d", "reopened: 8d"),
+    "one window fewer": ("  escalated: 36h\n", ""),
+    "how many people read": ("rules:\n", "audit: {overlap: 0.2}\nrules:\n"),
+    "what becomes of a tier that fails": ("rules:\n", "audit: {failing: block}\nrules:\n"),
+    "a window of another signal": ("escalated: 36h", "unresolved: 36h"),
+}
+
+
+def digest(old: str = "", new: str = "") -> str:
+    assert BASE.count(old) == 1 or not old
+    return parse_policy(BASE.replace(old, new) if old else BASE).digest
+
+
+@pytest.mark.parametrize("change", SAME)
+def test_spelling_leaves_the_digest(change):
+    assert digest(*SAME[change]) == digest()
+
+
+@pytest.mark.parametrize("change", OTHER)
+def test_meaning_changes_the_digest(change):
+    assert digest(*OTHER[change]) != digest()
+
+
+def test_the_order_of_rules_is_meaning():
+    head, rules = BASE.split("rules:\n")
+    down, kept = rules.split("  - id: kept")
+    assert parse_policy(f"{head}rules:\n  - id: kept{kept}{down}").digest != digest()
+
+
+def test_the_digest_is_written_down():
+    """A change here makes every label ever written look as if its policy had changed: raise `digest.FORM` knowingly."""
+    assert digest() == "7ca4f8e4e729863cc1eb772348ac79c82d007439187a5bebb84e6ecadb9d711a"
+    assert all(len(load_policy(path).digest) == 64 for path in shipped_policies().values())
+
+
+def spelled_otherwise(text: str, seed: int) -> str:
+    """Change case, space and number formats outside of quotes, and put the whole in parentheses."""
+    chance = random.Random(seed)
+    parts = re.split(r"('(?:[^']|'')*')", text)
+    for index, part in enumerate(parts[::2]):
+        part = re.sub(r"[a-z]\w*", lambda word: chance.choice([str.upper, str.lower, str.title])(word[0]), part)
+        part = re.sub(r"(?<![\w.])(\d+\.\d+)(?![\w.])", r"\g<1>0", part)
+        parts[2 * index] = re.sub(r" ", lambda _: chance.choice([" ", "  ", "\n", "\t"]), part)
+    return "( " + "".join(parts) + " )"
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 1_000_000))
+def test_no_spelling_changes_a_condition(seed):
+    text = Conditions(seed).boolean(2)
+    one, other = parse_condition(text), parse_condition(spelled_otherwise(text, seed))
+    assert one.meaning == other.meaning
+    assert (one.columns, one.signals) == (other.columns, other.signals)
+
+
+SWAPS = [
+    (" AND ", " OR "),
+    (" < ", " <= "),
+    (" = ", " <> "),
+    (" + ", " - "),
+    (" LIKE ", " ILIKE "),
+    (" NOT NULL", " NULL"),
+    (" NOT IN (", " IN ("),
+    (" IS DISTINCT", " IS NOT DISTINCT"),
+    (" BETWEEN ", " NOT BETWEEN "),
+    ("shown_at", "decided_at"),
+    ("category", "source"),
+    ("survey_score", "edit_similarity"),
+    ("'$.k'", "'$.j'"),
+    ("lower(", "trim("),
+    ("1 DAY", "2 DAY"),
+    ("TRUE", "FALSE"),
+    ("0.6", "0.61"),
+    ("'", "' "),
+    (", ", ", 'new', "),
+    ("ELSE NULL", ""),
+]
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.integers(0, 1_000_000), st.sampled_from(SWAPS), st.floats(0, 1))
+def test_a_change_of_meaning_changes_a_condition(seed, swap, place):
+    old, new = swap
+    text = Conditions(seed).boolean(2)
+    places = [match.start() for match in re.finditer(re.escape(old), text)]
+    if not places:
+        return
+    at = places[int(place * (len(places) - 1))]
+    try:
+        changed = parse_condition(text[:at] + new + text[at + len(old) :])
+    except PolicyError:
+        return
+    same = same_labels(parse_condition(text), changed)
+    assert changed.meaning != parse_condition(text).meaning or same
+
+
+def same_labels(one: Condition, other: Condition) -> bool:
+    """Say whether two conditions are the same query, so that no row can tell them apart."""
+    return in_dialect(one.tree, "duckdb") == in_dialect(other.tree, "duckdb")

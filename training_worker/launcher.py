@@ -1,0 +1,54 @@
+"""Running the training worker: its own process, so that the orchestrator never loads torch.
+
+The desk's `launcher` is the command that starts it. By default that is this Python; a cluster takes over by
+configuration (`srun … python -m training_worker`) wherever the desk's folder is
+mounted: the task travels in environment variables, and messages come back through a file in the desk's folder.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import dagster as dg
+
+from desk.desk import Desk
+from training_worker.message_file import MessageFile
+
+# Runs of models share this pool; dagster.yaml says how many go at once.
+POOL = "training"
+# A worker that dies (out of memory, a lost node) is tried once more; a refusal is not, since nothing would change.
+RETRY = dg.RetryPolicy(max_retries=1, delay=5)
+
+
+def run_worker(context: dg.AssetExecutionContext, desk: Desk, task: Mapping[str, Any]) -> dict[str, Any]:
+    """Run one task of `training_worker` and return its outcome; its log lines stream into the run.
+
+    Raises:
+        dagster.Failure: the worker refused the task (bad data or configuration), which no retry would change.
+        DagsterPipesExecutionError: the process died, which a retry may.
+
+    """
+    messages = desk.path / "runs" / context.run.run_id / f"{context.op_execution_context.op.name}.messages"
+    client = dg.PipesSubprocessClient(
+        context_injector=dg.PipesEnvContextInjector(), message_reader=MessageFile(messages)
+    )
+    invocation = client.run(
+        context=context.op_execution_context,
+        command=[*(desk.settings.launcher or (sys.executable, "-m", "training_worker"))],
+        extras={"task": dict(task)},
+    )
+    for message in invocation.get_custom_messages():
+        if "refused" in message:
+            raise dg.Failure(description=message["refused"], allow_retries=False)
+        if "outcome" in message:
+            return cast("dict[str, Any]", message["outcome"])
+    raise dg.Failure(description="the training worker ended without an outcome; see the run's stderr")
+
+
+def training_record(model: Path) -> dict[str, Any]:
+    """A model folder's `training.json`: its inputs, settings, hashes and metrics."""
+    return dict(json.loads((model / "training.json").read_text(encoding="utf-8")))
