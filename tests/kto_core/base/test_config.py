@@ -14,11 +14,11 @@ from types import MappingProxyType, NoneType
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kto_core.store import digest
 from pydantic import Field, ValidationError
 
 from kto_core import EvaluationConfig, KTOConfig, PairConfig, SFTConfig, TinyConfig, TrainingError
 from kto_core.base.config_base import Config, added
+from kto_core.base.store import digest
 
 # As training.json has them, in this order.
 DEFAULTS = {
