@@ -15,6 +15,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from desk.desk import Desk
+from kto_core.base.objective_registry import OBJECTIVES
 from label_policy import CLASSES, Label
 from pipelines.output.command_output import commands
 from pipelines.output.safe_text import visible
@@ -210,8 +211,9 @@ def _labels_table(summary: dict[str, Any]) -> Table:
 
 def _show_training(summary: dict[str, Any], console: Console) -> None:
     train, rows = summary["train"], summary["training_set"]
+    title = f"{OBJECTIVES[train['objective']].title} training"
     console.print(
-        f"[bold]KTO training[/]: {train['steps']:,} steps in {train['seconds']:.0f} s saw {train['rows_seen']:,} of "
+        f"[bold]{title}[/]: {train['steps']:,} steps in {train['seconds']:.0f} s saw {train['rows_seen']:,} of "
         f"{sum(rows[name] for name in CLASSES):,} training rows ({train['share_of_rows_seen']:.1%})",
         highlight=False,
     )
