@@ -31,9 +31,13 @@ def test_a_better_candidate_passes() -> None:
     [
         ({"auc_within_after": 0.6}, "AUC within categories went from 0.6000 to 0.6000"),
         ({"auc_within_gain": [-0.01, 0.2]}, "it would change by -0.0100 to 0.2000 (95 %)"),
+        ({"auc_within_gain": [0.0, 0.2]}, "it would change by 0.0000 to 0.2000 (95 %)"),
         ({"reward_margin": 0.0}, "reward margin is 0.0000"),
         ({"undesirable": FEWEST_PER_CLASS - 1}, "29 held-out undesirable rows are too few"),
         ({"auc_within_before": None, "auc_within_after": None}, "no category of held-out rows has both classes"),
+        ({"auc_within_before": None}, "no category of held-out rows has both classes"),
+        ({"auc_within_after": None}, "no category of held-out rows has both classes"),
+        ({"reward_margin": None}, "no category of held-out rows has both classes"),
     ],
 )
 def test_what_stands_against_it_is_said(changed: dict[str, Any], said: str) -> None:
@@ -41,6 +45,10 @@ def test_what_stands_against_it_is_said(changed: dict[str, Any], said: str) -> N
     assert not verdict["passed"]
     assert len(verdict["reasons"]) == 1
     assert said in verdict["reasons"][0]
+
+
+def test_the_fewest_rows_of_each_class_are_enough() -> None:
+    assert judge(evaluation(desirable=30, undesirable=30))["passed"]
 
 
 @pytest.mark.parametrize(
