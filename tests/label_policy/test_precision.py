@@ -1,12 +1,16 @@
 """Precision from stratified samples: against the textbook, against the truth over many draws, and at its edges."""
 
+import math
 from collections import defaultdict
+from dataclasses import replace
 from fractions import Fraction
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import t as student
 from statsmodels.stats.proportion import proportion_confint
 
 from label_policy.exceptions import PolicyError
@@ -92,6 +96,45 @@ def test_one_stratum_that_is_hardly_read_is_wilsons_plain_interval() -> None:
     assert (found.low, found.high) == pytest.approx(proportion_confint(27, 30, method="wilson"), abs=1e-6)
 
 
+def by_hand(strata: list[tuple[float, float, float]], confidence: float) -> tuple[float, float, float, float]:
+    """`interval` of (labels, rows read, rows right) a stratum, one number at a time, as its docstring says it."""
+    labels, read = sum(size for size, _, _ in strata), sum(rows for _, rows, _ in strata)
+    share = sum(size / labels * right / rows for size, rows, right in strata)
+    whole = (share * read + 0.5) / (read + 1)
+    overall = variance = weights = 0.0
+    for size, rows, right in strata:
+        own = (right + 2 * whole) / (rows + 2)
+        unread = 1 - rows / size
+        overall += size / labels * own
+        variance += (size / labels) ** 2 * unread * own * (1 - own) / rows
+        weights += (size / labels) ** 2 * unread / rows
+    quantile = (1 + confidence) / 2
+    freedom = [max(read - 1, 1), max(read - len(strata), 1)]
+    effective = min(overall * (1 - overall) / variance, 1 / weights)
+    effective *= (student.ppf(quantile, freedom[0]) / student.ppf(quantile, freedom[1])) ** 2
+    # Wilson (1927): the roots of (p − share)² = z²·p·(1 − p) / n.
+    z = NormalDist().inv_cdf(quantile)
+    middle, half = (
+        share + z**2 / (2 * effective),
+        z * math.sqrt(share * (1 - share) / effective + (z / effective) ** 2 / 4),
+    )
+    return share, (middle - half) / (1 + z**2 / effective), (middle + half) / (1 + z**2 / effective), effective
+
+
+READ = st.tuples(st.integers(2, 2000), st.floats(0, 1), st.floats(0, 1)).map(
+    lambda drawn: (drawn[0], max(1, round(drawn[1] * (drawn[0] - 1))), drawn[2])
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(READ, min_size=1, max_size=6), st.sampled_from([0.8, 0.95, 0.99]))
+def test_an_interval_is_what_its_docstring_says(strata, confidence) -> None:
+    strata = [(size, rows, round(2 * rows * share) / 2) for size, rows, share in strata]
+    expected = by_hand(strata, confidence)
+    size, rows, right = np.array(strata, dtype=float).T
+    assert interval(rows, right, size, confidence=confidence) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
 def test_all_right_leaves_room_for_what_was_not_read_and_a_census_none() -> None:
     some = estimate(["a"] * 5 + ["b"] * 5, [20] * 10, [1.0] * 10, [True] * 10)
     assert some.precision == 1 and 0.6 < some.low < 0.95
@@ -130,6 +173,16 @@ def test_differences_have_newcombes_interval() -> None:
     moved = difference(known(48 / 80, 80), known(56 / 70, 70))
     assert moved == pytest.approx((0.2, 0.0524, 0.3339), abs=2e-4)
     assert difference(known(0.5, 10), estimate(["a"], [50], [None], [False])) is None
+
+
+def test_a_rules_precision_is_mixed_with_ten_rows_of_its_tiers() -> None:
+    """(30 · 0.5 + 10 · 0.9) / 40 = 0.6, and 30 are the rows that people or a simulation could tell of."""
+    assert towards(known(0.5, 30), known(0.9, 1000)) == pytest.approx(0.6)
+    own = replace(known(0.5, 30), read=25, simulated=12, unsure=7)
+    assert towards(own, known(0.9, 1000)) == pytest.approx(0.6)
+    nothing = estimate(["a"], [50], [None], [False])
+    assert towards(nothing, known(0.9, 1000)) == 0.9
+    assert towards(nothing, nothing) is None
 
 
 @given(st.floats(0, 1), st.integers(1, 500), st.floats(0, 1))
