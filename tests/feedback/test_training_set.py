@@ -1,3 +1,4 @@
+import hashlib
 import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -17,6 +18,7 @@ from feedback.exceptions import FeedbackError
 from feedback.journals import append
 from feedback.lake import Lake
 from feedback.tables import LABELS, LEDGER
+from feedback.training_rows import training_rows
 from feedback.training_set import build_training_set, read_training_set, tickets_on_both_sides
 from feedback.validation import VALIDATIONS
 from label_policy import Policy, Tier, Training, load_policy, shipped_policies
@@ -149,6 +151,7 @@ def test_the_version_is_of_the_rows_alone(lake: Lake, policy: Policy, label: Cal
     rows = [label(f"d{number}", label="desirable" if number % 2 else "undesirable") for number in range(20)]
     write(lake, *rows)
     first = build_training_set(lake, policy, tmp_path / "one")
+    assert first.manifest["heldout"] == {"share_of_tickets": 0.1, "salt": "heldout"}
     write(lake, *reversed(rows))
     assert build_training_set(lake, policy, tmp_path / "two").version == first.version
     write(lake, *rows[:-1], {**rows[-1], "weight": 0.5})
@@ -235,7 +238,16 @@ def test_lambda_bounds_keep_the_ratio_that_the_paper_asks_for() -> None:
     for low_or_high, ratio in ((0, 1.0), (1, 1.5)):
         assert bounds["desirable_weight"][low_or_high] * 10 / 40 == pytest.approx(ratio, rel=1e-3)
         assert 10 / (bounds["undesirable_weight"][1 - low_or_high] * 40) == pytest.approx(ratio, rel=1e-3)
-    assert lambda_bounds(desirable=10) == {"desirable_weight": None, "undesirable_weight": None}
+    for nothing in ({"desirable": 10}, {"undesirable": 10}, {}):
+        assert lambda_bounds(**nothing) == {"desirable_weight": None, "undesirable_weight": None}
+
+
+def test_lambda_bounds_have_four_digits() -> None:
+    """λ_D·3 / 1 in [1, 3/2], and 3 / (λ_U·1) likewise."""
+    assert lambda_bounds(desirable=3, undesirable=1) == {
+        "desirable_weight": [0.3333, 0.5],
+        "undesirable_weight": [2.0, 3.0],
+    }
 
 
 def test_the_policy_says_which_tiers_train_and_how_much(
@@ -308,6 +320,47 @@ def test_a_pair_lies_on_its_tickets_side_and_changes_the_version(
             row["ticket_id"] for row in rows_of(made.path, f"*desirable/{split}-*")
         }
     assert tickets_on_both_sides(made.path) == []
+
+
+def hashed(ticket: str, salt: str) -> int:
+    """The first 32 bits of a ticket's hash: what its side is decided by."""
+    return int.from_bytes(hashlib.sha256(f"{salt}:{ticket}".encode()).digest()[:4], "big")
+
+
+def sides(lake: Lake, policy: Policy, *, heldout: float, salt: str) -> dict[str, str]:
+    """The side of each ticket."""
+    with lake.sql(LABELS) as connection:
+        rows = training_rows(connection, policy, heldout=heldout, salt=salt).to_pylist()
+    of_tickets = {(row["ticket_id"], row["split"]) for row in rows}
+    assert len(of_tickets) == len(dict(of_tickets)), "a ticket is on one side"
+    return dict(of_tickets)
+
+
+def test_a_tickets_hash_alone_decides_its_side(lake: Lake, policy: Policy, label: Callable) -> None:
+    write(lake, *(label(f"d{n}", ticket_id=f"t{n // 2}", label=("desirable", "undesirable")[n % 2]) for n in range(80)))
+    for heldout, salt in ((0.0, "heldout"), (0.3, "heldout"), (0.3, "another"), (0.99, "heldout")):
+        expected = {f"t{n}": ("train", "heldout")[hashed(f"t{n}", salt) / 2**32 < heldout] for n in range(40)}
+        assert sides(lake, policy, heldout=heldout, salt=salt) == expected
+
+
+def test_a_ticket_at_the_border_trains(lake: Lake, policy: Policy, label: Callable) -> None:
+    write(lake, label("d", ticket_id="t"))
+    border = hashed("t", "salt")
+    assert sides(lake, policy, heldout=border / 2**32, salt="salt") == {"t": "train"}
+    assert sides(lake, policy, heldout=(border + 1) / 2**32, salt="salt") == {"t": "heldout"}
+
+
+def test_a_ticket_on_both_sides_is_named(tmp_path: Path) -> None:
+    sides = {
+        "desirable/train-00000": ["a", "b", "d"],
+        "undesirable/train-00001": ["c", "c"],
+        "undesirable/heldout-00000": ["c", "x"],
+        "preferences/heldout-00000": ["b", "y"],
+    }
+    for name, tickets in sides.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        pq.write_table(pa.table({"ticket_id": tickets}), tmp_path / f"{name}.parquet")
+    assert tickets_on_both_sides(tmp_path) == ["b", "c"]
 
 
 def test_a_file_that_is_cut_off_damaged_or_gone_is_named(
