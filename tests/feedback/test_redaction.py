@@ -26,6 +26,8 @@ REPLACED = {
     ],
     # From the registry of ISO 13616: examples of countries, from the shortest to the longest there are.
     "IBAN": [
+        "NO93 8601 1117 947",
+        "NO9386011117947",
         "BE68 5390 0754 7034",
         "DE89 3704 0044 0532 0130 00",
         "DE89370400440532013000",
