@@ -1,4 +1,3 @@
-import hashlib
 import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -18,7 +17,6 @@ from feedback.exceptions import FeedbackError
 from feedback.journals import append
 from feedback.lake import Lake
 from feedback.tables import LABELS, LEDGER
-from feedback.training_rows import training_rows
 from feedback.training_set import build_training_set, read_training_set, tickets_on_both_sides
 from feedback.validation import VALIDATIONS
 from label_policy import Policy, Tier, Training, load_policy, shipped_policies
@@ -320,34 +318,6 @@ def test_a_pair_lies_on_its_tickets_side_and_changes_the_version(
             row["ticket_id"] for row in rows_of(made.path, f"*desirable/{split}-*")
         }
     assert tickets_on_both_sides(made.path) == []
-
-
-def hashed(ticket: str, salt: str) -> int:
-    """The first 32 bits of a ticket's hash: what its side is decided by."""
-    return int.from_bytes(hashlib.sha256(f"{salt}:{ticket}".encode()).digest()[:4], "big")
-
-
-def sides(lake: Lake, policy: Policy, *, heldout: float, salt: str) -> dict[str, str]:
-    """The side of each ticket."""
-    with lake.sql(LABELS) as connection:
-        rows = training_rows(connection, policy, heldout=heldout, salt=salt).to_pylist()
-    of_tickets = {(row["ticket_id"], row["split"]) for row in rows}
-    assert len(of_tickets) == len(dict(of_tickets)), "a ticket is on one side"
-    return dict(of_tickets)
-
-
-def test_a_tickets_hash_alone_decides_its_side(lake: Lake, policy: Policy, label: Callable) -> None:
-    write(lake, *(label(f"d{n}", ticket_id=f"t{n // 2}", label=("desirable", "undesirable")[n % 2]) for n in range(80)))
-    for heldout, salt in ((0.0, "heldout"), (0.3, "heldout"), (0.3, "another"), (0.99, "heldout")):
-        expected = {f"t{n}": ("train", "heldout")[hashed(f"t{n}", salt) / 2**32 < heldout] for n in range(40)}
-        assert sides(lake, policy, heldout=heldout, salt=salt) == expected
-
-
-def test_a_ticket_at_the_border_trains(lake: Lake, policy: Policy, label: Callable) -> None:
-    write(lake, label("d", ticket_id="t"))
-    border = hashed("t", "salt")
-    assert sides(lake, policy, heldout=border / 2**32, salt="salt") == {"t": "train"}
-    assert sides(lake, policy, heldout=(border + 1) / 2**32, salt="salt") == {"t": "heldout"}
 
 
 def test_a_ticket_on_both_sides_is_named(tmp_path: Path) -> None:
