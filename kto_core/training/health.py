@@ -1,10 +1,14 @@
-"""What goes wrong in KTO runs, seen in their figures while they run, with what to do about it."""
+"""What goes wrong in runs on single rows, seen in their figures while they run, with what to do about it.
+
+What an objective does not have is not looked at: APO-zero's reference point is 0, and never saturates.
+"""
 
 import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from kto_core.data.datasets import CLASSES
 from kto_core.training.step_figures import Figures
 
 LOGGER: Final = logging.getLogger(__name__)
@@ -87,7 +91,7 @@ def _dominance(metrics: Sequence[Figures], beta: float) -> str | None:
     ratio = math.exp(math.fsum(math.log(good / bad) for good, bad in pairs) / len(pairs))
     if 1 / DOMINANT < ratio < DOMINANT:
         return None
-    larger, smaller = ("desirable", "undesirable") if ratio > 1 else ("undesirable", "desirable")
+    larger, smaller = CLASSES if ratio > 1 else CLASSES[::-1]
     if _is_learned(metrics, smaller, beta):
         return None  # its gradient is small because there is little left to learn
     return (
@@ -99,13 +103,13 @@ def _dominance(metrics: Sequence[Figures], beta: float) -> str | None:
 def _is_learned(metrics: Sequence[Figures], side: str, beta: float) -> bool:
     """Whether the rows of a class are on average so far on their side of z0 that the sigmoid is nearly flat."""
     reward, z0 = (_mean(metrics[-WINDOW:], name) for name in (f"reward_{side}", "z0"))
-    if reward is None or z0 is None:
+    if reward is None:
         return False
-    return (reward - beta * z0) * (1 if side == "desirable" else -1) >= SATURATED
+    return (reward - beta * (z0 or 0.0)) * (1 if side == "desirable" else -1) >= SATURATED
 
 
 def _fall(metrics: Sequence[Figures]) -> str | None:
-    good, bad = (_mean(metrics[-WINDOW:], f"reward_{side}") for side in ("desirable", "undesirable"))
+    good, bad = (_mean(metrics[-WINDOW:], f"reward_{side}") for side in CLASSES)
     if len(metrics) < WINDOW or good is None or bad is None or max(good, bad) > -FALLEN:
         return None
     # Replies of one desk are alike, so that pushing some down takes others along; falling together is another matter.

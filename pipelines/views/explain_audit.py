@@ -8,15 +8,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from feedback.audits.verdicts import REASONS
+from feedback.audits.verdicts import REASONS, Origin, VerdictKind
 from feedback.history.explain import Explanation
 from feedback.history.row_verdicts import Reading
-from label_policy.audits.audit_gate import AuditGate, TierOutcome
+from label_policy.audits.audit_gate import AuditGate, Outcome, TierOutcome
 from pipelines.output.command_output import commands
 from pipelines.output.safe_text import print_trimmed, visible
+from pipelines.output.styles import VERDICT_STYLES
 from pipelines.views.audit_words import percent
 
-_STYLES = {"desirable": "green", "undesirable": "red", "unsure": "yellow"}
 _WHY_NOT = {
     "text changed": "no longer counts: the text has changed since it was read",
     "label changed": "does not count for the current label: the sample was drawn for an earlier one; "
@@ -43,11 +43,14 @@ def show_verdicts(explanation: Explanation, console: Console) -> None:
 
 
 def _verdict_text(reading: Reading) -> Text:
-    line = Text("can't tell" if reading.verdict == "unsure" else reading.verdict, style=_STYLES[reading.verdict])
+    line = Text(
+        "can't tell" if reading.verdict == VerdictKind.UNSURE else reading.verdict,
+        style=VERDICT_STYLES[reading.verdict],
+    )
     why = REASONS.get(reading.reason or "", "").rstrip(".")
     line.append(f", {why}" if why else "", style="default")
     line.append(f", “{visible(reading.note)}”" if reading.note else "", style="default")
-    nobody = ", simulated: nobody read it" if reading.origin == "simulated" else ""
+    nobody = ", simulated: nobody read it" if reading.origin == Origin.SIMULATED else ""
     return line.append(f"; {reading.recorded_at:%Y-%m-%d %H:%M}{nobody}", style="dim")
 
 
@@ -74,9 +77,9 @@ def _tier_words(gate: AuditGate, tier: str, tier_outcome: TierOutcome) -> str:
     """Return a tier's own outcome in a sentence."""
     low, outcome = tier_outcome.low, tier_outcome.outcome
     precision = "no reader could decide on any of its labels" if low is None else f"at least {percent(low)} are right"
-    text = f"tier {tier} {'is ' if outcome in ('undecided', 'overridden') else ''}{outcome}: {precision}, and "
-    text += f"the policy requires {percent(tier_outcome.required)}"
-    if outcome == "overridden" and gate.override is not None:
+    verb = "is " if outcome in (Outcome.UNDECIDED, Outcome.OVERRIDDEN) else ""
+    text = f"tier {tier} {verb}{outcome}: {precision}, and the policy requires {percent(tier_outcome.required)}"
+    if outcome == Outcome.OVERRIDDEN and gate.override is not None:
         until = f"{gate.override.expires_at:%Y-%m-%d %H:%M}"
         text += f"; {visible(gate.override.who)} opened it until {until} UTC: {visible(gate.override.why)}"
     return f"{text}; simulated verdicts count here" if gate.simulated else text
