@@ -98,14 +98,14 @@ def both_classes(desk: DeskResource, training_set: dict[str, Any]) -> dg.AssetCh
 
 def _say_missing(missing: Sequence[str], counts: Mapping[str, Mapping[str, int]], provisional: str | None) -> str:
     """Return which rows are missing, which there are, and what to do, by what is still provisional."""
-    there = ", ".join(
+    counted = ", ".join(
         f"{' and '.join(f'{counts[split].get(name, 0):,} {name}' for name in CLASSES)} "
         + ("train" if split == "train" else "are held out")
         for split in SPLITS
     )
     waiting = f"; {provisional}: wait for them, or" if provisional else ";"
     return (
-        f"no {' and no '.join(missing)}: of the final labels {there}{waiting} bring more logs, raise heldout in "
+        f"no {' and no '.join(missing)}: of the final labels {counted}{waiting} bring more logs, raise heldout in "
         "desk.yaml where only held-out rows are missing, or change the policy"
     )
 

@@ -31,7 +31,7 @@ class _Section(BaseModel):
 
 
 class ReferenceSettings(_Section):
-    """Where the frozen reference comes from."""
+    """Settings of the frozen reference."""
 
     model: str = Field(default="tiny", description="a preset (tiny, smollm2) or a folder that transformers loads")
     rows: str = Field(

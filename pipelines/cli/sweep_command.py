@@ -65,13 +65,13 @@ def sweep(
     base = kto_core.KTOConfig.from_dict(desk.settings.kto)
     if steps is not None:
         base = base.replace(max_steps=steps)
-    tried = {"beta": beta, "undesirable_weight": undesirable_weight, "learning_rate": learning_rate}
+    swept = {"beta": beta, "undesirable_weight": undesirable_weight, "learning_rate": learning_rate}
     with TerminalReport() as report:
         result = kto_core.run_sweep(
             reference=reference,
             training_set=training_set,
             config=base,
-            space=parse_space(tried, base),
+            space=parse_space(swept, base),
             sampler=sampler,
             trials=trials,
             objective=objective,

@@ -23,10 +23,10 @@ from feedback.lake.delta import Lake
 from feedback.lake.tables import AUDIT_SAMPLE, LABELS, VERDICTS
 
 CLAIM_SECONDS: Final = 15 * 60
-"""How long a row is kept for somebody who gives no sign of life; the page gives one a minute."""
+"""Seconds that a row is kept for somebody who gives no sign of life; the page gives one a minute."""
 
 OPEN_SECONDS: Final = 150
-"""How long after the last sign of life a row counts as open in another of the reader's own tabs."""
+"""Seconds after the last sign of life in which a row counts as open in another of the reader's own tabs."""
 
 _PACE: Final = 50
 _LEAST_PACE: Final = 5

@@ -79,7 +79,7 @@ def render_report(
         suspected=suspected_words(quality),
         drift=[*drift_lines(quality)],
         classes=CLASSES,
-        given=GIVEN,
+        verdict_kinds=GIVEN,
         cells={(cell["label"], cell["people"]): cell for cell in quality.confusion},
         reasons=REASONS,
         why={rule.id: rule.why for rule in policy.rules},

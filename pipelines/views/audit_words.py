@@ -64,9 +64,9 @@ def gate_words(gate: AuditGate) -> tuple[str, list[str]]:
 
 def override_words(override: Override) -> str:
     """Return who gave the override, why, for which tiers, and until when."""
-    what = f"tier {' and '.join(override.tiers)}" if override.tiers else "every tier"
+    scope = f"tier {' and '.join(override.tiers)}" if override.tiers else "every tier"
     until = f"{override.expires_at:%Y-%m-%d %H:%M} UTC"
-    return f"{visible(override.who)} ({visible(override.why)}), for {what} until {until}"
+    return f"{visible(override.who)} ({visible(override.why)}), for {scope} until {until}"
 
 
 def override_lines(gate: AuditGate, override: Override | None, former: Sequence[FormerOverride]) -> list[str]:

@@ -89,8 +89,7 @@ def _training(moves: Sequence[Mapping[str, Any]]) -> str:
 
 def _move(move: Mapping[str, Any]) -> str:
     rows, before, after = f"{move['rows']:,}", move["before"], move["after"]
-    one = move["rows"] == 1
-    trains = "trains" if one else "train"
+    trains = "trains" if move["rows"] == 1 else "train"
     if after is None:
         return f"{rows} that trained as {before} no longer {trains}"
     if before is None:
@@ -107,7 +106,7 @@ def _ending(plan: Plan) -> list[str]:
     only = f"{old} only" if old != new else f"{old} as it was only"
     warning = f"The override by {override_words(ending)}, ends: it holds for {only}"
     failing = [] if plan.gates is None else [
-        tier for tier, found in plan.gates.after.tiers.items() if found.outcome in (Outcome.FAILED, Outcome.UNDECIDED)
+        tier for tier, each in plan.gates.after.tiers.items() if each.outcome in (Outcome.FAILED, Outcome.UNDECIDED)
     ]  # fmt: skip
     tiers = [tier for tier in ending.tiers if tier in failing]
     closed = plan.gates is None or not plan.gates.after.passed
