@@ -71,7 +71,7 @@ def _desk_at_load() -> Desk | None:
 _DESK = _desk_at_load()
 _SETTINGS = _DESK.settings if _DESK else None
 DESK_NAME = _DESK.name if _DESK else None
-# One partition a UTC day, from the desk's first day to yesterday.
+# One partition per UTC day, from the desk's first day to yesterday.
 DAYS = dg.DailyPartitionsDefinition(
     start_date=(_SETTINGS.first_day if _SETTINGS else _FIRST_DAY_WITHOUT_A_DESK).isoformat(), timezone="UTC"
 )
