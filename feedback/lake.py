@@ -15,12 +15,12 @@ from typing import Literal
 
 import duckdb
 import pyarrow as pa
-import pyarrow.dataset as pads
 from deltalake import DeltaTable, Schema, write_deltalake
 from deltalake.exceptions import DeltaError
 
 from feedback.damage import READ_ERRORS, name_damage
 from feedback.database import connected
+from feedback.datasets import pads
 from feedback.exceptions import FeedbackError
 from feedback.replacement import Replacement
 
