@@ -9,7 +9,7 @@ import os
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -17,10 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from assets.settings_file import did_you_mean, say_faults
 from feedback.exceptions import FeedbackError, SourceError
 from feedback.files import write_atomically
-from feedback.lake import Lake
 from feedback.sources import Source, load_source
 from kto_core import EvaluationConfig, KTOConfig, SFTConfig, TrainingError
-from label_policy import Policy, load_policy, shipped_policies
+from label_policy import shipped_policies
+
+if TYPE_CHECKING:
+    from feedback.lake import Lake
+    from label_policy import Policy
 
 _DEFAULT_HOME = "data"
 _POINTER = "active.desk"  # a name that no desk can have
@@ -119,7 +122,6 @@ class Desk:
         self.home = home
         self.name = name
         self.path = home / name
-        self.lake = Lake(self.path / "lake")
         self.training_sets = self.path / "training_sets"
         self.models = self.path / "models"
         self.cache = self.path / "cache"
@@ -183,8 +185,18 @@ class Desk:
             raise FeedbackError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
 
     @cached_property
+    def lake(self) -> Lake:
+        """The desk's tables."""
+        # Here, since what reads them takes a third of a second to load and some commands do without it.
+        from feedback.lake import Lake
+
+        return Lake(self.path / "lake")
+
+    @cached_property
     def policy(self) -> Policy:
         """The label policy that the settings name."""
+        from label_policy import load_policy
+
         path = policy_path(self.settings.policy)
         if not path.is_file():
             raise FeedbackError(

@@ -11,43 +11,45 @@ that says how far it can be trusted, a weight, and a sentence of why. The first 
 >>> query = compile_policy(policy, relation="interactions", dialect="duckdb")
 
 `load_policy` validates (and says file, line and field where it cannot), `compile_policy` makes one query of the whole
-for any of five SQL dialects, `label_with_polars` labels a frame without any (Polars is loaded on its first use),
-`Policy.digest` identifies its meaning, `classify_edit` says what an agent's edit changed, and `draw_sample` picks the
-labels that people should check. Everything that a user can get wrong raises `PolicyError`.
+for any of five SQL dialects, `label_with_polars` labels a frame without any, `Policy.digest` identifies its meaning,
+`classify_edit` says what an agent's edit changed, and `draw_sample` picks the labels that people should check.
+Everything that a user can get wrong raises `PolicyError`.
+
+Importing the package is light; each name below loads its module on first use.
 """
 
 import importlib
 from typing import TYPE_CHECKING
 
-from label_policy.audit import draw_sample
-from label_policy.blank import WHITE_SPACE, is_blank
-from label_policy.columns import (
-    CONDITION_COLUMNS,
-    DECISION_SIGNALS,
-    EDIT_KINDS,
-    INTERACTION_COLUMNS,
-    SIGNALS,
-    ValueType,
-)
-from label_policy.compiler import DIALECTS, compile_policy, compile_sent_texts
-from label_policy.conditions import Condition, parse_condition
-from label_policy.edits import (
-    EditKind,
-    classify_edit,
-    classify_edits,
-    edit_similarities,
-    edit_similarity,
-    terms_changed,
-)
-from label_policy.exceptions import PolicyError
-from label_policy.fields import Failing, Label, Tier
-from label_policy.loading import dump_policy, load_policy, parse_policy
-from label_policy.policy import NO_RULE, Policy, Rule
-from label_policy.sections import SENT_TEXT, Audit, SentText, Training
-from label_policy.shipped import shipped_policies
-
 if TYPE_CHECKING:
+    from label_policy.audit import draw_sample
+    from label_policy.blank import WHITE_SPACE, is_blank
+    from label_policy.columns import (
+        CONDITION_COLUMNS,
+        DECISION_SIGNALS,
+        EDIT_KINDS,
+        INTERACTION_COLUMNS,
+        SIGNALS,
+        ValueType,
+    )
+    from label_policy.compiler import compile_policy, compile_sent_texts
+    from label_policy.conditions import Condition, parse_condition
+    from label_policy.dialect_names import DIALECTS
+    from label_policy.edits import (
+        EditKind,
+        classify_edit,
+        classify_edits,
+        edit_similarities,
+        edit_similarity,
+        terms_changed,
+    )
+    from label_policy.exceptions import PolicyError
+    from label_policy.fields import Failing, Label, Tier
+    from label_policy.loading import dump_policy, load_policy, parse_policy
     from label_policy.polars_labels import label_with_polars, sent_texts_with_polars
+    from label_policy.policy import NO_RULE, Policy, Rule
+    from label_policy.sections import SENT_TEXT, Audit, SentText, Training
+    from label_policy.shipped import shipped_policies
 
 __all__ = [
     "CONDITION_COLUMNS",
@@ -89,10 +91,50 @@ __all__ = [
     "terms_changed",
 ]
 
+_HOME = {
+    "CONDITION_COLUMNS": "columns",
+    "DECISION_SIGNALS": "columns",
+    "DIALECTS": "dialect_names",
+    "EDIT_KINDS": "columns",
+    "INTERACTION_COLUMNS": "columns",
+    "NO_RULE": "policy",
+    "SENT_TEXT": "sections",
+    "SIGNALS": "columns",
+    "WHITE_SPACE": "blank",
+    "Audit": "sections",
+    "Condition": "conditions",
+    "EditKind": "edits",
+    "Failing": "fields",
+    "Label": "fields",
+    "Policy": "policy",
+    "PolicyError": "exceptions",
+    "Rule": "policy",
+    "SentText": "sections",
+    "Tier": "fields",
+    "Training": "sections",
+    "ValueType": "columns",
+    "classify_edit": "edits",
+    "classify_edits": "edits",
+    "compile_policy": "compiler",
+    "compile_sent_texts": "compiler",
+    "draw_sample": "audit",
+    "dump_policy": "loading",
+    "edit_similarities": "edits",
+    "edit_similarity": "edits",
+    "is_blank": "blank",
+    "label_with_polars": "polars_labels",
+    "load_policy": "loading",
+    "parse_condition": "conditions",
+    "parse_policy": "loading",
+    "sent_texts_with_polars": "polars_labels",
+    "shipped_policies": "shipped",
+    "terms_changed": "edits",
+}
+
 
 def __getattr__(name: str) -> object:
-    if name in ("label_with_polars", "sent_texts_with_polars"):
-        return getattr(importlib.import_module("label_policy.polars_labels"), name)
+    if name in _HOME:
+        return getattr(importlib.import_module(f"label_policy.{_HOME[name]}"), name)
     raise AttributeError(f"module 'label_policy' has no attribute {name!r}")
 
 

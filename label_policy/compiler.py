@@ -17,14 +17,13 @@ from sqlglot import exp
 
 from label_policy.columns import DECISION_SIGNALS, SECONDS_TO_READ
 from label_policy.conditions import Condition
-from label_policy.dialects import DIALECTS, check_dialect, double, in_dialect, latest
+from label_policy.dialect_names import check_dialect
+from label_policy.dialects import double, in_dialect, latest
 from label_policy.exceptions import PolicyError
 from label_policy.fields import Label
 from label_policy.grammar import span_literal
 from label_policy.policy import NO_RULE, Policy
 from label_policy.sections import SENT_TEXT
-
-__all__ = ["DIALECTS", "compile_policy", "compile_sent_texts", "condition_tree"]
 
 _TABLE_NAME = ("this", "db", "catalog")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import sys
@@ -17,20 +18,10 @@ from rich.console import Console
 from assets import STAGES
 from assets.desk import Desk, DeskSettings, ReferenceSettings, feedback_home
 from feedback.exceptions import FeedbackError
-from feedback.labels import count_labels, labelled_days
-from feedback.mapping import check_mapping
 from feedback.rawfiles import discover
 from feedback.sources import load_source, shipped_sources
 from label_policy import shipped_policies
-from pipelines.cli_audit import audit
-from pipelines.cli_compare import compare
-from pipelines.cli_policy import policy
-from pipelines.cli_rebuild import rebuild
-from pipelines.cli_release import release
-from pipelines.cli_source import source
-from pipelines.cli_sweep import sweep
 from pipelines.exceptions import USER_ERRORS, UsageError
-from pipelines.policy_names import find_policy
 from pipelines.printing import commands, print_json, say_home
 from pipelines.ranges import range_tags
 from pipelines.running import RunStoppedError, run_job
@@ -39,9 +30,34 @@ from pipelines.start import exit_code
 _DATE = click.DateTime(["%Y-%m-%d"])
 _PATH = click.Path(path_type=Path)
 _PRESETS = ("tiny", "smollm2")
+_ELSEWHERE = {
+    "audit": "pipelines.cli_audit",
+    "compare": "pipelines.cli_compare",
+    "policy": "pipelines.cli_policy",
+    "rebuild": "pipelines.cli_rebuild",
+    "release": "pipelines.cli_release",
+    "source": "pipelines.cli_source",
+    "sweep": "pipelines.cli_sweep",
+}
+"""Commands of other modules, which are loaded when they are called."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """The commands here and elsewhere."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, sorted."""
+        return sorted([*self.commands, *_ELSEWHERE])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, None where there is none."""
+        if cmd_name not in _ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(importlib.import_module(_ELSEWHERE[cmd_name]), cmd_name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--home", type=_PATH, help="Folder that everything lies in.  [default: $FEEDBACK_HOME or ./data]")
 @click.version_option(package_name="feedback-kto")
 def cli(home: Path | None) -> None:
@@ -110,6 +126,9 @@ def init(
 
     Everything is written to its desk.yaml, which you may edit.
     """
+    from feedback.mapping import check_mapping
+    from pipelines.policy_names import find_policy
+
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise click.UsageError(f"{name!r} cannot name a desk; use letters, digits, - and _.")
     if (feedback_home() / name / "desk.yaml").exists() and not force:
@@ -172,6 +191,8 @@ def run(first: datetime | None, last: datetime | None, until: str, as_json: bool
 @click.option("--to", "last", type=_DATE, help="Last day.  [default: the last with drafts]")
 def relabel(first: datetime | None, last: datetime | None) -> None:
     """Label a range of days again in one run, after the policy changed."""
+    from feedback.labels import count_labels, labelled_days
+
     desk = Desk.active()
     stored = labelled_days(desk.lake)
     if stored is None:
@@ -189,10 +210,6 @@ def retrain(as_json: bool) -> None:
     """A training set from the labels at hand, and a release from it."""
     desk = Desk.active()
     _finish(desk, _run_job(desk, "retrain", {}), as_json)
-
-
-for command in (audit, compare, sweep, rebuild, source, policy, release):
-    cli.add_command(command)
 
 
 def _tags(desk: Desk, first: date | None, last: date | None) -> dict[str, str]:

@@ -16,14 +16,14 @@ from rich.console import Console
 
 from assets.desk import Desk, policy_path
 from feedback.files import write_atomically
-from feedback.ledger import days_behind
-from label_policy import Policy, PolicyError, dump_policy, load_policy, shipped_policies
+from label_policy import PolicyError, shipped_policies
 from pipelines.exceptions import UsageError
 from pipelines.policy_names import find_policy, is_digest
 from pipelines.printing import commands, print_json
 
 if TYPE_CHECKING:
     from feedback.gates import Auditing
+    from label_policy import Policy
 
 
 def _writable(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
@@ -63,6 +63,7 @@ def policy_plan(policies: tuple[str, ...], html: Path | None, rows: Path | None,
     NEW is by default the desk's policy as its file reads now; OLD are by default the labels as they are stored. Each is
     a YAML file, a shipped policy's name, or the digest (its first digits) of a policy that has labelled here.
     """
+    from feedback.ledger import days_behind
     from feedback.plan import plan_change
     from pipelines.plan_page import render_plan
     from pipelines.plan_view import show_plan
@@ -113,7 +114,9 @@ def policy_apply(new: str | None, plan_id: str | None, gate: str | None, yes: bo
     """
     from assets.common import AS_OF_TAG
     from feedback.applying import check_plan
+    from feedback.ledger import days_behind
     from feedback.plan import plan_change
+    from label_policy import dump_policy
     from pipelines.follow import APPLY_STEP
     from pipelines.plan_view import show_gates
     from pipelines.plan_words import count, gate_moved, headline, sides, warnings
@@ -186,6 +189,8 @@ def _agreed(question: str) -> bool:
 
 def _find(desk: Desk, name: str) -> tuple[Policy, str]:
     """The policy that is meant, and what the desk's settings would call it."""
+    from label_policy import load_policy
+
     if name == desk.settings.policy:
         return desk.policy, name
     policy = find_policy(name, desk.lake)
