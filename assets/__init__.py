@@ -14,3 +14,5 @@ STAGES = (
     "release",
 )
 """The assets' names, in the order in which they are made."""
+AS_OF_TAG = "feedback-kto/as_of"
+"""The tag of a run that builds the record as of a moment: that moment, in ISO."""

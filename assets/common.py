@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pyarrow as pa
 
+from assets import AS_OF_TAG
 from assets.desk import Desk, DeskSettings, feedback_home
 from assets.desk_lock import hold_desk
 from feedback.exceptions import FeedbackError
@@ -18,7 +19,6 @@ OWNERS = {
     "policy": ["team:support-quality"],
     "learning": ["team:machine-learning"],
 }
-AS_OF_TAG = "feedback-kto/as_of"
 DESK_TAG = "feedback-kto/desk"
 # Runs that write the record share this pool (dagster.yaml: one at a time), and hold the desk's lock.
 LAKE_POOL = "lake"

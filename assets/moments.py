@@ -5,7 +5,8 @@ from datetime import date, datetime
 
 import dagster as dg
 
-from assets.common import AS_OF_TAG, moment_of
+from assets import AS_OF_TAG
+from assets.common import moment_of
 from assets.desk import Desk
 from feedback.ledger import Stage, newest_moment
 

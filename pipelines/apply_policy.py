@@ -15,7 +15,7 @@ from assets.labels import day_metadata, one_policy
 from feedback.applying import apply_plan, check_plan, confirm_applied
 from feedback.plan import plan_change
 from label_policy import load_policy
-from pipelines.follow import APPLY_STEP
+from pipelines.seen import APPLY_STEP
 from pipelines.settings import name_policy
 
 

@@ -112,15 +112,15 @@ def policy_apply(new: str | None, plan_id: str | None, gate: str | None, yes: bo
     NEW as in `policy plan`. The other days are recorded as being by the new policy as they are. What changed is then
     compared with what was planned, row for row.
     """
-    from assets.common import AS_OF_TAG
+    from assets import AS_OF_TAG
     from feedback.applying import check_plan
     from feedback.ledger import days_behind
     from feedback.plan import plan_change
     from label_policy import dump_policy
-    from pipelines.follow import APPLY_STEP
     from pipelines.plan_view import show_gates
     from pipelines.plan_words import count, gate_moved, headline, sides, warnings
     from pipelines.running import run_job
+    from pipelines.seen import APPLY_STEP
     from pipelines.texts import print_prose
 
     desk = Desk.active()

@@ -1,7 +1,8 @@
 """The process that a run of a job lives in: `python -m pipelines.launch JOB RUN_ID TAGS CONFIG STAGES`.
 
-The command starts it and follows the run through the instance's event log, as the Dagster UI does, so that the
-command's terminal is its own and the run is the same as one started from the UI.
+The command starts it, so that the command's terminal is its own and the run is the same as one started from the UI,
+and follows the run through a file that this process writes what it learns from the run's events to: the instance's
+event log holds as much, and takes Dagster to read.
 """
 
 from __future__ import annotations
@@ -10,9 +11,15 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Callable
+from threading import Lock
 
 import dagster as dg
 import psutil
+
+from assets.desk import Desk
+from pipelines.learn import learn
+from pipelines.seen import RunSeen, run_folder
 
 # Which process a run lives in, as host:pid.
 PROCESS_TAG = "feedback-kto/process"
@@ -25,6 +32,7 @@ def main() -> int:
 
     with dg.DagsterInstance.get() as instance:
         fail_dead_runs(instance)
+        instance.add_event_listener(run_id, _writing(run_id))
         result = defs.resolve_job_def(job).execute_in_process(
             instance=instance,
             run_id=run_id,
@@ -34,6 +42,20 @@ def main() -> int:
             raise_on_error=False,
         )
     return 0 if result.success else 1
+
+
+def _writing(run_id: str) -> Callable[[dg.EventLogEntry], None]:
+    """What is to be called with each event of the run: it writes down what is known by then."""
+    folder = run_folder(Desk.active().path, run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    seen, one_at_a_time = RunSeen(run_id=run_id, log=folder / "run.log"), Lock()
+
+    def take(entry: dg.EventLogEntry) -> None:
+        with one_at_a_time:  # what a training worker says is logged by another thread
+            if learn(seen, entry):
+                seen.write()
+
+    return take
 
 
 def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:

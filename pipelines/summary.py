@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from assets.desk import Desk
-from assets.training import training_record
 from feedback.reasons import count_reasons
 from feedback.tables import EVENTS, FILES, INTERACTIONS, LABELS, QUARANTINE
 from feedback.training_set import read_training_set
@@ -104,7 +103,7 @@ def _summarise_audit(audit: dict[str, Any] | None) -> dict[str, Any] | None:
 def _summarise_models(desk: Desk) -> dict[str, Any]:
     made = {name: _pointer(desk, name) for name in ("kto_candidate", "evaluation", "release")}
     evaluation = made["evaluation"]
-    record = training_record(Path(made["kto_candidate"]["path"]))
+    record = json.loads((Path(made["kto_candidate"]["path"]) / "training.json").read_text(encoding="utf-8"))
     return {
         "train": {
             **record["metrics"],

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -15,8 +14,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from assets.desk import Desk
-from pipelines.follow import RunSeen, StageSeen
 from pipelines.printing import commands
+from pipelines.seen import RunSeen, StageSeen
 from pipelines.texts import visible
 
 _SECONDS_BETWEEN_PLAIN_LINES = 10.0
@@ -216,6 +215,8 @@ def _show_training(summary: dict[str, Any], console: Console) -> None:
         f"{rows['desirable'] + rows['undesirable']:,} training rows ({train['share_of_rows_seen']:.1%})",
         highlight=False,
     )
+    import pyarrow.parquet as pq
+
     metrics = pq.read_table(Path(summary["candidate"]) / "metrics.parquet")
     table = Table.grid(padding=(0, 2))
     for title, column in (

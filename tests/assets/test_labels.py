@@ -9,7 +9,8 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from assets.common import AS_OF_TAG, DeskResource
+from assets import AS_OF_TAG
+from assets.common import DeskResource
 from assets.desk import Desk, DeskSettings
 from assets.interactions import interactions
 from assets.labels import few_flips, labels, one_policy

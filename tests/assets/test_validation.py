@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from assets.common import AS_OF_TAG, DeskResource
+from assets import AS_OF_TAG
 from assets.common import DAYS as PARTITIONS
+from assets.common import DeskResource
 from assets.desk import Desk, DeskSettings
 from assets.interactions import interactions
 from assets.labels import labels
