@@ -72,7 +72,7 @@ class DeskSettings(_Section):
     )
     launcher: tuple[str, ...] = Field(
         default=(),
-        description="command that runs the training worker; by default this Python with -m assets.worker",
+        description="command that runs the training worker; by default forked from a process that has loaded torch",
     )
 
     @field_validator("as_of")

@@ -17,7 +17,9 @@ from threading import Lock
 import dagster as dg
 import psutil
 
+from assets import LEARNING
 from assets.desk import Desk
+from assets.training import load_worker
 from pipelines.learn import learn
 from pipelines.seen import RunSeen, run_folder
 
@@ -30,14 +32,17 @@ def main() -> int:
     job, run_id, tags, config, stages = sys.argv[1:]
     from pipelines.definitions import defs
 
+    definition, selected = defs.resolve_job_def(job), json.loads(stages)
+    if LEARNING.intersection(selected or (node.name for node in definition.nodes)):
+        load_worker(Desk.active())
     with dg.DagsterInstance.get() as instance:
         fail_dead_runs(instance)
         instance.add_event_listener(run_id, _writing(run_id))
-        result = defs.resolve_job_def(job).execute_in_process(
+        result = definition.execute_in_process(
             instance=instance,
             run_id=run_id,
             run_config=json.loads(config),
-            asset_selection=[dg.AssetKey(name) for name in json.loads(stages)] or None,
+            asset_selection=[dg.AssetKey(name) for name in selected] or None,
             tags={**json.loads(tags), PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"},
             raise_on_error=False,
         )
