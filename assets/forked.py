@@ -39,14 +39,16 @@ class ForkServer:
 
     Args:
         modules: what to load before the first process is forked.
+        environment: what their loading needs besides this process's environment.
 
     Attributes:
         address: a socket in the file system; None before `start`.
 
     """
 
-    def __init__(self, *modules: str) -> None:
+    def __init__(self, *modules: str, environment: Mapping[str, str] | None = None) -> None:
         self._modules = modules
+        self._environment = environment or {}
         self._owner: int | None = None
         self.address: Path | None = None
 
@@ -61,7 +63,8 @@ class ForkServer:
             # A process group of its own: Ctrl-C is for the clients, who hand it on.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "assets.forked", "serve", str(listener.fileno()), *self._modules],
-                cwd=Path(__file__).parent.parent, stdin=subprocess.PIPE, pass_fds=[listener.fileno()], process_group=0,
+                cwd=Path(__file__).parent.parent, env={**os.environ, **self._environment},
+                stdin=subprocess.PIPE, pass_fds=[listener.fileno()], process_group=0,
             )  # fmt: skip
 
     def load(self) -> None:

@@ -24,7 +24,11 @@ from assets.messages import MessageFile
 POOL = "training"
 # A worker that dies (out of memory, a lost node) is tried once more; a refusal is not, since nothing would change.
 RETRY = dg.RetryPolicy(max_retries=1, delay=5)
-WORKERS = ForkServer("kto_core.sft", "kto_core.kto", "kto_core.evaluation", "harbor.evaluation", "sklearn.metrics")
+WORKERS = ForkServer(
+    "kto_core.sft", "kto_core.kto", "kto_core.evaluation", "harbor.evaluation", "sklearn.metrics",
+    # Where loading a module looks for a GPU: CUDA that is asked through its own library cannot be used after a fork.
+    environment={"PYTORCH_NVML_BASED_CUDA_CHECK": "1"},
+)  # fmt: skip
 """What this process's training workers are forked from."""
 _WORKER = "assets.worker"
 
