@@ -40,7 +40,7 @@ def _shown(character: str) -> str:
 
 
 def is_hidden(character: str) -> bool:
-    """Return whether a character moves the cursor, turns the writing direction or is invisible; line ends do not count."""
+    """Return whether a character moves the cursor, turns the writing direction or is invisible, other than a line end."""
     return character != "\n" and (unicodedata.category(character) in _UNSEEN or character in _BLANK)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -19,7 +18,7 @@ from kto_core.base.objective_registry import OBJECTIVES
 from label_policy import CLASSES, Label
 from pipelines.output.command_output import commands
 from pipelines.output.safe_text import visible
-from pipelines.runs.run_events import RunSeen, StageSeen
+from pipelines.runs.run_state import RunSeen, StageSeen
 
 _SECONDS_BETWEEN_PLAIN_LINES = 10.0
 # With fewer, the share in which the desirable draft wins is noise.
@@ -217,6 +216,8 @@ def _show_training(summary: dict[str, Any], console: Console) -> None:
         f"{sum(rows[name] for name in CLASSES):,} training rows ({train['share_of_rows_seen']:.1%})",
         highlight=False,
     )
+    import pyarrow.parquet as pq
+
     metrics = pq.read_table(Path(summary["candidate"]) / "metrics.parquet")
     table = Table.grid(padding=(0, 2))
     for title, column in (
