@@ -40,7 +40,7 @@ def _shown(character: str) -> str:
 
 
 def is_hidden(character: str) -> bool:
-    """Return whether a character moves the cursor, turns the writing direction or is invisible, other than a line end."""
+    """Return whether a character moves the cursor, turns the writing direction or is invisible; a line end does not."""
     return character != "\n" and (unicodedata.category(character) in _UNSEEN or character in _BLANK)
 
 
