@@ -62,7 +62,7 @@ def audit_export(file: Path, everything: bool, force: bool) -> None:
     lacking = {row_key(draft_id) for draft_id in unread(desk.lake)["draft_id"].to_pylist()}
     keys = [key for key in sample if everything or key in lacking]
     if not keys:
-        raise UsageError("every row of the sample has been read; --all writes these rows too")
+        raise UsageError("every row of the sample has been read; --all writes those as well")
     said = people_said(desk.lake, sample) if everything else {}
     written = export_rows(sample, keys, file, said=said)
     rows = f"{_counted(len(keys), 'row')} in {' and '.join(map(str, written))}"
