@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 from label_policy.audits.draw import draw_sample
 from label_policy.conditions.condition import Condition, parse_condition
 from label_policy.edits.edit_kinds import (
-    EditKind,
     classify_edit,
     classify_edits,
     edit_similarities,
@@ -31,43 +30,56 @@ from label_policy.edits.edit_kinds import (
 )
 from label_policy.engines.compiler import DIALECTS, compile_policy, compile_sent_texts
 from label_policy.exceptions import PolicyError
-from label_policy.policy.fields import Failing, Label, Tier
+from label_policy.policy.fields import CLASSES, Failing, Label, State, Tier, strength
 from label_policy.policy.model import NO_RULE, Policy, Rule
 from label_policy.policy.policy_file import dump_policy, load_policy, parse_policy
 from label_policy.policy.sections import SENT_TEXT, Audit, SentText, Training
 from label_policy.policy.shipped import shipped_policies
 from label_policy.schema.blank_text import WHITE_SPACE, is_blank
 from label_policy.schema.columns import (
+    BELOW_FACTUAL,
     CONDITION_COLUMNS,
     DECISION_SIGNALS,
-    EDIT_KINDS,
     INTERACTION_COLUMNS,
     SIGNALS,
+    EditKind,
     ValueType,
 )
+from label_policy.schema.draft_columns import DRAFT_COLUMN_NAMES, DRAFT_COLUMNS, TRAINING_COLUMN_NAMES, DraftColumn
+from label_policy.schema.event_kinds import EVENT_KINDS, RANKING_SIGNALS, About, EventKind
 
 if TYPE_CHECKING:
     from label_policy.engines.polars_labels import label_with_polars, sent_texts_with_polars
 
 __all__ = [
+    "BELOW_FACTUAL",
+    "CLASSES",
     "CONDITION_COLUMNS",
     "DECISION_SIGNALS",
     "DIALECTS",
-    "EDIT_KINDS",
+    "DRAFT_COLUMNS",
+    "DRAFT_COLUMN_NAMES",
+    "EVENT_KINDS",
     "INTERACTION_COLUMNS",
     "NO_RULE",
+    "RANKING_SIGNALS",
     "SENT_TEXT",
     "SIGNALS",
+    "TRAINING_COLUMN_NAMES",
     "WHITE_SPACE",
+    "About",
     "Audit",
     "Condition",
+    "DraftColumn",
     "EditKind",
+    "EventKind",
     "Failing",
     "Label",
     "Policy",
     "PolicyError",
     "Rule",
     "SentText",
+    "State",
     "Tier",
     "Training",
     "ValueType",
@@ -86,6 +98,7 @@ __all__ = [
     "parse_policy",
     "sent_texts_with_polars",
     "shipped_policies",
+    "strength",
     "terms_changed",
 ]
 

@@ -18,13 +18,10 @@ from xml.sax.saxutils import quoteattr
 
 from feedback.atomic_files import write_atomically
 from feedback.audits.blind_rows import Question, Sample, row_key
-from feedback.audits.verdicts import REASONS, VERDICT_KINDS, Verdict, current_verdicts
+from feedback.audits.verdicts import GIVEN, REASONS, Origin, Verdict, current_verdicts
 from feedback.exceptions import FeedbackError
 from feedback.labels.timeline import Moment
 from feedback.lake.delta import Lake
-
-FILE_VERDICTS: Final = tuple(kind for kind in VERDICT_KINDS if kind != "withdrawn")
-"""The verdicts that a file may hold."""
 
 ROW_FIELDS: Final = (
     "row",
@@ -71,7 +68,7 @@ def people_verdicts(lake: Lake, sample: Sample) -> RowVerdicts:
     verdicts = defaultdict(list)
     for row in current_verdicts(lake).to_pylist():
         key = row_key(row["draft_id"])
-        if row["origin"] != "simulated" and key in sample and row["text_digest"] == sample.question(key).digest:
+        if row["origin"] != Origin.SIMULATED and key in sample and row["text_digest"] == sample.question(key).digest:
             verdicts[key].append(Verdict(**{name: row[name] for name in _EXPORTED_FIELDS}))
     return verdicts
 
@@ -114,7 +111,7 @@ def label_config() -> str:
     The field `reviewer` is hidden. It names the author of a verdict that was given elsewhere, because Label Studio
     takes no annotations of people who are not its users.
     """
-    hotkeys = zip(FILE_VERDICTS, "123", strict=True)
+    hotkeys = zip(GIVEN, "123", strict=True)
     verdicts = "".join(f'\n    <Choice value="{kind}" hotkey="{key}"/>' for kind, key in hotkeys)
     reasons = "".join(f"\n    <Choice value={quoteattr(name)} hint={quoteattr(why)}/>" for name, why in REASONS.items())
     return f"""<View>

@@ -16,14 +16,22 @@ from typing import Any, Final
 
 from feedback.atomic_files import write_atomically
 from feedback.audits.blind_rows import Sample
-from feedback.audits.sample_export import FILE_VERDICTS
 from feedback.audits.verdict_files import FileRow, VerdictFile, read_verdict_file
-from feedback.audits.verdicts import REASONS, SIMULATED_PREFIX, Verdict, append_verdicts, current_verdicts
+from feedback.audits.verdicts import (
+    GIVEN,
+    REASONS,
+    SIMULATED_PREFIX,
+    Origin,
+    Verdict,
+    VerdictKind,
+    append_verdicts,
+    current_verdicts,
+)
 from feedback.exceptions import FeedbackError
 from feedback.lake.delta import Lake
 from feedback.lake.tables import VERDICTS
 
-_ALIASES: Final = {"can't tell": "unsure", "can’t tell": "unsure"}
+_ALIASES: Final = dict.fromkeys(("can't tell", "can’t tell"), VerdictKind.UNSURE.value)
 _CONTENT: Final = ("draft_id", "text_digest", "reviewer", "verdict", "reason", "note")
 """Two verdicts that agree in these fields are the same verdict."""
 _MOST_QUOTED: Final = 60
@@ -100,7 +108,7 @@ def import_verdicts(lake: Lake, path: Path, *, reviewer: str | None = None, refu
                 changed += _content(verdict) in recorded - current
     aside = _write_refused(file, wrong, path, refused) if wrong else None
     new = [verdict for _, verdict in kept.values() if _content(verdict) not in recorded]
-    append_verdicts(lake, new, origin="import")
+    append_verdicts(lake, new, origin=Origin.IMPORT)
     return Imported(
         recorded=len(new),
         known=known,
@@ -145,9 +153,9 @@ def _verdict(
 
 def _wrong_choice(kind: str, reason: str) -> Iterator[str]:
     if not kind:
-        yield f"it has a reason or a note but no verdict; give one of {', '.join(FILE_VERDICTS)}, or empty all three"
-    elif kind not in FILE_VERDICTS:
-        yield f"its verdict is {_quoted(kind)}; it must be one of {', '.join(FILE_VERDICTS)}, or empty"
+        yield f"it has a reason or a note but no verdict; give one of {', '.join(GIVEN)}, or empty all three"
+    elif kind not in GIVEN:
+        yield f"its verdict is {_quoted(kind)}; it must be one of {', '.join(GIVEN)}, or empty"
     if reason and reason not in REASONS:
         yield f"its reason is {_quoted(reason)}; it must be one of {', '.join(REASONS)}, or empty"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TypedDict
 
@@ -17,9 +18,25 @@ from feedback.labels.ledger import view_day_policies
 from feedback.lake.delta import Lake
 from feedback.lake.parquet_scan import view_stored
 from feedback.lake.tables import CORRECTIONS, LABELS, LEDGER
-from label_policy import Policy
+from label_policy import Policy, strength
 
-_EXPLAINED = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+
+class Cause(StrEnum):
+    """Why a final label changed.
+
+    Only the evidence changed, only the policy, both, or neither: then another mapping or another release of this
+    software read the same events differently.
+    """
+
+    FEEDBACK = "feedback"
+    POLICY = "policy"
+    BOTH = "both"
+    REBUILT = "rebuilt"
+
+
+_EXPLAINED = (
+    Path(__file__).with_suffix(".sql").read_text(encoding="utf-8").format(**{cause.value: cause for cause in Cause})
+)
 # Labels that may need a correction. Over all days, the completion is the only long column that is read.
 _CHANGED = """
 CREATE TEMP TABLE changed AS
@@ -87,9 +104,6 @@ def find_corrections(
     a final one that waits because the policy now waits longer is no correction. Corrections that an interrupted build
     recorded, but did not apply, are left out.
 
-    The cause is `feedback` if only the evidence changed, `policy` if only the policy changed, `both` if both did, and
-    `rebuilt` if neither did: another mapping or another release of this software read the same events differently.
-
     Args:
         lake: holds the stored labels, the ledger and the corrections.
         rows: the new labels of those days, as from `feedback.labels.labels.label_parts`; texts are not needed.
@@ -135,7 +149,7 @@ def flip_rate(lake: Lake, *, days: Collection[date] | None = None) -> FlipRate:
         finals = connection.execute(_FINAL_COUNTS).fetchall()
         flips = connection.execute(_FLIPS).fetchall()
     rules = sorted({row[0] for row in finals + flips})
-    tiers = sorted({row[1] for row in finals + flips})
+    tiers = sorted({row[1] for row in finals + flips}, key=strength)
     return {
         **_share(finals, flips),
         "by_rule": {rule: _rule_share(rule, finals, flips) for rule in rules},
@@ -155,11 +169,11 @@ def count_causes(lake: Lake) -> dict[str, int]:
 
 # Both by rule and tier; the third column is the rule that replaced the label's, NULL in the first query.
 _FINAL_COUNTS = "SELECT rule, coalesce(tier, 'none'), NULL, count(*) FROM labels WHERE state = 'final' GROUP BY ALL"
-_FLIPS = """
+_FLIPS = f"""
 SELECT was_rule, coalesce(was_tier, 'none'), coalesce(rule, 'gone'), count(*) FROM (
     SELECT DISTINCT shown_date, draft_id, was_as_of, was_rule, was_tier, rule
     FROM corrections SEMI JOIN labels USING (shown_date, policy_digest)
-    WHERE cause = 'feedback' AND label IS DISTINCT FROM was_label
+    WHERE cause = '{Cause.FEEDBACK}' AND label IS DISTINCT FROM was_label
 ) GROUP BY ALL ORDER BY count(*) DESC, 1, 2, 3
 """
 _Counts = list[tuple[str, str, str | None, int]]

@@ -1,6 +1,7 @@
 -- Corrections of final labels, with their cause. Relations: changed (labels that may have changed, with the last final
 -- and the new label, and the new evidence of earlier corrections), was (the stored labels of their days), now (the
--- labels that replace them), corrections, ledger. Parameters: $digest, $as_of, $recorded_at, $run_id.
+-- labels that replace them), corrections, ledger. Parameters: $digest, $as_of, $recorded_at, $run_id. To be filled in:
+-- the causes.
 WITH recorded AS (
     -- Corrections of an interrupted build: they are newer than the last build in the ledger.
     SELECT c.* FROM corrections AS c LEFT JOIN (
@@ -25,10 +26,10 @@ compared AS (
 SELECT
     * EXCLUDE (was_evidence, evidence, earlier_evidence, has_new_evidence, differs),
     CASE
-        WHEN was_policy_digest = $digest AND has_new_evidence THEN 'feedback'
-        WHEN was_policy_digest = $digest THEN 'rebuilt'
-        WHEN has_new_evidence THEN 'both'
-        ELSE 'policy'
+        WHEN was_policy_digest = $digest AND has_new_evidence THEN '{feedback}'
+        WHEN was_policy_digest = $digest THEN '{rebuilt}'
+        WHEN has_new_evidence THEN '{both}'
+        ELSE '{policy}'
     END AS cause,
     $digest AS policy_digest,
     $as_of AS as_of,

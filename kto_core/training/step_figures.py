@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kto_core.data.datasets import CLASSES
+
 Figures = dict[str, float | None]
 
 # What is summed over groups and processes to describe a step.
@@ -53,7 +55,7 @@ def sum_group(
 def describe(sums: Mapping[str, float]) -> Figures:
     """Means from sums; a class without rows in this step has none. `padding` is its share of the tokens computed."""
     figures: Figures = {}
-    for side in ("desirable", "undesirable"):
+    for side in CLASSES:
         rows = sums[f"rows_{side}"]
         figures[f"rows_{side}"] = rows
         for name in ("loss", "reward", "completion"):

@@ -17,7 +17,7 @@ from rich.console import Console
 from desk.desk import Desk, policy_path
 from feedback.atomic_files import write_atomically
 from feedback.labels.ledger import days_behind
-from label_policy import Policy, PolicyError, dump_policy, load_policy, shipped_policies
+from label_policy import Policy, PolicyError, Tier, dump_policy, load_policy, shipped_policies
 from pipelines.cli.policy_names import find_policy, is_digest
 from pipelines.output.command_output import commands, print_json
 from pipelines.output.exceptions import UsageError
@@ -39,7 +39,7 @@ def _outcome(_context: click.Context, _parameter: click.Parameter, said: str | N
     return said
 
 
-_OUTCOME = re.compile("(open|closed)(-no-(critical|explicit|strong|weak))*")
+_OUTCOME = re.compile(f"(open|closed)(-no-({'|'.join(Tier)}))*")
 
 
 @click.command("plan")

@@ -15,6 +15,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from desk.desk import Desk
+from label_policy import CLASSES, Label
 from pipelines.output.command_output import commands
 from pipelines.output.safe_text import visible
 from pipelines.runs.run_events import RunSeen, StageSeen
@@ -160,12 +161,12 @@ def _record_table(summary: dict[str, Any]) -> Table:
     )
     table.add_row("events → interactions", f"{n['events']:,}", f"{n['interactions']:,}", "one row a draft shown")
     labels = n["labels"]
-    trainable = labels["desirable"] + labels["undesirable"]
+    trainable = sum(labels[name] for name in CLASSES)
     table.add_row(
         "interactions → labels",
         f"{n['interactions']:,}",
         f"{trainable:,}",
-        f"{labels['abstain']:,} where the policy abstains",
+        f"{labels[Label.ABSTAIN]:,} where the policy abstains",
     )
     rows = n.get("training_set")
     if rows is None:
@@ -176,7 +177,7 @@ def _record_table(summary: dict[str, Any]) -> Table:
     table.add_row(
         "labels → training rows",
         f"{trainable:,}",
-        f"{rows['desirable'] + rows['undesirable']:,}",
+        f"{sum(rows[name] for name in CLASSES):,}",
         ", ".join(f"{count:,} {why}" for why, count in left_out.items() if count),
     )
     if pairs := sum(rows["preferences"].values()):
@@ -199,13 +200,11 @@ def _unmapped(summary: dict[str, Any]) -> str:
 
 
 def _labels_table(summary: dict[str, Any]) -> Table:
-    table = _table("Labels by tier", "tier", "desirable", "undesirable")
-    for tier in ("critical", "explicit", "strong", "weak"):
-        counts = summary["tiers"].get(tier)
-        if counts:
-            table.add_row(tier, *(f"{counts.get(name, 0):,}" for name in ("desirable", "undesirable")))
+    table = _table("Labels by tier", "tier", *CLASSES)
+    for tier, counts in summary["tiers"].items():
+        table.add_row(tier, *(f"{counts.get(name, 0):,}" for name in CLASSES))
     table.add_section()
-    table.add_row("all", *(f"{summary['labels'][name]:,}" for name in ("desirable", "undesirable")))
+    table.add_row("all", *(f"{summary['labels'][name]:,}" for name in CLASSES))
     return table
 
 
@@ -213,7 +212,7 @@ def _show_training(summary: dict[str, Any], console: Console) -> None:
     train, rows = summary["train"], summary["training_set"]
     console.print(
         f"[bold]KTO training[/]: {train['steps']:,} steps in {train['seconds']:.0f} s saw {train['rows_seen']:,} of "
-        f"{rows['desirable'] + rows['undesirable']:,} training rows ({train['share_of_rows_seen']:.1%})",
+        f"{sum(rows[name] for name in CLASSES):,} training rows ({train['share_of_rows_seen']:.1%})",
         highlight=False,
     )
     metrics = pq.read_table(Path(summary["candidate"]) / "metrics.parquet")

@@ -19,6 +19,7 @@ from feedback.lake.tables import LABELS, LEDGER
 from feedback.lake.validation_log import VALIDATIONS
 from feedback.training_set.build import build_training_set, read_training_set, tickets_on_both_sides
 from feedback.training_set.class_balance import lambda_bounds
+from feedback.training_set.rows import content_version
 from label_policy import Policy, Tier, Training, load_policy, shipped_policies
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -308,6 +309,17 @@ def test_a_pair_lies_on_its_tickets_side_and_changes_the_version(
             row["ticket_id"] for row in rows_of(made.path, f"*desirable/{split}-*")
         }
     assert tickets_on_both_sides(made.path) == []
+
+
+def test_a_column_that_came_later_renames_no_set_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("feedback.training_set.rows.COLUMNS", ("row_id", "category"))
+    monkeypatch.setattr("feedback.training_set.rows.PAIR_COLUMNS", ("row_id",))
+    rows = pa.table({"row_id": ["a", "b"], "category": ["x", None], "split": ["train", "heldout"]})
+    before = content_version(rows, rows, None)
+    monkeypatch.setattr("feedback.training_set.rows.COLUMNS", ("row_id", "category", "locale"))
+    monkeypatch.setattr("feedback.training_set.rows._LATER", ("locale",))
+    assert content_version(rows.append_column("locale", pa.nulls(2, pa.string())), rows, None) == before
+    assert content_version(rows.append_column("locale", pa.array([None, "de"])), rows, None) != before
 
 
 def test_a_file_that_is_cut_off_damaged_or_gone_is_named(

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from label_policy import Condition, PolicyError, load_policy, parse_condition, parse_policy, shipped_policies
+from label_policy import Condition, PolicyError, Tier, load_policy, parse_condition, parse_policy, shipped_policies
 from label_policy.engines.dialects import in_dialect
+from label_policy.policy.model import _IN_EVERY_DIGEST
 from tests.label_policy.generated import Conditions
 
 BASE = """\
@@ -107,6 +108,17 @@ def test_the_digest_is_written_down():
     """A change here makes every label ever written look as if its policy had changed: raise `digest.FORM` knowingly."""
     assert digest() == "7ca4f8e4e729863cc1eb772348ac79c82d007439187a5bebb84e6ecadb9d711a"
     assert all(len(load_policy(path).digest) == 64 for path in shipped_policies().values())
+
+
+def test_a_tier_that_comes_later_changes_the_digests_of_policies_that_give_it_alone(monkeypatch):
+    """Else every label ever written would look as if its policy had changed on the day that a tier is added."""
+    others = BASE.replace("tier: weak", "tier: strong")
+    with_all = [parse_policy(text).digest for text in (BASE, others)]
+    monkeypatch.setattr("label_policy.policy.model._IN_EVERY_DIGEST", _IN_EVERY_DIGEST - {Tier.WEAK})
+    as_if_weak_were_new = [parse_policy(text).digest for text in (BASE, others)]
+    assert as_if_weak_were_new[0] == with_all[0]
+    monkeypatch.setattr("label_policy.policy.sections.Tier", [tier for tier in Tier if tier is not Tier.WEAK])
+    assert parse_policy(others).digest == as_if_weak_were_new[1]
 
 
 def spelled_otherwise(text: str, seed: int) -> str:
