@@ -19,7 +19,10 @@ def kto_candidate(
     training_set: dict[str, Any],
     reference_model: dict[str, Any],
 ) -> dg.Output[dict[str, Any]]:
-    """A model trained by KTO (Ethayarajh et al. 2024) on single labelled rows against the frozen reference."""
+    """A model trained by KTO (Ethayarajh et al. 2024) on single labelled rows against the frozen reference.
+
+    The desk's `kto: {objective: …}` may name another objective on single rows.
+    """
     active = desk.active()
     outcome = run_worker(
         context,

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from croniter import croniter
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from kto_core import EvaluationConfig, KTOConfig, SFTConfig, TrainingError
+
+
+def _checked_by(config: type[SFTConfig | KTOConfig | EvaluationConfig]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """A check that `config` takes the settings; they stay as they were written."""
+
+    def check(settings: dict[str, Any]) -> dict[str, Any]:
+        try:
+            config.from_dict(settings)
+        except TrainingError as error:
+            raise ValueError(str(error)) from error
+        return settings
+
+    return check
 
 
 class _Section(BaseModel):
@@ -24,14 +38,9 @@ class ReferenceSettings(_Section):
         default="training_set",
         description="what SFT learns from: `training_set` (its desirable rows) or a Parquet file of prompt, completion",
     )
-    sft: dict[str, Any] = Field(
+    sft: Annotated[dict[str, Any], AfterValidator(_checked_by(SFTConfig))] = Field(
         default_factory=dict, description="kto_core.SFTConfig; `steps: 0` takes the model as it is"
     )
-
-    @field_validator("sft")
-    @classmethod
-    def _valid_sft(cls, value: dict[str, Any]) -> dict[str, Any]:
-        return _checked(SFTConfig, value)
 
 
 class DeskSettings(_Section):
@@ -47,8 +56,12 @@ class DeskSettings(_Section):
     heldout: float = Field(default=0.1, ge=0, lt=1, description="share of tickets that training never sees")
     audit_seed: int = Field(default=0, description="which of the possible audit samples is drawn")
     reference: ReferenceSettings = ReferenceSettings()
-    kto: dict[str, Any] = Field(default_factory=dict, description="kto_core.KTOConfig")
-    evaluation: dict[str, Any] = Field(default_factory=dict, description="kto_core.EvaluationConfig")
+    kto: Annotated[dict[str, Any], AfterValidator(_checked_by(KTOConfig))] = Field(
+        default_factory=dict, description="kto_core.KTOConfig"
+    )
+    evaluation: Annotated[dict[str, Any], AfterValidator(_checked_by(EvaluationConfig))] = Field(
+        default_factory=dict, description="kto_core.EvaluationConfig"
+    )
     truth: Literal["harbor"] | None = Field(default=None, description="a simulated desk whose right answers are known")
     audit_simulated: bool = Field(
         default=False, description="let verdicts that nobody gave stand in for people's; only where the truth is known"
@@ -89,24 +102,6 @@ class DeskSettings(_Section):
                 "sample (`feedback-kto audit review`)"
             )
         return value
-
-    @field_validator("kto")
-    @classmethod
-    def _valid_kto(cls, value: dict[str, Any]) -> dict[str, Any]:
-        return _checked(KTOConfig, value)
-
-    @field_validator("evaluation")
-    @classmethod
-    def _valid_evaluation(cls, value: dict[str, Any]) -> dict[str, Any]:
-        return _checked(EvaluationConfig, value)
-
-
-def _checked(config: type[SFTConfig | KTOConfig | EvaluationConfig], value: dict[str, Any]) -> dict[str, Any]:
-    try:
-        config.from_dict(value)
-    except TrainingError as error:
-        raise ValueError(str(error)) from error
-    return value
 
 
 def _is_cron(text: str) -> bool:

@@ -1,22 +1,22 @@
 """`python -m kto_core`: each step of learning on its own, without the orchestrator."""
 
-import dataclasses
 import json
 import os
 import sys
-import typing
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
 import yaml
 from rich.console import Console
 
 import kto_core
-from kto_core.base.config import Config, EvaluationConfig, KTOConfig, SFTConfig
+from kto_core.base.config import EvaluationConfig, KTOConfig, SFTConfig
+from kto_core.base.config_base import Config, plain_types
 from kto_core.base.exceptions import TrainingError
+from kto_core.base.objective_registry import COMPARED, COMPARED_HELP
 from kto_core.base.progress import Report, TerminalReport
 from kto_core.sweep.space import SWEPT, parse_space
 
@@ -32,15 +32,12 @@ def settings(kind: type[Config], *, but: Collection[str] = ()) -> Callable[[Comm
     """
 
     def decorate(command: Command) -> Command:
-        hints = typing.get_type_hints(kind)
-        for field in reversed(dataclasses.fields(kind)):
-            if isinstance(field.default, Config) or field.name in but:
+        for name, field in reversed(kind.model_fields.items()):
+            if isinstance(field.default, Config) or name in but:
                 continue  # a nested config can only be set in the file either
             shown = "none" if field.default is None else field.default
             command = click.option(
-                f"--{field.name.replace('_', '-')}",
-                type=_type(hints[field.name]),
-                help=f"{field.metadata['help']}  [{shown}]",
+                f"--{name.replace('_', '-')}", type=_type(field.annotation), help=f"{field.description}  [{shown}]"
             )(command)
         return click.option(
             "--config", "config_file", type=FOLDER, help="JSON or YAML file of the settings below; options override it."
@@ -50,9 +47,9 @@ def settings(kind: type[Config], *, but: Collection[str] = ()) -> Callable[[Comm
 
 
 def _type(hint: Any) -> click.Choice[str] | type:  # noqa: ANN401 - a type hint is any object
-    if typing.get_origin(hint) is Literal:
-        return click.Choice(typing.get_args(hint))
-    plain: type = next((kind for kind in typing.get_args(hint) if kind is not type(None)), hint)
+    if get_origin(hint) is Literal:
+        return click.Choice(get_args(hint))
+    plain: type = plain_types(hint)[0]
     return plain
 
 
@@ -116,7 +113,7 @@ def sft(model: str, rows: Path | None, store: Path, config_file: Path | None, **
 def train(
     reference: Path, training_set: Path, store: Path, cache: Path, config_file: Path | None, **values: object
 ) -> None:
-    """Train a candidate by KTO. Prints the model folder."""
+    """Train a candidate by KTO, or by another objective on single rows. Prints the model folder."""
     config = build(KTOConfig, config_file, values)
     with _terminal() as report:
         folder = kto_core.train_kto(
@@ -153,9 +150,9 @@ def evaluate(
 @click.option("--training-set", type=FOLDER, required=True, help="Training-set folder with pairs.")
 @click.option(
     "--objectives",
-    default="dpo,orpo,simpo",
+    default=",".join(COMPARED),
     show_default=True,
-    help="dpo, ipo, orpo, simpo, or kto, with settings of their own where wanted: dpo:beta=0.1.",
+    help=COMPARED_HELP,
 )
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Trainings of each.")
 @click.option("--max-rows", type=click.IntRange(min=2), default=4000, show_default=True, help="Held-out rows scored.")
@@ -163,7 +160,7 @@ def evaluate(
 @click.option("--cache", type=FOLDER, default=Path("cache"), show_default=True, help="Folder of log-probabilities.")
 @click.option("--out", type=FOLDER, default=Path("comparisons"), show_default=True, help="Folder of comparisons.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
-@settings(KTOConfig)
+@settings(KTOConfig, but=("objective",))
 def compare(
     reference: Path,
     training_set: Path,
@@ -177,7 +174,7 @@ def compare(
     config_file: Path | None,
     **values: object,
 ) -> None:
-    """KTO on all rows against DPO, IPO, ORPO or SimPO on the pairs: same reference, same budget."""
+    """KTO on all rows against other objectives, on all rows or on the pairs: same reference, same budget."""
     from kto_core.comparison.comparison_table import show_comparison
 
     kto = build(KTOConfig, config_file, values)
@@ -227,7 +224,7 @@ def compare(
 @click.option("--cache", type=FOLDER, default=Path("cache"), show_default=True, help="Folder of log-probabilities.")
 @click.option("--out", type=FOLDER, default=Path("sweeps"), show_default=True, help="Folder of sweeps.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-@settings(KTOConfig, but=SWEPT)
+@settings(KTOConfig, but=(*SWEPT, "objective"))
 def sweep(
     reference: Path,
     training_set: Path,

@@ -1,24 +1,25 @@
-"""KTO on all rows against DPO, IPO, ORPO or SimPO on the pairs: same reference, same budget, same held-out tickets.
+"""KTO on all rows against other objectives on rows or pairs: same reference, same budget, same held-out tickets.
 
 **Budget.** Every contestant makes as many optimizer steps as KTO's settings give, of as many completions each: n rows
-for KTO are n/2 pairs for the others. Learning rate, its schedule, lengths, precision and adapters are KTO's too, unless
+are n/2 pairs. Learning rate, its schedule, lengths, precision and adapters are KTO's too, unless
 an objective is given its own. What KTO adds, a pass without gradient over mismatched completions, is not counted in
 completions, and shows in seconds.
 
 **Contestants.** `kto` learns from every row; `kto on pairs` from the completions of the pairs alone, as single rows, so
-that what the objective does and what the other rows add can be told apart; the others from the pairs. Beside them stand
-the reference, and the prior, which knows how often a text was liked in training and reads no prompt.
+that what the objective does and what the other rows add can be told apart. Another objective on single rows, such as
+APO-zero, learns from every row too, and one on pairs from the pairs. Beside them stand the reference, and the prior,
+which knows how often a text was liked in training and reads no prompt.
 
 **Figures**, each with an interval over resampled tickets (`kto_core.evaluation.bootstrap`), for every contestant and
 for KTO minus each. Over all held-out rows: AUC within categories and balanced accuracy by a row's score, its mean
 token log-probability, as `kto_core.evaluation.heldout` has them. On the paired slice: choice accuracy by score, and
-the share of pairs in order, ties as half: by *reward*, the log-ratio to the reference, by which KTO, DPO and IPO
-rank; by *score*, by which SimPO and ORPO do; and each by its own.
+the share of pairs in order, ties as half: by *reward*, the log-ratio to the reference, by which objectives rank that
+read one; by *score*, by which SimPO and ORPO do; and each by its own.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ import yaml
 
 from kto_core.base.config import EvaluationConfig, KTOConfig, PairConfig
 from kto_core.base.exceptions import TrainingError
+from kto_core.base.objective_registry import COMPARED, OBJECTIVES
 from kto_core.base.progress import Paced, Report, silent, under
 from kto_core.base.store import digest, publish, read_json, write_json
 from kto_core.comparison.comparison_chart import draw_comparison
@@ -40,8 +42,6 @@ from kto_core.training.pairs import train_pairs
 
 FORMAT: Final = 1  # raise it when the same inputs would give other figures
 KTO, KTO_ON_PAIRS, REFERENCE, PRIOR = "kto", "kto on pairs", "reference", "prior"
-OBJECTIVES: Final = ("dpo", "orpo", "simpo")
-RANKED_BY: Final = {"orpo": "score", "simpo": "score", REFERENCE: "score"}  # and all else by reward
 
 
 _BUDGET = frozenset({"steps", "max_steps", "epochs", "batch_pairs", "batch_groups", "group_rows"})  # the same for all
@@ -71,7 +71,7 @@ def compare(
     reference: Path,
     training_set: Path,
     kto: KTOConfig,
-    objectives: Sequence[str] = OBJECTIVES,
+    objectives: Sequence[str] = COMPARED,
     seeds: int = 1,
     evaluation: EvaluationConfig,
     store: Path,
@@ -84,9 +84,9 @@ def compare(
     Args:
         reference: the model folder that all start from.
         training_set: a training-set folder with pairs; see `kto_core.data.preferences`.
-        kto: KTO's settings; they give the budget.
-        objectives: `dpo`, `ipo`, `orpo` or `simpo`, each with settings of its own if wanted: `dpo:beta=0.1`; `kto`
-            with settings of its own is one more that learns from all rows.
+        kto: KTO's settings; they give the budget. Their `objective` is not read: each contestant has its own.
+        objectives: names in `kto_core.base.objective_registry`, each with settings of its own if wanted:
+            `dpo:beta=0.1`; `kto` needs some, since KTO is compared with anyway.
         seeds: how many trainings of each; figures are means over them, and intervals are over tickets alone.
         evaluation: which held-out rows, and how they are scored.
         store: folder of model folders; what is there already is not trained again.
@@ -105,6 +105,7 @@ def compare(
     rows = data.rows("train")
     pairs = read_pairs(data, "train", rows)
     pairs.require(data.folder)
+    kto = kto.replace(objective=KTO)
     groups, steps = plan(rows, kto)
     contestants = _contestants(data, rows, pairs, kto, objectives, len(steps), Path(cache) / "slices")
     held = held_out(data, rows, pairs, evaluation)
@@ -113,7 +114,7 @@ def compare(
             one.train(
                 reference=Path(reference),
                 training_set=one.training_set,
-                config=replace(one.config, seed=one.config.seed + seed),
+                config=one.config.replace(seed=one.config.seed + seed),
                 store=Path(store),
                 cache=Path(cache),
                 report=under(report, _named(one.name, seed, seeds)),
@@ -141,6 +142,7 @@ def compare(
     place = Path(out) / f"compare-{digest({'format': FORMAT, 'models': models, **inputs})[:16]}"
     if not place.is_dir():
         scored = {PRIOR: [score_prior(held, rows, evaluation)]}
+        ranked_by = {one.name: OBJECTIVES[one.config.objective].ranked_by for one in contestants}
         for name, trained in {**folders, REFERENCE: [Path(reference)]}.items():
             says = [under(report, _named(name, seed, len(trained))) for seed in range(len(trained))]
             scored[name] = [
@@ -148,7 +150,7 @@ def compare(
                     folder,
                     held,
                     reference=Path(reference),
-                    by=RANKED_BY.get(_objective(name), "reward"),
+                    by=ranked_by.get(name, "score"),
                     config=evaluation,
                     cache=Path(cache),
                     report=say,
@@ -192,13 +194,13 @@ def _contestants(
         Contestant(
             name=KTO_ON_PAIRS,
             train=train_kto,
-            config=replace(kto, max_steps=steps, epochs=epochs),
+            config=kto.replace(max_steps=steps, epochs=epochs),
             training_set=sliced,
             completions=len(of_pairs),
         ),
     ]
     for text, config in configs.items():
-        single = isinstance(config, KTOConfig)
+        single = OBJECTIVES[config.objective].rows == "singles"
         found.append(
             Contestant(
                 name=text,
@@ -221,36 +223,36 @@ def _counted(pairs: Pairs) -> dict[str, Any]:
     }
 
 
-def _objective(name: str) -> str:
-    """A contestant's name without its settings."""
-    return name.split(":")[0]
-
-
 def _parsed(text: str, kto: KTOConfig, steps: int) -> KTOConfig | PairConfig:
     """The config of `objective` or `objective:setting=value:…`."""
-    objective, *given = text.split(":")
+    name, *given = text.split(":")
+    objective = OBJECTIVES.get(name)
+    if objective is None:
+        raise TrainingError(f"there is no objective {name!r}; choose from {', '.join(OBJECTIVES)}")
     settings: dict[str, object] = {}
     for part in given:
-        name, equals, value = part.partition("=")
+        setting, equals, value = part.partition("=")
         if not equals:
             raise TrainingError(f"objective {text!r} has {part!r}, which sets nothing; write it as dpo:beta=0.1")
-        if name in _BUDGET:
+        if setting == "objective":
+            raise TrainingError(f"objective {text!r} sets its objective, which is what it begins with; leave it out")
+        if setting in _BUDGET:
             raise TrainingError(
-                f"objective {text!r} sets {name}, but all are given the same number of steps and completions; leave it "
-                "out, and set max_steps or batch_groups of KTO to change it for all"
+                f"objective {text!r} sets {setting}, but all are given the same number of steps and completions; leave "
+                "it out, and set max_steps or batch_groups of KTO to change it for all"
             )
         try:
-            settings[name] = yaml.safe_load(value)
+            settings[setting] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise TrainingError(
                 f"objective {text!r} has {part!r}, whose value is no YAML ({' '.join(str(error).split())}); write it "
                 "as dpo:beta=0.1"
             ) from error
-    if objective == KTO and not settings:
+    if objective.rows == "pairs":
+        return PairConfig.like(kto, steps=steps, objective=name, **settings)
+    if name == KTO and not settings:
         raise TrainingError("kto is compared with anyway; name it only with settings of its own, as kto:beta=0.3")
-    if objective == KTO:
-        return KTOConfig.from_dict({**kto.to_dict(), "max_steps": steps, **settings})
-    return PairConfig.like(kto, steps=steps, **{**settings, "objective": objective})
+    return kto.replace(objective=name, max_steps=steps, **settings)
 
 
 def _named(name: str, seed: int, seeds: int) -> str:

@@ -6,6 +6,8 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from kto_core.base.objective_registry import OBJECTIVES, titles
+
 MEASURES: Final = {
     "auc_within": "AUC within categories",
     "accuracy": "balanced accuracy",
@@ -33,13 +35,17 @@ def show_comparison(result: Mapping[str, Any], console: Console) -> None:
     console.print(_measures(result))
     console.print(
         "95 % intervals over tickets, from the same resamples for both sides of a difference.\n"
-        "Pairs in order: by reward, the log-ratio to the reference, for KTO, DPO and IPO; by score, the mean\n"
-        "token log-probability, for ORPO, SimPO and the reference. All else is by score.\n"
+        f"Pairs in order: by reward, the log-ratio to the reference, for {_ranked_by('reward')};\n"
+        f"by score, the mean token log-probability, for {_ranked_by('score', 'the reference')}. All else is by score.\n"
         "Prior: how often a text was liked in training, whatever the prompt.",
         style="dim",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _ranked_by(figure: str, *more: str) -> str:
+    return titles((entry for entry in OBJECTIVES.values() if entry.ranked_by == figure), *more)
 
 
 def _trainings(result: Mapping[str, Any]) -> Table:

@@ -106,7 +106,7 @@ def class_weights(
 def _require_both(desirable: int, undesirable: int) -> None:
     if not desirable:
         raise TrainingError(
-            "the training set has no desirable row, and KTO on undesirable ones alone only unlearns; "
+            "the training set has no desirable row, and undesirable ones alone only unlearn; "
             "add positives (the SFT corpus will do), or a policy rule that finds them"
         )
     if not undesirable:

@@ -203,25 +203,25 @@ def share_passes(
 
 @dataclass(frozen=True, kw_only=True)
 class GroupBatch:
-    """Rows (x, y), and their mismatched pairs (x, y') continuing them."""
+    """Rows (x, y), and their mismatched pairs (x, y') continuing them, or None where they are not wanted."""
 
     rows: Batch
-    mismatched: Batch
+    mismatched: Batch | None
 
     @property
     def tokens(self) -> int:
         """Tokens of both, each once."""
-        return len(self.rows.ids) + len(self.mismatched.ids)
+        return len(self.rows.ids) + (0 if self.mismatched is None else len(self.mismatched.ids))
 
     @classmethod
-    def collate(cls, rows: Sequence[Encoded], mismatched: Sequence[Encoded]) -> Self:
+    def collate(cls, rows: Sequence[Encoded], mismatched: Sequence[Encoded] | None) -> Self:
         """Lay out `rows` and, for the same prompts in the same order, `mismatched`."""
         first = Batch.collate(rows)
-        return cls(rows=first, mismatched=Batch.continuing(mismatched, first, rows))
+        return cls(rows=first, mismatched=Batch.continuing(mismatched, first, rows) if mismatched else None)
 
     def to(self, device: torch.device) -> "GroupBatch":
         """The same batch on `device`."""
-        return GroupBatch(rows=self.rows.to(device), mismatched=self.mismatched.to(device))
+        return GroupBatch(rows=self.rows.to(device), mismatched=self.mismatched.to(device) if self.mismatched else None)
 
 
 class CompletionLogps(nn.Module):
@@ -255,13 +255,15 @@ class CompletionLogps(nn.Module):
 class GroupLogps(CompletionLogps):
     """A causal model seen as a function from a group to log π(y|x) and log π(y'|x); what accelerate wraps for KTO."""
 
-    def forward(self, batch: GroupBatch | Batch) -> tuple[Tensor, Tensor] | Tensor:  # type: ignore[override]
+    def forward(self, batch: GroupBatch | Batch) -> tuple[Tensor, Tensor | None] | Tensor:  # type: ignore[override]
         """Log-probabilities of rows ([B], with gradient) and of mismatched pairs ([B], without), or of rows alone."""
         if isinstance(batch, Batch):
             return self._logps(batch)
+        after = batch.mismatched
+        if after is None:
+            return self._logps(batch.rows), None
         kept: dict[int, Pieces] = {}
         logps = self._logps(batch.rows, kept=kept)
-        after = batch.mismatched
         with torch.no_grad():
             if self.packs:
                 layout = Layout(sizes=after.sizes, past=after.past, earlier=kept)
@@ -272,7 +274,7 @@ class GroupLogps(CompletionLogps):
         """Tokens that the passes over `batch` compute, padding and what is computed again included."""
         if self.packs:
             return batch.tokens
-        passes = (batch.rows.rows(), batch.mismatched.rows(batch.rows))
+        passes = [batch.rows.rows(), *([] if batch.mismatched is None else [batch.mismatched.rows(batch.rows)])]
         return sum(len(rows) * max(map(len, rows)) for rows in passes)
 
 

@@ -1,7 +1,9 @@
-"""Make planned rows ready to be learned: their tokens, their y's, and log π_ref of both."""
+"""Make planned rows ready to be learned: their tokens, their y's if there are any, and log π_ref of both."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 from accelerate import Accelerator
 from transformers import PreTrainedModel
@@ -19,15 +21,15 @@ class ReadyRow:
 
     Attributes:
         own: tokens of (x, y).
-        mismatched: tokens of (x, y').
+        mismatched: tokens of (x, y'), or None where the objective reads no z0.
         desirable: its class.
         weight: its weight in the loss.
         reference_logp: log π_ref(y|x).
-        reference_kl_logp: log π_ref(y'|x).
+        reference_kl_logp: log π_ref(y'|x), or NaN where there is no y'.
     """
 
     own: Encoded
-    mismatched: Encoded
+    mismatched: Encoded | None
     desirable: bool
     weight: float
     reference_logp: float
@@ -35,8 +37,9 @@ class ReadyRow:
 
 
 def prepare_rows(
-    lenders: Mapping[int, int],
+    met: Iterable[int],
     *,
+    lenders: Sequence[int] | None,
     rows: Rows,
     encoder: Encoder,
     model: PreTrainedModel,
@@ -48,7 +51,8 @@ def prepare_rows(
     """Tokenize rows and look up or compute their reference log-probabilities.
 
     Args:
-        lenders: for each row that training will meet, the row whose completion is its y'.
+        met: the rows that training will meet.
+        lenders: for every row, the row whose completion is its y'; None where no y' are wanted.
         rows: the training rows.
         encoder: tokenizes.
         model: the reference, on any device; left in evaluation mode if it was run.
@@ -60,16 +64,15 @@ def prepare_rows(
     Returns:
         The ready rows by index, and how many log-probabilities were `reused` and `computed`, those of one text once.
     """
-    met = sorted(lenders)
-
-    def mismatched(chunk: Sequence[int]) -> list[tuple[list[Message], str]]:
-        borrowed = rows.pairs([lenders[row] for row in chunk])
-        return [(prompt, completion) for (prompt, _), (_, completion) in zip(rows.pairs(chunk), borrowed, strict=True)]
-
-    sides = encode_sides(encoder, met, rows.pairs, mismatched, unit="rows", report=report)
+    met = sorted(set(met))
+    readers: list[Callable[[Sequence[int]], list[tuple[list[Message], str]]]] = [rows.pairs]
+    if lenders is not None:
+        readers.append(lambda chunk: _mismatched(rows, chunk, lenders))
+    sides = encode_sides(encoder, met, *readers, unit="rows", report=report)
     used = fill(cache, *sides, model=model, accelerator=accelerator, batch_tokens=batch_tokens, report=report)
     desirable, weights = rows.desirable(), rows.weights()
     known = [known_logps(cache, side) for side in sides]
+    others = repeat((None, math.nan), len(met)) if lenders is None else zip(sides[1], known[1], strict=True)
     ready = {
         row: ReadyRow(
             own=own,
@@ -79,6 +82,12 @@ def prepare_rows(
             reference_logp=logp,
             reference_kl_logp=kl_logp,
         )
-        for row, own, other, logp, kl_logp in zip(met, *sides, *known, strict=True)
+        for row, own, logp, (other, kl_logp) in zip(met, sides[0], known[0], others, strict=True)
     }
     return ready, used
+
+
+def _mismatched(rows: Rows, chunk: Sequence[int], lenders: Sequence[int]) -> list[tuple[list[Message], str]]:
+    """(x, y') of the rows in `chunk`."""
+    borrowed = rows.pairs([lenders[row] for row in chunk])
+    return [(prompt, completion) for (prompt, _), (_, completion) in zip(rows.pairs(chunk), borrowed, strict=True)]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import cast
 
 from kto_core.base.exceptions import TrainingError
+from kto_core.base.objective_registry import OBJECTIVES, titles
 from kto_core.base.store import digest, publish, read_json, write_json
 from kto_core.data.datasets import TrainingSet
 from kto_core.release.model_card import model_card
@@ -41,18 +42,20 @@ def write_release(
         extra: more for the manifest, such as links or names; JSON values.
 
     Returns:
-        releases/kto-<training set>-<content>.
+        releases/<objective>-<training set>-<content>.
 
     Raises:
-        TrainingError: if the candidate was not trained by KTO on this training set, or something to be bundled is
-            missing.
+        TrainingError: if the candidate was not trained on single rows of this training set, or something to be bundled
+            is missing.
     """
     candidate = Path(candidate)
     training = read_json(candidate / "training.json")
-    if training.get("kind") != "kto":
+    objective = OBJECTIVES.get(str(training.get("kind")))
+    if objective is None or objective.rows != "singles":
+        released = titles((entry for entry in OBJECTIVES.values() if entry.rows == "singles"), last="or")
         raise TrainingError(
-            f"candidate {candidate.name} was trained by {training.get('kind')}, and only what KTO trained is released; "
-            "give a folder that `train` wrote"
+            f"candidate {candidate.name} was trained by {training.get('kind')}, and only what {released} trained is "
+            "released; give a folder that `train` wrote"
         )
     data = TrainingSet.open(Path(training_set))
     inputs = cast("dict[str, object]", training.get("inputs", {}))
@@ -82,7 +85,7 @@ def write_release(
         "gate": dict(gate) if gate is not None else None,
         "code_version": training["code_version"],
     }
-    release = f"kto-{data.version[:8]}-{digest(content)[:8]}"
+    release = f"{objective.name}-{data.version[:8]}-{digest(content)[:8]}"
     folder = Path(releases) / release
     if folder.is_dir():
         return folder

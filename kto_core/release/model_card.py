@@ -3,22 +3,25 @@
 from collections.abc import Mapping
 from typing import Any
 
+from kto_core.base.objective_registry import OBJECTIVES
+
 
 def model_card(manifest: Mapping[str, Any]) -> str:
     """Markdown from a release's manifest; a hub reads its header."""
     evaluation, rows, metrics = manifest["evaluation"], manifest["rows"], manifest["metrics"]
     policy, reference, training_set = manifest["policy"], manifest["reference"], manifest["training_set"]
     settings = manifest["hyperparameters"]
+    objective = OBJECTIVES[settings.get("objective", "kto")]
     lines = [
         "---",
         "library_name: transformers",
         "pipeline_tag: text-generation",
-        "tags: [kto, feedback-kto]",
+        f"tags: [{objective.name}, feedback-kto]",
         "---",
         "",
         f"# {manifest['id']}",
         "",
-        "A support copilot trained by KTO on what agents did with its drafts.",
+        f"A support copilot trained by {objective.title} on what agents did with its drafts.",
         "",
         "| made from | |",
         "|---|---|",
@@ -28,7 +31,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         f"| reference | `{reference['id']}`, weights `{str(reference['weights_hash'])[:16]}` |",
         f"| rows | {rows['desirable']:,} desirable, {rows['undesirable']:,} undesirable; "
         f"training met {rows['share_seen']:.1%} |",
-        f"| KTO | {metrics['steps']} steps, β {settings['beta']}, λ_D {settings['desirable_weight']}, "
+        f"| {objective.title} | {metrics['steps']} steps, β {settings['beta']}, λ_D {settings['desirable_weight']}, "
         f"λ_U {settings['undesirable_weight']}, {_adapters(settings)} |",
         *_corrected(manifest["noise"], manifest["applied"]),
         f"| in training | {_troubles(manifest['troubles'])} |",

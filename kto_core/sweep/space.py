@@ -23,18 +23,16 @@ def parse_space(texts: Mapping[str, str | None], base: KTOConfig) -> Space:
     """Read values as a person writes them, `0.05,0.1,0.3`; β and λ_U that are not given are tried around the base's.
 
     Raises:
-        TrainingError: if a text is no list of numbers.
+        TrainingError: if a text is no list of numbers that the setting takes.
     """
     space: dict[str, tuple[float, ...]] = {}
     for name in SWEPT:
         text = texts.get(name)
         if text is not None:
             try:
-                space[name] = tuple(float(part) for part in text.split(","))
-            except ValueError:
-                raise TrainingError(
-                    f"{name} of a sweep must be numbers with commas between them, such as 0.1,0.3,1, not {text!r}"
-                ) from None
+                space[name] = tuple(_value(name, part, base) for part in text.split(","))
+            except TrainingError as error:
+                raise TrainingError(f"{error}; a sweep takes numbers with commas between them: 0.1,0.3,1") from None
         elif name in _AROUND:
             middle = getattr(base, name)
             space[name] = tuple(middle if by == 1 else float(f"{middle * by:.2g}") for by in _AROUND[name])
@@ -51,20 +49,20 @@ def checked(space: Mapping[str, tuple[float, ...]], base: KTOConfig) -> Space:
         raise TrainingError(f"a sweep needs values of some setting: {', '.join(SWEPT)}")
     if unknown := sorted(set(space) - set(SWEPT)):
         raise TrainingError(f"a sweep cannot vary {', '.join(unknown)}; it varies {', '.join(SWEPT)}")
-    ordered = {name: tuple(sorted({float(value) for value in space[name]})) for name in SWEPT if name in space}
-    for cell in cells(ordered):
-        configured(base, cell)
-    return ordered
-
-
-def configured(base: KTOConfig, settings: Mapping[str, float]) -> KTOConfig:
-    """The base with these settings. Raises TrainingError where it does not take one."""
-    return KTOConfig.from_dict({**base.to_dict(), **settings})
+    return {
+        name: tuple(sorted({_value(name, value, base) for value in space[name]})) for name in SWEPT if name in space
+    }
 
 
 def cells(space: Space) -> list[dict[str, float]]:
     """Every combination."""
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
+
+
+def _value(name: str, value: float | str, base: KTOConfig) -> float:
+    """The value as the setting takes it. Raises TrainingError where it does not."""
+    taken: float = getattr(base.replace(**{name: value}), name)
+    return taken
 
 
 def told(settings: Mapping[str, float]) -> str:

@@ -12,7 +12,8 @@ settings never mixes with it:
     sweep.sqlite              the Optuna study: settings, state and figures of every trial
     sweep.json, sweep.png     the result, and its figure
     trials/<settings>/        training.json, metrics.parquet, curve.png and scores.npy (held-out rows) of each trial
-    trials/<settings>/kto-*   the candidate: only the best one's is kept
+    trials/<settings>/<objective>-*
+                              the candidate: only the best one's is kept
 """
 
 import shutil
@@ -28,6 +29,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kto_core.base.config import EvaluationConfig, KTOConfig
 from kto_core.base.exceptions import TrainingError
+from kto_core.base.objective_registry import OBJECTIVES
 from kto_core.base.progress import Report, silent, under
 from kto_core.base.store import digest, read_json, write_json
 from kto_core.data.datasets import TrainingSet
@@ -35,7 +37,7 @@ from kto_core.evaluation.heldout import evaluate
 from kto_core.models.model_folders import model_hash
 from kto_core.sweep.equal_trials import HeldOutScores
 from kto_core.sweep.ranking import compared, ranked
-from kto_core.sweep.space import Space, cells, checked, configured
+from kto_core.sweep.space import Space, cells, checked
 from kto_core.sweep.study import ERROR, distributions, finished, open_study, recover, waiting
 from kto_core.sweep.sweep_chart import draw_sweep
 from kto_core.training.kto import train_kto
@@ -86,7 +88,7 @@ class _Sweep:
         return train_kto(
             reference=self.reference,
             training_set=self.training_set,
-            config=configured(self.base, settings),
+            config=self.base.replace(**settings),
             store=self.home(settings),
             cache=self.cache,
             report=report,
@@ -153,6 +155,11 @@ def run_sweep(
     higher = {**dict.fromkeys(MEASURES, True), **(task.kpis if task else {})}
     if objective not in higher:
         raise TrainingError(f"a sweep cannot go by {objective!r} here; it goes by one of {', '.join(higher)}")
+    if not config.kl_prompts and not OBJECTIVES[config.objective].z0:
+        raise TrainingError(
+            f"a sweep by {config.objective} needs KTOConfig.kl_prompts above 0: it has no z0 that could say how far a "
+            "candidate has gone from the reference"
+        )
     data = TrainingSet.open(Path(training_set))
     inputs = {
         "reference": model_hash(Path(reference)),
@@ -276,9 +283,9 @@ def _prune(study: Study, shared: _Sweep, objective: str, higher: bool, keep_all:
     best = [trial.number for trial in ranked(finished(study), objective, higher)[:1]]
     for trial in finished(study):
         home = shared.home(trial.params)
-        gone = list(home.glob(".kto-*"))
+        gone = list(home.glob(f".{shared.base.objective}-*"))
         if trial.number not in best and not keep_all:
-            gone += home.glob("kto-*")
+            gone += home.glob(f"{shared.base.objective}-*")
         for folder in gone:
             shutil.rmtree(folder)
 

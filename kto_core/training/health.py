@@ -1,4 +1,7 @@
-"""What goes wrong in KTO runs, seen in their figures while they run, with what to do about it."""
+"""What goes wrong in runs on single rows, seen in their figures while they run, with what to do about it.
+
+What an objective does not have is not looked at: APO-zero's reference point is 0, and never saturates.
+"""
 
 import logging
 import math
@@ -100,9 +103,9 @@ def _dominance(metrics: Sequence[Figures], beta: float) -> str | None:
 def _is_learned(metrics: Sequence[Figures], side: str, beta: float) -> bool:
     """Whether the rows of a class are on average so far on their side of z0 that the sigmoid is nearly flat."""
     reward, z0 = (_mean(metrics[-WINDOW:], name) for name in (f"reward_{side}", "z0"))
-    if reward is None or z0 is None:
+    if reward is None:
         return False
-    return (reward - beta * z0) * (1 if side == "desirable" else -1) >= SATURATED
+    return (reward - beta * (z0 or 0.0)) * (1 if side == "desirable" else -1) >= SATURATED
 
 
 def _fall(metrics: Sequence[Figures]) -> str | None:

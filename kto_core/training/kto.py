@@ -1,4 +1,4 @@
-"""KTO training: from a reference model and a training set to a candidate, a group at a time.
+"""KTO training, and APO-zero's: from a reference model and a training set to a candidate, a group at a time.
 
 Plan the groups, make them ready (tokens, log π_ref), train through accelerate, and keep the candidate with all that
 it was made from.
@@ -16,6 +16,7 @@ from accelerate import Accelerator
 
 from kto_core.base.config import KTOConfig
 from kto_core.base.exceptions import TrainingError
+from kto_core.base.objective_registry import OBJECTIVES
 from kto_core.base.progress import Paced, Report, silent
 from kto_core.base.store import code_version, digest, publish, write_json, write_metrics
 from kto_core.data.datasets import Rows, TrainingSet
@@ -41,7 +42,7 @@ from kto_core.training.checkpoints import Checkpoints, Trained
 from kto_core.training.curves import draw_kto_curve
 from kto_core.training.health import Watch
 from kto_core.training.noise_correction import Correction, correct, measured_precision
-from kto_core.training.objectives import estimate_z0, kto_loss
+from kto_core.training.objectives import estimate_z0, loss_of
 from kto_core.training.step_figures import SUMS, Figures, describe, sum_group, summarize
 from kto_core.training.step_loop import StepTask, run_steps
 
@@ -73,10 +74,11 @@ def train_kto(
         store: folder of model folders.
         cache: folder of the log-probability cache.
         checkpoint_seconds: how often a checkpoint is written, beside the models; 0 is every step.
-        report: called with the stages `tokenize` and `reference` (rows), and `kto` (steps; figures loss, z0, margin).
+        report: called with the stages `tokenize` and `reference` (rows), and the objective's name (steps; figures loss,
+            margin, and z0 where there is one).
 
     Returns:
-        store/kto-<id> with safetensors (LoRA merged), tokenizer, training.json, metrics.parquet and curve.png.
+        store/<objective>-<id> with safetensors (LoRA merged), tokenizer, training.json, metrics.parquet and curve.png.
 
     Raises:
         TrainingError: if the model, the rows or the device cannot do what the config asks.
@@ -87,15 +89,18 @@ def train_kto(
     inputs: dict[str, Any] = {"reference": model_hash(Path(reference)), "training_set": data.version}
     if config.noise_correction != "none":  # a later audit of the same rows is another run
         inputs["precision"] = measured_precision(data.manifest)
-    folder = Path(store) / f"kto-{digest({'format': FORMAT, 'inputs': inputs, 'config': config.to_dict()})[:16]}"
+    name = f"{config.objective}-{digest({'format': FORMAT, 'inputs': inputs, 'config': config.to_dict()})[:16]}"
+    folder = Path(store) / name
     if folder.is_dir():
-        report("kto", 1, 1, "folder reused")
+        report(config.objective, 1, 1, "folder reused")
         return folder
 
     correction = correct(data.rows("train"), config, inputs.get("precision", {}))
     rows = correction.rows
     groups, steps = plan(rows, config)
-    lenders = mismatch(rows.prompt_keys(), rows.table["completion"].to_pylist())
+    lenders = None
+    if OBJECTIVES[config.objective].z0:
+        lenders = mismatch(rows.prompt_keys(), rows.table["completion"].to_pylist())
     accelerator = make_accelerator(config.precision, tracker=config.tracker, project_dir=str(Path(store) / "logs"))
     if config.batch_groups % accelerator.num_processes:
         raise TrainingError(
@@ -112,7 +117,8 @@ def train_kto(
     reference_weights = weights_hash(Path(reference))
     with LogpCache(Path(cache), weights=reference_weights, precision=config.precision) as logps:
         ready, reference_cache = prepare_rows(
-            {row: lenders[row] for step in steps for index in step for row in groups[index]},
+            (row for step in steps for index in step for row in groups[index]),
+            lenders=lenders,
             rows=rows,
             encoder=encoder,
             model=model,
@@ -146,7 +152,7 @@ def train_kto(
         GroupLogps(policy),
         [[[ready[row] for row in groups[index]] for index in step] for step in steps],
         StepTask(
-            name="kto",
+            name=config.objective,
             accumulate=partial(_accumulate, lambdas=lambdas, config=config, accelerator=accelerator),
             shown=("loss", "z0", "margin", "kl"),
             before=partial(_class_gradients, lambdas=lambdas, config=config, accelerator=accelerator),
@@ -171,7 +177,7 @@ def train_kto(
     )
     if accelerator.is_main_process:
         record = {
-            "kind": "kto",
+            "kind": config.objective,
             "id": folder.name,
             "inputs": inputs | {"reference_weights": reference_weights, "reference_id": Path(reference).name},
             "config": config.to_dict(),
@@ -273,6 +279,7 @@ def _accumulate(
 
     Each process takes its groups; the figures are of all of them.
     """
+    objective = OBJECTIVES[config.objective]
     total = sum(map(len, groups))
     mine = groups[accelerator.process_index :: accelerator.num_processes]
     sums = torch.zeros(len(SUMS), device=accelerator.device, dtype=torch.float64)
@@ -281,31 +288,39 @@ def _accumulate(
     for at in range(0, len(mine), together):
         part = mine[at : at + together]
         with nullcontext() if at + together >= len(mine) else accelerator.no_sync(network):
-            batch = GroupBatch.collate(
-                [row.own for group in part for row in group], [row.mismatched for group in part for row in group]
-            ).to(accelerator.device)
+            rows = [row for group in part for row in group]
+            others = [row.mismatched for row in rows if row.mismatched is not None]
+            batch = GroupBatch.collate([row.own for row in rows], others or None).to(accelerator.device)
             loss = torch.zeros((), device=accelerator.device)
-            by_group = (t.split(list(map(len, part))) for t in (*network(batch), batch.rows.lengths))
-            for group, logps, kl_logps, lengths in zip(part, *by_group, strict=True):
+            own_logps, mismatched_logps = network(batch)
+            sizes = list(map(len, part))
+            by_group = zip(
+                part,
+                own_logps.split(sizes),
+                [None] * len(part) if mismatched_logps is None else mismatched_logps.split(sizes),
+                torch.split(batch.rows.lengths, sizes),
+                strict=True,
+            )
+            for group, logps, kl_logps, lengths in by_group:
                 desirable = torch.tensor([row.desirable for row in group], device=accelerator.device)
                 weights, reference, reference_kl = torch.tensor(
                     [[row.weight, row.reference_logp, row.reference_kl_logp] for row in group],
                     device=accelerator.device,
                 ).unbind(dim=1)
-                z0 = estimate_z0(kl_logps, reference_kl)
-                losses, rewards = kto_loss(
+                point = {} if kl_logps is None else {"z0": estimate_z0(kl_logps, reference_kl)}
+                losses, rewards = loss_of(objective)(
                     logps,
                     reference,
                     desirable,
-                    z0=z0,
                     beta=config.beta,
                     desirable_weight=lambdas[0],
                     undesirable_weight=lambdas[1],
                     weights=weights,
+                    **point,
                 )
                 loss = loss + (losses if only is None else losses[desirable == only]).sum()
-                z0_raw = (kl_logps - reference_kl).mean()
-                sums[:-2] += sum_group(losses, rewards, lengths, desirable, z0_raw=z0_raw, z0=z0)
+                z0_raw = None if kl_logps is None else (kl_logps - reference_kl).mean()
+                sums[:-2] += sum_group(losses, rewards, lengths, desirable, z0_raw=z0_raw, z0=point.get("z0"))
             sums[-2:] += sums.new_tensor([batch.tokens, accelerator.unwrap_model(network).computed(batch)])
             # Processes' gradients are averaged, so that the mean over all rows needs their number back.
             accelerator.backward(loss * accelerator.num_processes / total)

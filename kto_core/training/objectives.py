@@ -1,4 +1,4 @@
-"""Objectives as pure functions on summed log-probabilities: two on single rows, four on pairs for comparison.
+"""Objectives as pure functions on summed log-probabilities: two on single rows, four on pairs.
 
 | function        | on    | source                                                                          |
 | --------------- | ----- | ------------------------------------------------------------------------------- |
@@ -23,13 +23,14 @@ import inspect
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Final, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from kto_core.base.exceptions import TrainingError
+from kto_core.base.objective_registry import Entry
 
 
 class Objective(NamedTuple):
@@ -277,6 +278,12 @@ def simpo_loss(
     chosen, rejected = policy_chosen_logps / chosen_lengths, policy_rejected_logps / rejected_lengths
     losses = -logsigmoid(beta * (chosen - rejected) - gamma)
     return PairObjective(_weighted(losses, weights), beta * chosen.detach(), beta * rejected.detach())
+
+
+def loss_of(entry: Entry) -> Callable[..., Any]:
+    """The loss of a registered objective: of B rows, giving an `Objective`, or of P pairs, giving a `PairObjective`."""
+    loss: Callable[..., Any] = globals()[f"{entry.name}_loss"]
+    return loss
 
 
 def _weighted(losses: Tensor, weights: Tensor | None) -> Tensor:

@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 
 from kto_core.base.config import PairConfig
 from kto_core.base.exceptions import TrainingError
+from kto_core.base.objective_registry import OBJECTIVES
 from kto_core.base.progress import Paced, Report, silent
 from kto_core.base.store import code_version, digest, publish, write_json, write_metrics
 from kto_core.data.datasets import TrainingSet
@@ -44,12 +45,11 @@ from kto_core.reference.logp_cache import LogpCache
 from kto_core.reference.reference_logps import fill, known_logps
 from kto_core.training.checkpoints import Checkpoints
 from kto_core.training.curves import draw_pair_curve
-from kto_core.training.objectives import PairObjective, dpo_loss, ipo_loss, orpo_loss, simpo_loss
+from kto_core.training.objectives import PairObjective, loss_of
 from kto_core.training.step_figures import Figures, summarize_steps
 from kto_core.training.step_loop import StepTask, run_steps
 
 FORMAT: Final = 2  # raise it when the same inputs would give other weights
-REFERENCED: Final = ("dpo", "ipo")  # the objectives that read log π_ref
 SUMS: Final = (
     "pairs", "loss", "reward_chosen", "reward_rejected", "learned", "completion_chosen", "completion_rejected", "tokens"
 )  # fmt: skip
@@ -199,25 +199,22 @@ def train_pairs(
 def pair_loss(
     logps: Tensor, lengths: Tensor, reference_logps: Tensor, weights: Tensor, config: PairConfig
 ) -> PairObjective:
-    """The objective of P pairs from log-probabilities of their completions, the chosen ones first.
+    """The loss of P pairs by the config's objective, from log-probabilities of completions, the chosen ones first.
 
     Args:
         logps: log π, [2P], with gradient.
         lengths: completion tokens, [2P].
-        reference_logps: log π_ref, [2P]; read by DPO and IPO.
+        reference_logps: log π_ref, [2P]; NaN where the objective does not read it.
         weights: of the losses, [P].
         config: the objective and its parameters.
     """
-    chosen, rejected = logps.chunk(2)
-    beta, gamma, odds_weight = (value or 0.0 for value in (config.beta, config.gamma, config.odds_weight))
-    if config.objective in REFERENCED:
-        loss = dpo_loss if config.objective == "dpo" else ipo_loss
-        return loss(chosen, rejected, *reference_logps.chunk(2), beta=beta, weights=weights)
-    chosen_lengths, rejected_lengths = lengths.chunk(2)
-    sizes = {"chosen_lengths": chosen_lengths, "rejected_lengths": rejected_lengths, "weights": weights}
-    if config.objective == "orpo":
-        return orpo_loss(chosen, rejected, **sizes, odds_weight=odds_weight)
-    return simpo_loss(chosen, rejected, **sizes, beta=beta, gamma=gamma)
+    objective = OBJECTIVES[config.objective]
+    read = [*logps.chunk(2), *(reference_logps.chunk(2) if objective.reference else ())]
+    more = {name: getattr(config, name) for name in objective.settings}
+    if objective.lengths:
+        more["chosen_lengths"], more["rejected_lengths"] = lengths.chunk(2)
+    found: PairObjective = loss_of(objective)(*read, **more, weights=weights)
+    return found
 
 
 def accumulate(
@@ -276,7 +273,7 @@ def _prepare(
     sides = encode_sides(encoder, met, *readers, unit="pairs", report=report)
     computed = 0
     logps = np.full((2, len(met)), math.nan)
-    if config.objective in REFERENCED:
+    if OBJECTIVES[config.objective].reference:
         computed = fill(
             cache,
             [*sides[0], *sides[1]],

@@ -1,4 +1,4 @@
-"""What a KTO step tells about itself, desirable and undesirable rows apart, and what a run amounts to."""
+"""What a step on single rows tells about itself, desirable and undesirable ones apart, and what a run amounts to."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ SUMS = (
 
 
 def sum_group(
-    losses: Tensor, rewards: Tensor, lengths: Tensor, desirable: Tensor, *, z0_raw: Tensor, z0: Tensor
+    losses: Tensor, rewards: Tensor, lengths: Tensor, desirable: Tensor, *, z0_raw: Tensor | None, z0: Tensor | None
 ) -> Tensor:
     """A group's part of `SUMS`, all but the tokens, float64 [11], without gradient.
 
@@ -39,7 +39,7 @@ def sum_group(
         rewards: of each row, [B].
         lengths: completion tokens of each row, [B].
         desirable: bool [B].
-        z0_raw: mean log-ratio of the mismatched pairs, before the clamp at 0.
+        z0_raw: mean log-ratio of the mismatched pairs, before the clamp at 0; None where the objective reads no z0.
         z0: after it.
     """
     by_class = [
@@ -47,13 +47,16 @@ def sum_group(
         for values in (torch.ones_like(losses), losses, rewards, lengths)
         for side in (desirable, ~desirable)
     ]
-    others = (1.0, z0_raw, z0)
+    others = (0.0, 0.0, 0.0) if z0_raw is None or z0 is None else (1.0, z0_raw, z0)
     whole = [torch.as_tensor(value, device=losses.device) for value in others]
     return torch.stack([value.double() for value in [*by_class, *whole]])
 
 
 def describe(sums: Mapping[str, float]) -> Figures:
-    """Means from sums; a class without rows in this step has none. `padding` is its share of the tokens computed."""
+    """Means from sums; a class without rows in this step has none, nor has z0 where the objective reads none.
+
+    `padding` is its share of the tokens computed.
+    """
     figures: Figures = {}
     for side in CLASSES:
         rows = sums[f"rows_{side}"]
@@ -66,8 +69,8 @@ def describe(sums: Mapping[str, float]) -> Figures:
         / (sums["rows_desirable"] + sums["rows_undesirable"]),
         "margin": good - bad if good is not None and bad is not None else None,
         "tokens": sums["tokens"],
-        "z0": sums["z0"] / sums["groups"],
-        "z0_raw": sums["z0_raw"] / sums["groups"],
+        "z0": sums["z0"] / sums["groups"] if sums["groups"] else None,
+        "z0_raw": sums["z0_raw"] / sums["groups"] if sums["groups"] else None,
         "padding": 1.0 - sums["tokens"] / sums["computed"],
     }
 

@@ -4,11 +4,11 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from accelerate import Accelerator, DistributedType
 
-from kto_core.base.config import Precision, Schedule
+from kto_core.base.config import TrainingConfig
 from kto_core.base.exceptions import TrainingError
 from kto_core.base.progress import Report
 from kto_core.models.logps import CompletionLogps
@@ -18,26 +18,6 @@ from kto_core.training.checkpoints import Checkpoints, Trained
 from kto_core.training.step_figures import Figures
 
 Step = TypeVar("Step")
-
-
-class StepConfig(Protocol):
-    """What the loop reads of a config."""
-
-    @property
-    def weight_decay(self) -> float: ...  # noqa: D102 - as the configs say
-    @property
-    def warmup(self) -> float: ...  # noqa: D102
-    @property
-    def schedule(self) -> Schedule: ...  # noqa: D102
-    @property
-    def max_grad_norm(self) -> float: ...  # noqa: D102
-    @property
-    def precision(self) -> Precision: ...  # noqa: D102
-    @property
-    def gradient_checkpointing(self) -> bool: ...  # noqa: D102
-    @property
-    def tracker(self) -> str | None: ...  # noqa: D102
-    def to_dict(self) -> dict[str, Any]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +48,7 @@ def run_steps(
     task: StepTask[Step],
     *,
     learning_rate: float,
-    config: StepConfig,
+    config: TrainingConfig,
     accelerator: Accelerator,
     checkpoints: Checkpoints,
     report: Report,

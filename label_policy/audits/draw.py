@@ -112,8 +112,8 @@ def draw_sample(
         {"most": max(audit.per_class, audit.floor, *_least(audit, largest).values())},
     ).fetchall()
     connection.execute(_FIRST.format(**parts), {"seed": str(seed), "most": most})
-    if repeated := connection.execute(_REPEATED).fetchone():
-        raise PolicyError(f"draft_id '{repeated[0]}' stands in several labels; pass one label a draft")
+    if repeated := connection.execute(_REPEATED).fetchall():
+        raise PolicyError(f"draft_id '{repeated[0][0]}' stands in several labels; pass one label a draft")
     connection.register("audit_allocation", _allocation(connection, audit, _least(audit, largest)))
     return connection.sql(_DRAWN, params={"seed": str(seed), "overlap": audit.overlap}).to_arrow_table()
 

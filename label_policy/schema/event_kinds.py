@@ -62,11 +62,11 @@ EVENT_KINDS: tuple[EventKind, ...] = (
         says="the copilot's draft was shown to an agent",
     ),
     EventKind(
-        name="accepted", about=About.DRAFT, decides=True, gives=_SENT, says="sent as it was, or as `final_text` says"
+        name="accepted", about=About.DRAFT, decides=True, gives=_SENT, says="sent unchanged, or as `final_text` says"
     ),
     EventKind(
         name="edited", about=About.DRAFT, decides=True, gives=_SENT,
-        says="changed and sent; without `final_text` nobody can say how",
+        says="changed and sent; without `final_text` the kind of edit is unknown",
     ),
     EventKind(name="rejected", about=About.DRAFT, decides=True, says="refused"),
     EventKind(name="dismissed", about=About.DRAFT, decides=True, says="closed or ignored"),
@@ -76,9 +76,9 @@ EVENT_KINDS: tuple[EventKind, ...] = (
     EventKind(name="approved", about=About.DRAFT, says="a moderator let it stand"),
     EventKind(name="flagged", about=About.DRAFT, says="a moderator or a safety filter objected"),
     EventKind(name="resolved", about=About.TICKET, says="the ticket was solved"),
-    EventKind(name="unresolved", about=About.TICKET, says="it was closed unsolved"),
-    EventKind(name="reopened", about=About.TICKET, says="the customer came back to it"),
-    EventKind(name="escalated", about=About.TICKET, says="it went to another team"),
+    EventKind(name="unresolved", about=About.TICKET, says="the ticket was closed unsolved"),
+    EventKind(name="reopened", about=About.TICKET, says="the customer came back to the ticket"),
+    EventKind(name="escalated", about=About.TICKET, says="the ticket went to another team"),
     EventKind(
         name="surveyed", about=About.TICKET, gives=("survey_score",), needs=("score",),
         says="the customer answered a survey",

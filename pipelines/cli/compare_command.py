@@ -1,4 +1,4 @@
-"""`feedback-kto compare`: KTO on all rows against objectives that learn from pairs."""
+"""`feedback-kto compare`: KTO on all rows against other objectives."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from rich.console import Console
 import kto_core
 from desk.desk import Desk
 from feedback.exceptions import FeedbackError
+from kto_core.base.objective_registry import COMPARED, COMPARED_HELP
 from pipelines.output.command_output import print_json
 
 
 @click.command()
 @click.option(
     "--objectives",
-    default="dpo,orpo,simpo",
+    default=",".join(COMPARED),
     show_default=True,
-    help="dpo, ipo, orpo, simpo, or kto, with settings of their own where wanted: dpo:beta=0.1.",
+    help=COMPARED_HELP,
 )
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Trainings of each.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object last, on stdout.")
 def compare(objectives: str, seeds: int, as_json: bool) -> None:
-    """Train on all rows by KTO, and on the pairs alone by others, and measure them on held-out tickets.
+    """Train on all rows by KTO, on all rows or the pairs alone by others, and measure them on held-out tickets.
 
     All start from the active desk's newest reference, learn from its newest training set with its KTO settings, and
     make as many steps of as many completions. What has been trained or scored before is not done again.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -65,7 +64,7 @@ def sweep(
     reference, training_set = (newest(desk, name) for name in ("reference_model", "training_set"))
     base = kto_core.KTOConfig.from_dict(desk.settings.kto)
     if steps is not None:
-        base = replace(base, max_steps=steps)
+        base = base.replace(max_steps=steps)
     tried = {"beta": beta, "undesirable_weight": undesirable_weight, "learning_rate": learning_rate}
     with TerminalReport() as report:
         result = kto_core.run_sweep(

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -15,10 +14,11 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from desk.desk import Desk
+from kto_core.base.objective_registry import OBJECTIVES
 from label_policy import CLASSES, Label
 from pipelines.output.command_output import commands
 from pipelines.output.safe_text import visible
-from pipelines.runs.run_events import RunSeen, StageSeen
+from pipelines.runs.run_state import RunSeen, StageSeen
 
 _SECONDS_BETWEEN_PLAIN_LINES = 10.0
 # With fewer, the share in which the desirable draft wins is noise.
@@ -210,11 +210,14 @@ def _labels_table(summary: dict[str, Any]) -> Table:
 
 def _show_training(summary: dict[str, Any], console: Console) -> None:
     train, rows = summary["train"], summary["training_set"]
+    title = f"{OBJECTIVES[train['objective']].title} training"
     console.print(
-        f"[bold]KTO training[/]: {train['steps']:,} steps in {train['seconds']:.0f} s saw {train['rows_seen']:,} of "
+        f"[bold]{title}[/]: {train['steps']:,} steps in {train['seconds']:.0f} s saw {train['rows_seen']:,} of "
         f"{sum(rows[name] for name in CLASSES):,} training rows ({train['share_of_rows_seen']:.1%})",
         highlight=False,
     )
+    import pyarrow.parquet as pq
+
     metrics = pq.read_table(Path(summary["candidate"]) / "metrics.parquet")
     table = Table.grid(padding=(0, 2))
     for title, column in (

@@ -12,7 +12,6 @@ from feedback.ingest.quarantine_reasons import count_reasons
 from feedback.lake.tables import EVENTS, FILES, INTERACTIONS, LABELS, QUARANTINE
 from feedback.training_set.build import read_training_set
 from label_policy import CLASSES, Label, State, strength
-from training_worker.launcher import training_record
 
 _MOST_REASONS = 20
 
@@ -103,9 +102,10 @@ def _summarise_audit(audit: dict[str, Any] | None) -> dict[str, Any] | None:
 def _summarise_models(desk: Desk) -> dict[str, Any]:
     made = {name: _pointer(desk, name) for name in ("kto_candidate", "evaluation", "release")}
     evaluation = made["evaluation"]
-    record = training_record(Path(made["kto_candidate"]["path"]))
+    record = json.loads((Path(made["kto_candidate"]["path"]) / "training.json").read_text(encoding="utf-8"))
     return {
         "train": {
+            "objective": record["kind"],
             **record["metrics"],
             "rows_seen": record["rows"]["seen"],
             "share_of_rows_seen": record["rows"]["share_seen"],

@@ -1,11 +1,12 @@
 """`desk.yaml`: what is wrong with it is said in one sentence."""
 
+from datetime import date
 from pathlib import Path
 
 import pytest
 from dagster._utils.schedules import is_valid_cron_schedule
 
-from desk.desk import Desk
+from desk.desk import Desk, DeskSettings, ReferenceSettings
 from feedback.exceptions import FeedbackError
 
 SETTINGS = "source: canonical\ninput: .\npolicy: harbor-support.v1\nfirst_day: 2026-03-02\n"
@@ -22,6 +23,9 @@ SETTINGS = "source: canonical\ninput: .\npolicy: harbor-support.v1\nfirst_day: 2
         ("as_of: 2999-11-01T00:00:00Z", "as_of: 2999-11-01T00:00:00[+]00:00 has not come yet"),
         ("audit_simulated: true", "audit_simulated: needs truth: harbor, a desk whose right answers are known"),
         ("heldout: much", "heldout: .*valid number.*; it is 'much'$"),
+        ("kto: {betta: 1}", "kto: KTOConfig has no setting 'betta'; did you mean beta[?]$"),
+        ("evaluation: {max_rows: 1}", "evaluation: EvaluationConfig.max_rows must be at least 2, not 1$"),
+        ("reference: {sft: {tiny: 3}}", "reference.sft: SFTConfig.tiny must be of type TinyConfig, not 3$"),
     ],
 )
 def test_what_is_wrong_with_the_settings_is_said(tmp_path: Path, more: str, said: str) -> None:
@@ -58,6 +62,27 @@ def test_what_the_settings_name_and_is_not_there_is_said_to_be_named_there(tmp_p
         _ = desk(tmp_path, SETTINGS.replace("harbor-support.v1", "nosuch.v1")).policy
     with pytest.raises(FeedbackError, match=r"desk\.yaml names a source that cannot be used: There is no source 'x'"):
         _ = desk(tmp_path, SETTINGS.replace("canonical", "x")).source
+
+
+def test_settings_of_learning_are_kept_as_they_are_written(tmp_path: Path) -> None:
+    """Defaults and numbers too: what training makes of them is its own."""
+    kto = {"objective": "apo_zero", "beta": 0.1, "max_steps": 3, "learning_rate": 1}
+    settings = DeskSettings(
+        source="canonical",
+        input=Path("/logs"),
+        policy="harbor-support.v1",
+        first_day=date(2026, 3, 2),
+        reference=ReferenceSettings(sft={"steps": 0, "learning_rate": "1e-4"}),
+        kto=kto,
+    )
+    Desk.create(tmp_path, "toy", settings)
+    assert (tmp_path / "toy" / "desk.yaml").read_text() == (
+        "source: canonical\ninput: /logs\npolicy: harbor-support.v1\nfirst_day: '2026-03-02'\n"
+        "reference:\n  sft:\n    steps: 0\n    learning_rate: 1e-4\n"
+        "kto:\n  objective: apo_zero\n  beta: 0.1\n  max_steps: 3\n  learning_rate: 1\n"
+    )
+    read = Desk(tmp_path, "toy").settings
+    assert (read.kto, read.evaluation, read.reference.sft) == (kto, {}, {"steps": 0, "learning_rate": "1e-4"})
 
 
 def test_where_no_desk_is_active_those_that_there_are_are_named(

@@ -22,6 +22,18 @@ def no_figures():
         yield
 
 
+@pytest.fixture
+def norms_in_float64(monkeypatch):
+    """Transformers' RMSNorm rounds to float32 on the way, where 1e-10 cannot be seen."""
+    # Here, since kto_core says to transformers as it is loaded that it draws no bars.
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+    def forward(self, hidden):
+        return self.weight * hidden * torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + self.variance_epsilon)
+
+    monkeypatch.setattr(LlamaRMSNorm, "forward", forward)
+
+
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory) -> Path:
     file = tmp_path_factory.mktemp("corpus") / "rows.parquet"

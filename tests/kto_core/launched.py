@@ -30,8 +30,12 @@ RUNS: dict[str, list[tuple[str, dict[str, object]]]] = {
     SHARDED: [
         *((kind, {"gradient_checkpointing": kind == "kto"}) for kind in SETTINGS),
         ("kto", {"precision": "bfloat16", "max_steps": 2}),
+        ("kto", {"objective": "apo_zero", "max_steps": 2}),
     ],
-    "replicated, LoRA": [(kind, {"lora_rank": 2}) for kind in SETTINGS],
+    "replicated, LoRA": [
+        *((kind, {"lora_rank": 2}) for kind in SETTINGS),
+        ("kto", {"lora_rank": 2, "objective": "apo_zero", "max_steps": 2}),
+    ],
 }
 
 

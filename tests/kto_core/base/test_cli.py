@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -38,6 +39,15 @@ def test_train_evaluate_release_and_ask(reference, training_set, tmp_path, monke
     assert released[0] == released[1]
     asked = run("generate", "--model", released[0], "--prompt", "help", "--max-new-tokens", 3)
     assert asked.exit_code == 0
+
+
+def test_another_objective_is_an_option(reference, training_set, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "--reference", reference, "--training-set", training_set, "--objective", "apo_zero"]
+    candidate = Path(run(*words, "--max-steps", 1, "--kl-prompts", 0).stdout.split()[-1])
+    assert candidate.name.startswith("apo_zero-")
+    assert json.loads((candidate / "training.json").read_text())["config"]["objective"] == "apo_zero"
+    assert "'dpo' is not one of 'kto', 'apo_zero'" in run(*words[:-1], "dpo").output
 
 
 @pytest.mark.parametrize(

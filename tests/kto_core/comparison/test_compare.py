@@ -11,6 +11,7 @@ from rich.console import Console
 
 from kto_core import EvaluationConfig, KTOConfig, TrainingError, compare, evaluate
 from kto_core.__main__ import cli
+from kto_core.base.objective_registry import OBJECTIVES
 from kto_core.comparison.comparison_chart import draw_comparison
 from kto_core.comparison.comparison_measures import MEASURES
 from kto_core.comparison.comparison_table import show_comparison
@@ -140,6 +141,25 @@ def test_it_is_made_once_and_shown(result, run, tmp_path):
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_every_objective_can_be_compared(run):
+    """Those on single rows learn from all of them, and the rest from the pairs."""
+    objectives = [f"{name}:seed=0" if name == "kto" else name for name in OBJECTIVES]
+    found = run(objectives=objectives, seeds=1, evaluation=EvaluationConfig(max_rows=20))
+    for name in objectives:
+        arm, entry = found["contestants"][name], OBJECTIVES[name.split(":")[0]]
+        assert (arm["steps"], arm["completions"]) == (4, 64)
+        assert arm["ranked_by"] == entry.ranked_by
+        of = found["rows"]["train" if entry.rows == "singles" else "of_pairs"]
+        assert arm["passes"] == pytest.approx(64 / of)
+        assert [model.startswith(f"{entry.name}-") for model in arm["models"]] == [True]
+        assert arm["config"].get("objective", "kto") == entry.name
+    assert found["contestants"]["apo_zero"]["config"]["beta"] == KTO.beta
+
+
+def test_kto_is_compared_with_whatever_the_settings_objective_is(run, result):
+    assert run(kto=KTO.replace(objective="apo_zero")) == result
+
+
 def test_too_few_are_not_measured(run):
     found = run(objectives=("dpo",), evaluation=EvaluationConfig(max_rows=20))
     assert found["heldout"]["pairs"] < 30
@@ -151,7 +171,12 @@ def test_too_few_are_not_measured(run):
 @pytest.mark.parametrize(
     ("objective", "says"),
     [
-        ("ppo", "must be one of 'dpo', 'ipo', 'orpo', 'simpo', not 'ppo'"),
+        ("ppo", "there is no objective 'ppo'; choose from kto, apo_zero, dpo, ipo, orpo, simpo"),
+        ("", "there is no objective ''; choose from kto, apo_zero, dpo, ipo, orpo, simpo"),
+        ("dpo:kto=1", "PairConfig has no setting 'kto'; it knows batch_pairs"),
+        ("kto:self=1", "KTOConfig has no setting 'self'; it knows balance"),
+        ("dpo:objective=ipo", "sets its objective, which is what it begins with"),
+        ("apo_zero:beta=much", "KTOConfig.beta must be of type float, not 'much'"),
         ("dpo:beta", "has 'beta', which sets nothing"),
         ("dpo:beta=much", "PairConfig.beta must be of type float or nothing, not 'much'"),
         ("dpo:gamma=1", "gamma says nothing to dpo"),

@@ -4,7 +4,6 @@ import io
 import json
 import re
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -174,7 +173,7 @@ def test_draws_stay_within_bounds_and_are_gone_on_with(run):
 
 
 def test_a_trial_that_fails_is_told_and_the_others_go_on(run, capfd):
-    found = run(config=replace(BASE, max_steps=3), space={"beta": (0.5,), "learning_rate": (1e-3, 1e20)})
+    found = run(config=BASE.replace(max_steps=3), space={"beta": (0.5,), "learning_rate": (1e-3, 1e20)})
     [good], [bad] = found["trials"], found["failed"]
     assert (good["settings"]["learning_rate"], bad["settings"]["learning_rate"]) == (1e-3, 1e20)
     assert "finite" in bad["error"]
@@ -183,7 +182,7 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(run, capfd):
     assert re.search(r"β 0.5, learning rate 1e\+20 failed: .*finite", console.export_text())
     assert capfd.readouterr().err == "", "Optuna has nothing to say"
     with pytest.raises(TrainingError, match=r"all trials of the sweep failed \(1\), the last one so: .*finite"):
-        run(config=replace(BASE, max_steps=3), space={"learning_rate": (1e20,)})
+        run(config=BASE.replace(max_steps=3), space={"learning_rate": (1e20,)})
 
 
 def test_the_figure_is_drawn_of_grids_and_draws_with_kpis_or_without(result, tmp_path):
@@ -207,6 +206,10 @@ def test_one_process_at_a_time(run, result):
         ({"space": {}}, "a sweep needs values of some setting: beta, undesirable_weight, learning_rate"),
         ({"space": {"seed": (1.0,)}}, "a sweep cannot vary seed"),
         ({"space": {"beta": (0.1, -1.0)}}, "KTOConfig.beta must be above 0, not -1.0"),
+        (
+            {"config": BASE.replace(objective="apo_zero", kl_prompts=0)},
+            "a sweep by apo_zero needs KTOConfig.kl_prompts",
+        ),
         ({"objective": "first_contact_resolution"}, "a sweep cannot go by 'first_contact_resolution' here"),
     ],
 )
@@ -222,7 +225,8 @@ def test_values_are_read_as_written_or_lie_around_the_base():
     given = parse_space({"beta": "1, 0.1,1", "learning_rate": "1e-4"}, base)
     assert checked(given, base)["beta"] == (0.1, 1.0)
     assert len(cells(checked(given, base))) == 6
-    with pytest.raises(TrainingError, match=re.escape("beta of a sweep must be numbers with commas between them")):
+    says = "KTOConfig.beta must be of type float, not '0.1;1'; a sweep takes numbers with commas between them"
+    with pytest.raises(TrainingError, match=re.escape(says)):
         parse_space({"beta": "0.1;1"}, base)
 
 

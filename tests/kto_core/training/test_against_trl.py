@@ -4,14 +4,22 @@ TRL 1.16 has no function of log-probabilities for KTO or DPO: the loss is worked
 So the trainers are real, without their set-up, and what stands in for the model returns the tokens' log-probabilities.
 """
 
+import itertools
 import os
 from collections import defaultdict
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
+from kto_core import KTOConfig
+from kto_core.models.logps import GroupLogps
+from kto_core.models.optimization import make_accelerator
+from kto_core.training.kto import _accumulate
 from kto_core.training.objectives import apo_zero_loss, dpo_loss, estimate_z0, ipo_loss, kto_loss, orpo_loss, simpo_loss
+from tests.kto_core.training.test_apo_zero import alone, groups_of
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 trl = pytest.importorskip("trl", reason="trl is not installed; the extra `benchmark` holds it")
@@ -112,6 +120,41 @@ def test_kto_and_apo_zero(loss_type, lengths, labels, drift, dtype):
     for side, chosen in (("chosen", desirable), ("rejected", ~desirable)):
         if chosen.any():
             assert rewards[chosen].mean().item() == pytest.approx(metrics[f"rewards/{side}"], rel=1e-6)
+
+
+@pytest.mark.usefixtures("norms_in_float64")
+@pytest.mark.parametrize("objective", ["kto", "apo_zero"])
+def test_a_training_step(reference, objective):
+    """Loss and every parameter's gradient of a toy model: our step, and TRL's loss of plain forwards."""
+    model, groups = groups_of(reference, mismatched=objective == "kto")
+    group = [replace(row, weight=1.0) for row in itertools.chain(*groups)]
+    found = _accumulate(
+        GroupLogps(model),
+        [group],
+        lambdas=(SETTINGS["desirable_weight"], SETTINGS["undesirable_weight"]),
+        config=KTOConfig(objective=objective, beta=SETTINGS["beta"]),
+        accelerator=make_accelerator("float32"),
+    )
+    ours = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    model.zero_grad()
+
+    tokens = [alone(model, row.own) for row in group]
+    others = [alone(model, row.mismatched or row.own).sum() for row in group]
+    known = torch.tensor([[row.reference_logp, row.reference_kl_logp] for row in group], dtype=torch.float64)
+    theirs, metrics = trl_on_rows(
+        "kto" if objective == "kto" else "apo_zero_unpaired",
+        pad_sequence(tokens, batch_first=True),
+        pad_sequence([torch.ones_like(row, dtype=torch.bool) for row in tokens], batch_first=True),
+        torch.stack(others)[:, None].detach(),
+        *known.unbind(dim=1),
+        torch.tensor([row.desirable for row in group]),
+        **SETTINGS,
+    )
+    theirs.backward()
+    assert found["loss"] == pytest.approx(theirs.item(), abs=1e-10)
+    assert found["z0"] == (pytest.approx(metrics["kl"], abs=1e-10) if objective == "kto" else None)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(ours[name], parameter.grad, rtol=0, atol=1e-10)
 
 
 def assert_same(ours, theirs, leaf, *, within):

@@ -37,6 +37,13 @@ def test_one_class_dominates(larger):
     assert not troubles(run((50, measured | learned)), beta=0.1), "what is learned has no gradient left"
 
 
+def test_without_z0_the_reference_point_is_0():
+    """Figures of APO-zero."""
+    figures = {"z0": None, "grad_norm_desirable": 3.0, "grad_norm_undesirable": 0.1, "reward_undesirable": -1.0}
+    assert "one class dominates" in troubles(run((50, figures)), beta=0.1)
+    assert not troubles(run((50, figures | {"reward_undesirable": -4.0})), beta=0.1), "undesirable rows are learned"
+
+
 def test_measurements_may_lie_as_far_apart_as_the_run_is_long():
     measured = {"grad_norm_desirable": 3.0, "grad_norm_undesirable": 0.1}
     watch = Watch(beta=0.1, speaks=False)

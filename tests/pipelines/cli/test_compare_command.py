@@ -69,8 +69,8 @@ def test_tables_for_a_person_and_json_for_a_program(home: Path) -> None:
     ("lacks", "arguments", "says"),
     [
         ("reference_model", [], "desk toy has no reference model yet; `feedback-kto --home"),
-        (None, ["--objectives", "ppo"], "PairConfig.objective must be one of"),
-        (None, ["--objectives", ""], "PairConfig.objective must be one of"),
+        (None, ["--objectives", "ppo"], "there is no objective 'ppo'; choose from kto, apo_zero, dpo"),
+        (None, ["--objectives", ""], "there is no objective ''; choose from kto, apo_zero, dpo"),
     ],
 )
 def test_a_mistake_ends_in_one_sentence(
