@@ -24,7 +24,7 @@ from feedback.sources.raw_files import RawFile
 from feedback.sources.source import Source, load_source, shipped_sources
 
 _TYPES: Final = {
-    # Without draft columns that are no text: a line that has one is left to the mapping.
+    # Without draft columns that are no text: a line with one goes to the mapping.
     **dict.fromkeys((name for name in MAPPED_COLUMNS if name not in UNTEXTUAL), "VARCHAR"),
     "occurred_at": "TIMESTAMPTZ",
     "received_at": "TIMESTAMPTZ",

@@ -43,7 +43,7 @@ def touched_days(lake: Lake, *, as_of: datetime) -> list[date]:
         for table in (EVENTS, INTERACTIONS, LABELS):
             view_stored(connection, lake, table)
         connection.execute("CREATE TEMP TABLE checksums (stage VARCHAR, shown_date DATE, checksum HUGEINT)")
-        # Of the query's columns, only those that are read are made.
+        # DuckDB computes only the columns that are read.
         for days in _batches(connection, as_of):
             connection.execute(_CHECKSUMS.format(stage="built", rows=QUERY), {"days": days, "as_of": as_of})
         connection.execute(_CHECKSUMS.format(stage="stored", rows="FROM interactions"))
