@@ -71,8 +71,8 @@ def _results(asset: str, validated: Validated) -> Iterator[dg.AssetCheckResult]:
             severity=_SEVERITY[outcome.rule.severity],
             description=None if outcome.passed else outcome.say(),
             metadata={
-                "judged": outcome.judged,
-                "against the rule": outcome.against,
+                "judged": outcome.checked,
+                "against the rule": outcome.violations,
                 **({"where": dg.MetadataValue.json(outcome.units)} if outcome.units else {}),
                 "data docs": dg.MetadataValue.path(validated.page),
                 "data docs page": dg.MetadataValue.url(validated.page.resolve().as_uri()),

@@ -53,7 +53,7 @@ def audit_export(file: Path, everything: bool, force: bool) -> None:
     """
     from feedback.audits.blind_rows import Sample, row_key
     from feedback.audits.sample import unread
-    from feedback.audits.sample_export import export_rows, people_said
+    from feedback.audits.sample_export import export_rows, people_verdicts
 
     desk = Desk.active()
     if file.exists() and not force:
@@ -63,11 +63,11 @@ def audit_export(file: Path, everything: bool, force: bool) -> None:
     keys = [key for key in sample if everything or key in lacking]
     if not keys:
         raise UsageError("every row of the sample has been read; --all writes those as well")
-    said = people_said(desk.lake, sample) if everything else {}
-    written = export_rows(sample, keys, file, said=said)
+    verdicts = people_verdicts(desk.lake, sample) if everything else {}
+    written = export_rows(sample, keys, file, verdicts=verdicts)
     rows = f"{_counted(len(keys), 'row')} in {' and '.join(map(str, written))}"
-    verdicts = _counted(sum(map(len, said.values())), "verdict")
-    click.echo(f"{rows}, with {verdicts} of people on {len(said):,} of them" if everything else rows)
+    count = _counted(sum(map(len, verdicts.values())), "verdict")
+    click.echo(f"{rows}, with {count} of people on {len(verdicts):,} of them" if everything else rows)
     click.echo(commands(f"`feedback-kto audit import {shlex.quote(str(file))}` takes the verdicts back"))
 
 
