@@ -16,6 +16,7 @@ from rich.table import Table
 
 from desk.desk import Desk
 from kto_core.base.objective_registry import OBJECTIVES
+from kto_core.base.store import read_json
 from pipelines.output.command_output import commands
 from pipelines.output.safe_text import visible
 from pipelines.runs.run_events import RunSeen, StageSeen
@@ -212,13 +213,14 @@ def _labels_table(summary: dict[str, Any]) -> Table:
 
 def _show_training(summary: dict[str, Any], console: Console) -> None:
     train, rows = summary["train"], summary["training_set"]
-    title = f"{OBJECTIVES[train['objective']].title} training"
+    candidate = Path(summary["candidate"])
+    title = f"{OBJECTIVES[str(read_json(candidate / 'training.json')['kind'])].title} training"
     console.print(
         f"[bold]{title}[/]: {train['steps']:,} steps in {train['seconds']:.0f} s saw {train['rows_seen']:,} of "
         f"{rows['desirable'] + rows['undesirable']:,} training rows ({train['share_of_rows_seen']:.1%})",
         highlight=False,
     )
-    metrics = pq.read_table(Path(summary["candidate"]) / "metrics.parquet")
+    metrics = pq.read_table(candidate / "metrics.parquet")
     table = Table.grid(padding=(0, 2))
     for title, column in (
         ("loss", "loss"),

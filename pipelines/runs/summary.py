@@ -107,7 +107,6 @@ def _summarise_models(desk: Desk) -> dict[str, Any]:
     record = training_record(Path(made["kto_candidate"]["path"]))
     return {
         "train": {
-            "objective": record["kind"],
             **record["metrics"],
             "rows_seen": record["rows"]["seen"],
             "share_of_rows_seen": record["rows"]["share_seen"],

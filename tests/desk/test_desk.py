@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from dagster._utils.schedules import is_valid_cron_schedule
 
-from desk.desk import Desk, DeskSettings, ReferenceSettings
+from desk.desk import Desk
+from desk.settings import DeskSettings, ReferenceSettings
 from feedback.exceptions import FeedbackError
 
 SETTINGS = "source: canonical\ninput: .\npolicy: harbor-support.v1\nfirst_day: 2026-03-02\n"
