@@ -10,8 +10,9 @@ from assets.label_quality import label_quality
 from assets.labels import labels
 from assets.support.common import OWNERS, DeskResource, markdown_table
 from feedback.lake.damage import name_set_damage
-from feedback.training_set.build import build_training_set, read_training_set, tickets_on_both_sides
+from feedback.training_set.build import SPLITS, build_training_set, read_training_set, tickets_on_both_sides
 from feedback.training_set.provisional import say_provisional
+from label_policy import CLASSES
 
 
 @dg.asset(group_name="learning", kinds={"parquet", "duckdb"}, owners=OWNERS["data"], deps=[labels, label_quality])
@@ -31,20 +32,19 @@ def training_set(desk: DeskResource) -> dg.Output[dict[str, Any]]:
     if damage := name_set_damage(made.path):
         raise damage
     counts = made.manifest["counts"]
-    classes = ("desirable", "undesirable")
     return dg.Output(
         {"path": str(made.path), "version": made.version},
         metadata={
             "version": made.version,
             "path": dg.MetadataValue.path(made.path),
-            "dagster/row_count": sum(counts[split].get(name, 0) for split in ("train", "heldout") for name in classes),
+            "dagster/row_count": sum(counts[split].get(name, 0) for split in SPLITS for name in CLASSES),
             "rows": markdown_table(
-                ("split", *classes),
-                [(split, *(counts[split].get(name, 0) for name in classes)) for split in ("train", "heldout")],
+                ("split", *CLASSES),
+                [(split, *(counts[split].get(name, 0) for name in CLASSES)) for split in SPLITS],
             ),
             "rows by tier": markdown_table(
-                ("tier", *classes),
-                [(tier, *(by.get(name, 0) for name in classes)) for tier, by in counts["tier"].items()],
+                ("tier", *CLASSES),
+                [(tier, *(by.get(name, 0) for name in CLASSES)) for tier, by in counts["tier"].items()],
             ),
             "preference pairs": made.manifest["preferences"],
             "left out": made.manifest["left_out"],
@@ -85,8 +85,8 @@ def both_classes(desk: DeskResource, training_set: dict[str, Any]) -> dg.AssetCh
     counts = read_training_set(Path(training_set["path"])).manifest["counts"]
     missing = [
         f"{name} rows to {'train on' if split == 'train' else 'judge by'}"
-        for split in ("train", "heldout")
-        for name in ("desirable", "undesirable")
+        for split in SPLITS
+        for name in CLASSES
         if not counts[split].get(name)
     ]
     return dg.AssetCheckResult(
@@ -99,9 +99,9 @@ def both_classes(desk: DeskResource, training_set: dict[str, Any]) -> dg.AssetCh
 def _say_missing(missing: Sequence[str], counts: Mapping[str, Mapping[str, int]], provisional: str | None) -> str:
     """What there is too little of, what there is, and what to do: the last depends on what is yet to come."""
     there = ", ".join(
-        f"{counts[split].get('desirable', 0):,} desirable and {counts[split].get('undesirable', 0):,} undesirable "
+        f"{' and '.join(f'{counts[split].get(name, 0):,} {name}' for name in CLASSES)} "
         + ("train" if split == "train" else "are held out")
-        for split in ("train", "heldout")
+        for split in SPLITS
     )
     waiting = f"; {provisional}: wait for them, or" if provisional else ";"
     return (

@@ -17,12 +17,13 @@ from desk.settings import DeskSettings
 from desk.settings_errors import did_you_mean, say_faults
 from feedback.atomic_files import write_atomically
 from feedback.exceptions import FeedbackError, SourceError
-from feedback.lake.delta import Lake
 from feedback.sources.source import Source, load_source
-from label_policy import Policy, load_policy, shipped_policies
+from label_policy import shipped_policies
 
 if TYPE_CHECKING:
     from feedback.audits.audit_outcome import AuditOutcome
+    from feedback.lake.delta import Lake
+    from label_policy import Policy
 
 _DEFAULT_HOME = "data"
 _POINTER = "active.desk"  # a name that no desk can have
@@ -35,7 +36,6 @@ class Desk:
         self.home = home
         self.name = name
         self.path = home / name
-        self.lake = Lake(self.path / "lake")
         self.training_sets = self.path / "training_sets"
         self.models = self.path / "models"
         self.cache = self.path / "cache"
@@ -99,8 +99,18 @@ class Desk:
             raise FeedbackError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
 
     @cached_property
+    def lake(self) -> Lake:
+        """The desk's tables."""
+        # Here, since what reads them takes a third of a second to load and some commands do without it.
+        from feedback.lake.delta import Lake
+
+        return Lake(self.path / "lake")
+
+    @cached_property
     def policy(self) -> Policy:
         """The label policy that the settings name."""
+        from label_policy import load_policy
+
         path = policy_path(self.settings.policy)
         if not path.is_file():
             raise FeedbackError(

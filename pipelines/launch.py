@@ -1,7 +1,8 @@
 """The process that a run of a job lives in: `python -m pipelines.launch JOB RUN_ID TAGS CONFIG STAGES`.
 
-The command starts it and follows the run through the instance's event log, as the Dagster UI does, so that the
-command's terminal is its own and the run is the same as one started from the UI.
+The command starts it, so that the command's terminal is its own and the run is the same as one started from the UI,
+and follows the run through a file that this process writes what it learns from the run's events to: the instance's
+event log holds as much, and takes Dagster to read.
 """
 
 from __future__ import annotations
@@ -10,9 +11,17 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Callable
+from threading import Lock
 
 import dagster as dg
 import psutil
+
+from assets.support.stages import LEARNING
+from desk.desk import Desk
+from pipelines.runs.event_log import learn
+from pipelines.runs.run_state import RunSeen, run_folder
+from training_worker.launcher import load_worker
 
 # Which process a run lives in, as host:pid.
 PROCESS_TAG = "feedback-kto/process"
@@ -23,17 +32,35 @@ def main() -> int:
     job, run_id, tags, config, stages = sys.argv[1:]
     from pipelines.definitions import defs
 
+    definition, selected = defs.resolve_job_def(job), json.loads(stages)
+    if LEARNING.intersection(selected or (node.name for node in definition.nodes)):
+        load_worker(Desk.active())
     with dg.DagsterInstance.get() as instance:
         fail_dead_runs(instance)
-        result = defs.resolve_job_def(job).execute_in_process(
+        instance.add_event_listener(run_id, _writing(run_id))
+        result = definition.execute_in_process(
             instance=instance,
             run_id=run_id,
             run_config=json.loads(config),
-            asset_selection=[dg.AssetKey(name) for name in json.loads(stages)] or None,
+            asset_selection=[dg.AssetKey(name) for name in selected] or None,
             tags={**json.loads(tags), PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"},
             raise_on_error=False,
         )
     return 0 if result.success else 1
+
+
+def _writing(run_id: str) -> Callable[[dg.EventLogEntry], None]:
+    """What is to be called with each event of the run: it writes down what is known by then."""
+    folder = run_folder(Desk.active().path, run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    seen, one_at_a_time = RunSeen(run_id=run_id, log=folder / "run.log"), Lock()
+
+    def take(entry: dg.EventLogEntry) -> None:
+        with one_at_a_time:  # what a training worker says is logged by another thread
+            if learn(seen, entry):
+                seen.write()
+
+    return take
 
 
 def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:

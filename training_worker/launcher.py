@@ -1,7 +1,7 @@
 """Running the training worker: its own process, so that the orchestrator never loads torch.
 
-The desk's `launcher` is the command that starts it. By default that is this Python; a cluster takes over by
-configuration (`srun … python -m training_worker`) wherever the desk's folder is
+The desk's `launcher` is the command that starts it. By default a run's workers are forked from one process that loads
+torch once; a cluster takes over by configuration (`srun … python -m training_worker`) wherever the desk's folder is
 mounted: the task travels in environment variables, and messages come back through a file in the desk's folder.
 """
 
@@ -16,12 +16,20 @@ from typing import Any, cast
 import dagster as dg
 
 from desk.desk import Desk
+from training_worker.fork_server import ForkServer
 from training_worker.message_file import MessageFile
 
 # Runs of models share this pool; dagster.yaml says how many go at once.
 POOL = "training"
 # A worker that dies (out of memory, a lost node) is tried once more; a refusal is not, since nothing would change.
 RETRY = dg.RetryPolicy(max_retries=1, delay=5)
+WORKERS = ForkServer(
+    "kto_core.training.sft", "kto_core.training.kto", "kto_core.evaluation.heldout", "harbor.kpis", "sklearn.metrics",
+    # Where loading a module looks for a GPU: CUDA that is asked through its own library cannot be used after a fork.
+    environment={"PYTORCH_NVML_BASED_CUDA_CHECK": "1"},
+)  # fmt: skip
+"""What this process's training workers are forked from."""
+_WORKER = "training_worker"
 
 
 def run_worker(context: dg.AssetExecutionContext, desk: Desk, task: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,7 +46,7 @@ def run_worker(context: dg.AssetExecutionContext, desk: Desk, task: Mapping[str,
     )
     invocation = client.run(
         context=context.op_execution_context,
-        command=[*(desk.settings.launcher or (sys.executable, "-m", "training_worker"))],
+        command=[*(desk.settings.launcher or default_launcher())],
         extras={"task": dict(task)},
     )
     for message in invocation.get_custom_messages():
@@ -47,6 +55,17 @@ def run_worker(context: dg.AssetExecutionContext, desk: Desk, task: Mapping[str,
         if "outcome" in message:
             return cast("dict[str, Any]", message["outcome"])
     raise dg.Failure(description="the training worker ended without an outcome; see the run's stderr")
+
+
+def default_launcher() -> list[str]:
+    """The command that runs a training worker where the desk names none: a forked process, on Linux, or this Python."""
+    return WORKERS.command(_WORKER) if sys.platform == "linux" else [sys.executable, "-m", _WORKER]
+
+
+def load_worker(desk: Desk) -> None:
+    """Have what the default launcher's workers need loaded meanwhile, if the desk is to use it."""
+    if not desk.settings.launcher and sys.platform == "linux":
+        WORKERS.load()
 
 
 def training_record(model: Path) -> dict[str, Any]:

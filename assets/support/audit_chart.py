@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from feedback.audits.label_quality import Quality
-from label_policy import Policy
+from label_policy import Label, Policy
 from label_policy.audits.precision import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_COLOURS = {"desirable": "#1b7f5c", "undesirable": "#c2452d", "all": "#3b4a6b"}
+_COLOURS = {Label.DESIRABLE: "#1b7f5c", Label.UNDESIRABLE: "#c2452d", "all": "#3b4a6b"}
 _BOUND = "#b46b00"
 
 
@@ -26,7 +26,7 @@ def draw_quality(quality: Quality, policy: Policy) -> bytes:
     rule_tier = {rule: name.split(", ")[1] for rule, name in quality.tier_of.items()}
     parts: list[tuple[str, Mapping[str, Estimate], Mapping[str, float | None]]] = [
         ("class", quality.groups["label"], {}),
-        ("tier", _in_order(quality.groups["tier"], ("critical", "explicit", "strong", "weak")), bounds),
+        ("tier", quality.groups["tier"], bounds),
         ("rule", quality.groups["rule"], {rule: bounds.get(tier) for rule, tier in rule_tier.items()}),
     ]
     rows = [len(found) for _, found, _ in parts]
@@ -55,10 +55,6 @@ def draw_quality(quality: Quality, policy: Policy) -> bytes:
     out = io.BytesIO()
     figure.savefig(out, format="png")
     return out.getvalue()
-
-
-def _in_order(found: Mapping[str, Estimate], order: Sequence[str]) -> dict[str, Estimate]:
-    return {name: found[name] for name in order if name in found}
 
 
 def _forest(

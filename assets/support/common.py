@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pyarrow as pa
 
+from assets.support.stages import AS_OF_TAG
 from desk.desk import Desk, feedback_home
 from desk.lock import hold_desk
 from desk.settings import DeskSettings
@@ -20,7 +21,6 @@ OWNERS = {
     "policy": ["team:support-quality"],
     "learning": ["team:machine-learning"],
 }
-AS_OF_TAG = "feedback-kto/as_of"
 DESK_TAG = "feedback-kto/desk"
 # Runs that write the record share this pool (dagster.yaml: one at a time), and hold the desk's lock.
 LAKE_POOL = "lake"

@@ -6,6 +6,10 @@ import io
 from collections.abc import Sequence
 from datetime import date
 
+import numpy as np
+
+from label_policy import CLASSES, Label, Tier
+
 
 def draw_labels(rows: Sequence[tuple[date, str, str | None, int]]) -> bytes:
     """Rows by day as bars: desirable above the axis, undesirable below, shaded by tier (PNG).
@@ -20,13 +24,13 @@ def draw_labels(rows: Sequence[tuple[date, str, str | None, int]]) -> bytes:
     from matplotlib import dates as mdates
     from matplotlib import pyplot as plt
 
-    shades = {"critical": 1.0, "explicit": 0.8, "strong": 0.6, "weak": 0.35}
-    colours = {"desirable": (0.13, 0.45, 0.70), "undesirable": (0.80, 0.33, 0.16)}
+    shades = dict(zip(Tier, np.linspace(1, 0.35, len(Tier)).tolist(), strict=True))
+    colours = {Label.DESIRABLE: (0.13, 0.45, 0.70), Label.UNDESIRABLE: (0.80, 0.33, 0.16)}
     days = sorted({row[0] for row in rows})
     counts = {(day, label, tier): count for day, label, tier, count in rows}
     positions = mdates.date2num(days)
     figure, axes = plt.subplots(figsize=(7.5, 3.4), dpi=100, layout="constrained")
-    for label, sign in (("desirable", 1), ("undesirable", -1)):
+    for label, sign in zip(CLASSES, (1, -1), strict=True):
         base = [0] * len(days)
         for tier, alpha in shades.items():
             heights = [sign * counts.get((day, label, tier), 0) for day in days]

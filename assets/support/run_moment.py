@@ -5,7 +5,8 @@ from datetime import date, datetime
 
 import dagster as dg
 
-from assets.support.common import AS_OF_TAG, moment_of
+from assets.support.common import moment_of
+from assets.support.stages import AS_OF_TAG
 from desk.desk import Desk
 from feedback.labels.ledger import Stage, newest_moment
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from desk.desk import Desk
 from feedback.audits.sample import unread
-from feedback.audits.verdicts import Verdict, append_verdicts
+from feedback.audits.verdicts import Origin, Verdict, VerdictKind, append_verdicts
 from feedback.exceptions import FeedbackError
 from feedback.lake.event_schema import SENT_SUFFIX
 from harbor.policy_book import CELLS, Cell
@@ -83,7 +83,7 @@ def simulate_verdicts(desk: Desk) -> int:
         judgement = judge(row["completion"], cell)
         readers = READERS[: row["readers"] or 1]
         verdicts += [_read(row, judgement, reader, seed=desk.settings.audit_seed) for reader in readers]
-    append_verdicts(desk.lake, verdicts, origin="simulated")
+    append_verdicts(desk.lake, verdicts, origin=Origin.SIMULATED)
     return len(verdicts)
 
 
@@ -103,13 +103,14 @@ def _read(row: Mapping[str, Any], judgement: Judgement, reader: Reader, *, seed:
     draft_id, right = row["draft_id"], judgement.right
     chance = _chance(f"{seed}|{reader.name}|{draft_id}")
     if chance < reader.unsure:
-        return Verdict(draft_id=draft_id, reviewer=reader.name, verdict="unsure")
+        return Verdict(draft_id=draft_id, reviewer=reader.name, verdict=VerdictKind.UNSURE)
     if chance < reader.unsure + reader.wrong:
-        return Verdict(draft_id=draft_id, reviewer=reader.name, verdict="undesirable" if right else "desirable")
+        wrong = VerdictKind.UNDESIRABLE if right else VerdictKind.DESIRABLE
+        return Verdict(draft_id=draft_id, reviewer=reader.name, verdict=wrong)
     if right:
-        return Verdict(draft_id=draft_id, reviewer=reader.name, verdict="desirable")
+        return Verdict(draft_id=draft_id, reviewer=reader.name, verdict=VerdictKind.DESIRABLE)
     reason = next((name for fault, name in _REASONS.items() if getattr(judgement, fault)), "incomplete")
-    return Verdict(draft_id=draft_id, reviewer=reader.name, verdict="undesirable", reason=reason)
+    return Verdict(draft_id=draft_id, reviewer=reader.name, verdict=VerdictKind.UNDESIRABLE, reason=reason)
 
 
 def _chance(text: str) -> float:

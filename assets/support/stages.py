@@ -19,3 +19,9 @@ STAGES: Final = (
 
 APPLY_STEP: Final = "relabel_changed_days"
 """The step of the job `apply_policy`, which is no asset's."""
+
+LEARNING: Final = frozenset(STAGES[STAGES.index("reference_model") : STAGES.index("release")])
+"""The stages that run in a training worker."""
+
+AS_OF_TAG: Final = "feedback-kto/as_of"
+"""The tag of a run that builds the record as of a moment: that moment, in ISO."""

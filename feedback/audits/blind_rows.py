@@ -22,6 +22,7 @@ from feedback.lake.delta import Lake
 from feedback.lake.event_schema import OTHER_SUFFIX, PREFERRED_SUFFIX, SENT_SUFFIX
 from feedback.lake.parquet_scan import view_stored
 from feedback.lake.tables import AUDIT_SAMPLE, EVENTS, INTERACTIONS
+from label_policy import RANKING_SIGNALS
 
 OtherText = Literal["sent", "draft", "ranked"]
 
@@ -191,8 +192,9 @@ def _beside(row_id: str) -> str:
     return worse if row_id == better else better
 
 
-_INTERACTIONS = """
-SELECT draft_id, ticket_id, agent_id, shown_at, completion, preferred_at, not_preferred_at, evidence
+_INTERACTIONS = f"""
+SELECT draft_id, ticket_id, agent_id, shown_at, completion, evidence,
+    {", ".join(f"{signal}_at" for signal in RANKING_SIGNALS)}
 FROM interactions SEMI JOIN wanted USING (draft_id)
 """
 # What `read_moments` may ask for, of all rows at once: the record of events is read once and not for every row.

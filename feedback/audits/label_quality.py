@@ -16,16 +16,15 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from feedback.audits.verdicts import current_verdicts_on
+from feedback.audits.verdicts import GIVEN, Origin, current_verdicts_on
 from feedback.lake.delta import Lake
 from feedback.lake.parquet_scan import view_stored
 from feedback.lake.tables import AUDIT_SAMPLE, LABELS, VERDICTS
-from label_policy import Policy
-from label_policy.audits.agreement import DECIDED, Agreement, agreement, instructive
+from label_policy import CLASSES, Policy, strength
+from label_policy.audits.agreement import Agreement, agreement, instructive
 from label_policy.audits.draw import SUSPECTED
 from label_policy.audits.precision import Estimate, difference, estimate, towards
 
-UNSURE = "unsure"
 _ROUND_GAP = timedelta(days=3)
 """Verdicts that so long passed between belong to different audits."""
 _MANY = 1e6  # for drift, each audit's rows are a sample of what the rule gives, not of the labels there are
@@ -84,7 +83,7 @@ class Quality:
         suspected: of the rows that a model's scores spoke against, how many people have read (`read`), how many of the
             others are `simulated`, how many are `unread`, and how many people or simulated ones contradict (`wrong`).
         agreement: between reviewers.
-        confusion: by label and what people say (`desirable`, `undesirable`, `unsure`): `verdicts`, and `labels`, how
+        confusion: by label and what people say (`feedback.audits.verdicts.GIVEN`): `verdicts`, and `labels`, how
             many labels they stand for.
         disagreements: the most instructive ones, with their texts.
         drift: rules that were read in the last audit and in one before.
@@ -192,7 +191,7 @@ def measure_sample(
         simulated: whether verdicts that nobody gave count.
 
     """
-    verdicts = [row for row in read.to_pylist() if simulated or row["origin"] != "simulated"]
+    verdicts = [row for row in read.to_pylist() if simulated or row["origin"] != Origin.SIMULATED]
     connection.register("current_verdicts", pa.Table.from_pylist(verdicts, VERDICTS.schema))
     read_of = dict(connection.execute(_READ.format(labels=labels), {"suspected": SUSPECTED}).fetchall())
     rows = connection.sql(_ROWS.format(sample=sample), params={"digest": policy.digest}).to_arrow_table().to_pylist()
@@ -203,8 +202,11 @@ def measure_sample(
     return Quality(
         policy={"name": policy.name, "version": policy.version, "digest": policy.digest},
         confidence=confidence,
-        groups={name: _by(rows, value, confidence) for name, value in _GROUPS.items()},
-        read_of={label: read_of.get(label, 0) for label in DECIDED},
+        groups={
+            name: _by(rows, value, confidence, order=strength if name == "tier" else str)
+            for name, value in _GROUPS.items()
+        },
+        read_of={label: read_of.get(label, 0) for label in CLASSES},
         at_best=_by([{**row, "right": 1.0, "read": True} if not row["read"] else row for row in rows],
                     _GROUPS["tier"], confidence),
         suspected={
@@ -220,7 +222,7 @@ def measure_sample(
         disagreements=instructive(given),
         drift=drift,
         last_audit=last,
-        simulated=any(said["origin"] == "simulated" for row in given for said in row["verdicts"]),
+        simulated=any(said["origin"] == Origin.SIMULATED for row in given for said in row["verdicts"]),
         tier_of={row["rule"]: _GROUPS["label and tier"](row) for row in rows},
         rows=rows,
     )  # fmt: skip
@@ -240,9 +242,9 @@ def _weigh(rows: Sequence[dict[str, Any]]) -> None:
     drawn = Counter(row["stratum"] for row in rows)
     for row in rows:
         row["verdicts"] = row["verdicts"] or []
-        decided = [said["verdict"] for said in row["verdicts"] if said["verdict"] in DECIDED]
+        decided = [said["verdict"] for said in row["verdicts"] if said["verdict"] in CLASSES]
         row["read"] = bool(row["verdicts"])
-        row["simulated"] = any(said["origin"] == "simulated" for said in row["verdicts"])
+        row["simulated"] = any(said["origin"] == Origin.SIMULATED for said in row["verdicts"])
         row["right"] = sum(said == row["label"] for said in decided) / len(decided) if decided else None
         row["drawn_of"] = drawn[row["stratum"]]
     read = Counter(row["stratum"] for row in rows if row["read"])
@@ -251,14 +253,17 @@ def _weigh(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _by(
-    rows: Sequence[Mapping[str, Any]], value: Callable[[Mapping[str, Any]], str], confidence: float
+    rows: Sequence[Mapping[str, Any]],
+    value: Callable[[Mapping[str, Any]], str],
+    confidence: float,
+    order: Callable[[str], Any] = str,
 ) -> dict[str, Estimate]:
     """The estimate of each value. Where it cuts through a stratum, that is parted as its drawn rows are."""
     parts: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
         parts[value(row)].append(row)
     found = {}
-    for name, part in sorted(parts.items()):
+    for name, part in sorted(parts.items(), key=lambda item: order(item[0])):
         here = Counter(row["stratum"] for row in part)
         found[name] = estimate(
             [row["stratum"] for row in part],
@@ -285,8 +290,8 @@ def _confusion(read: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "verdicts": verdicts[label, people],
             "labels": round(labels[label, people], 1),
         }
-        for label in DECIDED
-        for people in (*DECIDED, UNSURE)
+        for label in CLASSES
+        for people in GIVEN
     ]
 
 
@@ -314,7 +319,7 @@ def _drift(
     sizes = {row["stratum"]: row["stratum_size"] for row in rows if not row["suspected"]}
     sides: defaultdict[str, tuple[dict[str, list[Any]], dict[str, list[Any]]]] = defaultdict(lambda: ({}, {}))
     for said in verdicts:
-        if said["stratum"] in sizes and said["verdict"] in DECIDED:
+        if said["stratum"] in sizes and said["verdict"] in CLASSES:
             since = sides[said["rule"]][said["recorded_at"] >= starts[-1]]
             since.setdefault(said["draft_id"], []).append(said)
     both = {rule: side for rule, side in sides.items() if all(side)}
@@ -326,7 +331,7 @@ def _drift(
                 [sizes[said[0]["stratum"]] * _MANY for said in part.values()],
                 [sum(each["verdict"] == each["label"] for each in said) / len(said) for said in part.values()],
                 [True] * len(part),
-                simulated=[any(each["origin"] == "simulated" for each in said) for said in part.values()],
+                simulated=[any(each["origin"] == Origin.SIMULATED for each in said) for said in part.values()],
                 confidence=1 - (1 - confidence) / len(both),
             )
             for part in side

@@ -11,12 +11,14 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from feedback.audits.verdicts import current_verdicts, current_verdicts_on
+from feedback.audits.verdicts import Origin, current_verdicts, current_verdicts_on
+from feedback.labels.labels import label_order
 from feedback.labels.ledger import view_day_policies
 from feedback.lake.delta import Lake
 from feedback.lake.parquet_scan import view_stored
+from feedback.lake.sql_literals import literals
 from feedback.lake.tables import AUDIT_SAMPLE, LABELS, LEDGER
-from label_policy import Policy, draw_sample
+from label_policy import CLASSES, Policy, draw_sample
 
 
 def write_audit_sample(lake: Lake, policy: Policy, *, seed: int, suspects: Iterable[tuple[str, str]] = ()) -> pa.Table:
@@ -112,7 +114,7 @@ def unread(lake: Lake, *, simulated: bool = False) -> pa.Table:
     for draft_id, reviewer, origin in zip(
         *(said[name].to_pylist() for name in ("draft_id", "reviewer", "origin")), strict=True
     ):
-        if simulated or origin != "simulated":
+        if simulated or origin != Origin.SIMULATED:
             readers[draft_id].append(reviewer)
     # The table is in the order of reading, and DuckDB would not keep it.
     sample = lake.dataset(AUDIT_SAMPLE).to_table()
@@ -184,7 +186,7 @@ class Progress:
 def audit_progress(lake: Lake, *columns: str) -> Progress:
     """Say how far the sample is read, by the values of `columns`, in their order."""
     said = current_verdicts(lake).select(["draft_id", "reviewer", "origin", "seconds"]).to_pylist()
-    simulated = {row["draft_id"] for row in said if row["origin"] == "simulated"}
+    simulated = {row["draft_id"] for row in said if row["origin"] == Origin.SIMULATED}
     lacking = unread(lake)
     missing = dict(zip(*(lacking[name].to_pylist() for name in ("draft_id", "missing")), strict=True))
     by_people = {row["draft_id"] for row in said} - simulated
@@ -194,7 +196,7 @@ def audit_progress(lake: Lake, *columns: str) -> Progress:
         parts[tuple(row[name] for name in columns)].append(row)
     seconds = defaultdict(list)
     for row in said:
-        if row["seconds"] is not None and row["origin"] != "simulated":
+        if row["seconds"] is not None and row["origin"] != Origin.SIMULATED:
             seconds[row["reviewer"]].append(row["seconds"])
     return Progress(
         parts=tuple(
@@ -206,14 +208,14 @@ def audit_progress(lake: Lake, *columns: str) -> Progress:
                 simulated=sum(row["draft_id"] in simulated for row in rows),
                 missing=sum(missing.get(row["draft_id"], 0) for row in rows),
             )
-            for values, rows in sorted(parts.items(), key=lambda part: [(value is None, value) for value in part[0]])
+            for values, rows in sorted(parts.items(), key=lambda part: label_order(columns, part[0]))
         ),
         seconds={reviewer: median(taken) for reviewer, taken in sorted(seconds.items())},
     )
 
 
 # Those of the last draw that were read stay; those that were not make room for new ones.
-_SUSPECTED = """
+_SUSPECTED = f"""
 WITH known AS (
     SELECT draft_id, label, draft_id IN (SELECT draft_id FROM was_read) AS was_read FROM drawn_before WHERE suspected
 ),
@@ -225,7 +227,7 @@ wanted AS (
     WHERE draft_id NOT IN (SELECT draft_id FROM known WHERE was_read) GROUP BY ALL
 ),
 still AS (
-    SELECT wanted.* FROM wanted JOIN {labels} USING (draft_id, label) WHERE label IN ('desirable', 'undesirable')
+    SELECT wanted.* FROM wanted JOIN {{labels}} USING (draft_id, label) WHERE label IN ({literals(CLASSES)})
 )
 SELECT draft_id FROM still
 QUALIFY was_read OR row_number() OVER (PARTITION BY label, was_read ORDER BY place, draft_id) <= $most

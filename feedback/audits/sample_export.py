@@ -18,13 +18,10 @@ from xml.sax.saxutils import quoteattr
 
 from feedback.atomic_files import write_atomically
 from feedback.audits.blind_rows import Question, Sample, row_key
-from feedback.audits.verdicts import REASONS, VERDICT_KINDS, Verdict, current_verdicts
+from feedback.audits.verdicts import GIVEN, REASONS, Origin, Verdict, current_verdicts
 from feedback.exceptions import FeedbackError
 from feedback.labels.timeline import Moment
 from feedback.lake.delta import Lake
-
-GIVEN: Final = tuple(kind for kind in VERDICT_KINDS if kind != "withdrawn")
-"""What a file may say of a row."""
 
 SHOWN: Final = (
     "row",
@@ -70,7 +67,7 @@ def people_said(lake: Lake, sample: Sample) -> Said:
     said = defaultdict(list)
     for row in current_verdicts(lake).to_pylist():
         key = row_key(row["draft_id"])
-        if row["origin"] != "simulated" and key in sample and row["text_digest"] == sample.question(key).digest:
+        if row["origin"] != Origin.SIMULATED and key in sample and row["text_digest"] == sample.question(key).digest:
             said[key].append(Verdict(**{name: row[name] for name in _GIVEN_FIELDS}))
     return said
 

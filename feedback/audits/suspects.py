@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feedback.exceptions import FeedbackError
+from label_policy import Label
 
 _FOLDS: Final = 5
 FEWEST_ROWS: Final = 50
@@ -64,7 +65,7 @@ def find_suspects(scores: Path) -> list[Suspect]:
     chances = _chances(table, labels)
     found = find_label_issues(labels, chances, return_indices_ranked_by="self_confidence", n_jobs=1)
     ids = table["row_id"].to_pylist()
-    names = ("undesirable", "desirable")
+    names = (Label.UNDESIRABLE.value, Label.DESIRABLE.value)
     return [
         Suspect(draft_id=ids[row], label=names[labels[row]], likely=round(float(chances[row, labels[row]]), 6))
         for row in found

@@ -16,14 +16,22 @@ from typing import Any, Final
 
 from feedback.atomic_files import write_atomically
 from feedback.audits.blind_rows import Sample
-from feedback.audits.sample_export import GIVEN
 from feedback.audits.verdict_files import Given, GivenFile, read_given
-from feedback.audits.verdicts import REASONS, SIMULATED_PREFIX, Verdict, append_verdicts, current_verdicts
+from feedback.audits.verdicts import (
+    GIVEN,
+    REASONS,
+    SIMULATED_PREFIX,
+    Origin,
+    Verdict,
+    VerdictKind,
+    append_verdicts,
+    current_verdicts,
+)
 from feedback.exceptions import FeedbackError
 from feedback.lake.delta import Lake
 from feedback.lake.tables import VERDICTS
 
-_ALIASES: Final = {"can't tell": "unsure", "can’t tell": "unsure"}
+_ALIASES: Final = dict.fromkeys(("can't tell", "can’t tell"), VerdictKind.UNSURE.value)
 _CONTENT: Final = ("draft_id", "text_digest", "reviewer", "verdict", "reason", "note")
 """What makes a verdict the one that was given before."""
 _MOST_QUOTED: Final = 60
@@ -99,7 +107,7 @@ def import_verdicts(lake: Lake, path: Path, *, reviewer: str | None = None, refu
                 changed += _content(verdict) in before - stands
     aside = _lay_aside(file, wrong, path, refused) if wrong else None
     new = [verdict for _, verdict in kept.values() if _content(verdict) not in before]
-    append_verdicts(lake, new, origin="import")
+    append_verdicts(lake, new, origin=Origin.IMPORT)
     return Imported(
         recorded=len(new),
         known=known,

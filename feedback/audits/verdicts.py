@@ -12,8 +12,9 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
@@ -24,10 +25,26 @@ from feedback.lake.journals import append
 from feedback.lake.parquet_scan import view_stored
 from feedback.lake.tables import AUDIT_SAMPLE, LABELS, VERDICTS
 
-Origin = Literal["review", "import", "simulated"]
 
-VERDICT_KINDS: Final = ("desirable", "undesirable", "unsure", "withdrawn")
-"""What can be said of a draft; `withdrawn` takes the reviewer's last verdict on it back."""
+class Origin(StrEnum):
+    """Where a verdict comes from: the review page, a file, or nobody."""
+
+    REVIEW = "review"
+    IMPORT = "import"
+    SIMULATED = "simulated"
+
+
+class VerdictKind(StrEnum):
+    """What can be said of a draft; `withdrawn` takes the reviewer's last verdict on it back."""
+
+    DESIRABLE = "desirable"
+    UNDESIRABLE = "undesirable"
+    UNSURE = "unsure"
+    WITHDRAWN = "withdrawn"
+
+
+GIVEN: Final = tuple(kind for kind in VerdictKind if kind is not VerdictKind.WITHDRAWN)
+"""What counts as an answer."""
 
 REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -57,7 +74,7 @@ class Verdict:
     Args:
         draft_id: of the audit sample.
         reviewer: whose verdict it is.
-        verdict: one of `VERDICT_KINDS`.
+        verdict: one of `VerdictKind`.
         reason: one of `REASONS`, or None.
         note: in the reviewer's own words.
         seconds: from showing the row to the verdict.
@@ -79,8 +96,8 @@ class Verdict:
 
     def __post_init__(self) -> None:
         of = f"the verdict on {self.draft_id!r}"
-        if self.verdict not in VERDICT_KINDS:
-            raise FeedbackError(f"{of} is {self.verdict!r}; it must be one of {', '.join(VERDICT_KINDS)}")
+        if self.verdict not in [*VerdictKind]:
+            raise FeedbackError(f"{of} is {self.verdict!r}; it must be one of {', '.join(VerdictKind)}")
         if self.reason is not None and self.reason not in REASONS:
             raise FeedbackError(f"{of} has the reason {self.reason!r}; it must be one of {', '.join(REASONS)}")
         if not self.reviewer.strip():
@@ -179,12 +196,12 @@ WITH newest AS (
     SELECT * FROM verdicts
     QUALIFY row_number() OVER (PARTITION BY draft_id, reviewer ORDER BY recorded_at DESC, verdict_id DESC) = 1
 ),
-given AS MATERIALIZED (SELECT * FROM newest WHERE verdict <> 'withdrawn'),
+given AS MATERIALIZED (SELECT * FROM newest WHERE verdict <> '{VerdictKind.WITHDRAWN}'),
 texts AS (
     SELECT draft_id, {TEXT_DIGEST_SQL} AS text_digest FROM {{labels}} WHERE draft_id IN (SELECT draft_id FROM given)
 )
 SELECT given.* FROM given SEMI JOIN texts USING (draft_id, text_digest)
-QUALIFY origin <> 'simulated' OR bool_and(origin = 'simulated') OVER (PARTITION BY draft_id)
+QUALIFY origin <> '{Origin.SIMULATED}' OR bool_and(origin = '{Origin.SIMULATED}') OVER (PARTITION BY draft_id)
 ORDER BY draft_id, reviewer
 """
 _SAMPLED = f"""
@@ -209,7 +226,7 @@ def _check(verdict: Verdict, sampled: Mapping[str, Any] | None, origin: Origin) 
         )
     if verdict.text_digest not in (None, sampled["text_digest"]):
         raise FeedbackError(f"draft {verdict.draft_id!r} has another text than the one that was read; read it again")
-    if verdict.reviewer.strip().casefold().startswith(SIMULATED_PREFIX) != (origin == "simulated"):
+    if verdict.reviewer.strip().casefold().startswith(SIMULATED_PREFIX) != (origin == Origin.SIMULATED):
         raise FeedbackError(
             f"reviewer {verdict.reviewer!r} cannot give a verdict of origin '{origin}': names that begin with "
             f"'{SIMULATED_PREFIX}' are those of simulated reviewers, and no others; choose another name"

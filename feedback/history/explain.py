@@ -24,7 +24,7 @@ from feedback.lake.event_schema import SENT_SUFFIX
 from feedback.lake.parquet_scan import view_stored
 from feedback.lake.tables import CORRECTIONS, EVENTS, INTERACTIONS, LABELS
 from feedback.policy_changes.term_edits import TermEdit, find_term_edit
-from label_policy import Policy
+from label_policy import RANKING_SIGNALS, Policy
 from label_policy.audits.audit_gate import AuditGate
 from label_policy.engines.trace import RuleTrace, awaited_windows, trace_rules, trace_sent_text
 from label_policy.schema.columns import SECONDS_TO_READ
@@ -271,7 +271,7 @@ def _no_sent_text(draft_id: str, policy: Policy, sent_text: RuleTrace | None) ->
 
 def _other_text(connection: duckdb.DuckDBPyConnection, draft: dict[str, Any]) -> str | None:
     """The text that was shown beside this one, if the row is a side of a ranking."""
-    if draft["preferred_at"] is None and draft["not_preferred_at"] is None:
+    if not any(draft[f"{signal}_at"] for signal in RANKING_SIGNALS):
         return None
     # Both sides are made from the one event that ranked them.
     rows = connection.execute(

@@ -22,7 +22,9 @@ from feedback.labels.label_writer import write_labels
 from feedback.labels.lake_snapshot import LakeOfThen, Record, is_readable
 from feedback.labels.ledger import append_entries, kept_policy
 from feedback.lake.delta import Lake
+from feedback.lake.event_schema import ROW_KINDS
 from feedback.lake.parquet_scan import view_stored
+from feedback.lake.sql_literals import literals
 from feedback.lake.tables import EVENTS, INTERACTIONS, LABELS, LEDGER
 from feedback.progress import Report, silent
 from label_policy import Policy
@@ -151,9 +153,9 @@ def _days_known(lake: Lake, moment: datetime) -> list[date]:
     """The days with drafts that were known at the moment."""
     with lake.sql(EVENTS) as connection:
         rows = connection.execute(
-            """
+            f"""
             SELECT DISTINCT CAST(occurred_at AS DATE) FROM events
-            WHERE kind IN ('draft_shown', 'preference') AND received_at <= $moment
+            WHERE kind IN ({literals(ROW_KINDS)}) AND received_at <= $moment
                 AND arrival_date < CAST($moment AS DATE)
             """,
             {"moment": moment},

@@ -17,8 +17,8 @@ from feedback.lake.delta import Lake
 from feedback.lake.parquet_scan import view_stored
 from feedback.lake.tables import LABELS
 from feedback.training_set.redaction import install_redaction
-from feedback.training_set.rows import preference_pairs, training_rows
-from label_policy import Label, Policy, Tier
+from feedback.training_set.rows import Fate, preference_pairs, training_rows
+from label_policy import CLASSES, Label, Policy, strength
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class RowFate:
     """What becomes of a row in a training set built now.
 
     Attributes:
-        fate: ``not labelled``, ``abstains``, ``provisional``, or as `training_rows` has it: ``kept``, ``duplicate``, ….
+        fate: a `Fate`, or what keeps its label from having one: ``not labelled``, ``abstains`` or ``provisional``.
         split: ``train`` or ``heldout``; None where the row is not kept.
         weight: what it counts in training; None where the row is not kept.
         because_of: the rows that its fate is due to: those it repeats or is contradicted by.
@@ -43,12 +43,12 @@ class RowFate:
     @property
     def trains(self) -> bool:
         """Whether the row itself is trained on."""
-        return self.fate == "kept" and self.split == "train"
+        return self.fate == Fate.KEPT and self.split == "train"
 
     @property
     def stands_for(self) -> tuple[str, ...]:
         """The row that is kept in its place, where it repeats one."""
-        return self.because_of if self.fate == "duplicate" else ()
+        return self.because_of if self.fate == Fate.DUPLICATE else ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,19 +117,18 @@ def read_row_fate(
     row = next((row for row in rows if row["row_id"] == row_id), None)
     if row is None:
         return RowFate(fate="abstains" if label == Label.ABSTAIN else state, pairs=pairs)
-    if row["fate"] == "kept":
-        return RowFate(fate="kept", split=row["split"], weight=row["weight"], pairs=pairs)
+    if row["fate"] == Fate.KEPT:
+        return RowFate(fate=Fate.KEPT, split=row["split"], weight=row["weight"], pairs=pairs)
     same = [other for other in rows if other["completion"] == row["completion"] and other is not row]
     return RowFate(fate=row["fate"], because_of=tuple(_because_of(row, same)), pairs=pairs)
 
 
 def _because_of(row: dict[str, Any], same: list[dict[str, Any]]) -> list[str]:
     """The rows of the same text that a row's fate is due to."""
-    if row["fate"] == "duplicate":
-        return [other["row_id"] for other in same if other["label"] == row["label"] and other["fate"] == "kept"]
-    if row["fate"] in ("contradicted", "overruled"):
+    if row["fate"] == Fate.DUPLICATE:
+        return [other["row_id"] for other in same if other["label"] == row["label"] and other["fate"] == Fate.KEPT]
+    if row["fate"] in (Fate.CONTRADICTED, Fate.OVERRULED):
         against = [other for other in same if other["label"] != row["label"] and other["weight"]]
-        strength = [*Tier].index
         return [other["row_id"] for other in against if strength(other["tier"]) <= strength(row["tier"])]
     return []
 
@@ -173,4 +172,4 @@ def _as_of(manifest: Path) -> str:
     return str(max(json.loads(manifest.read_text(encoding="utf-8"))["as_of"], default=""))
 
 
-_PARTS = {"desirable": ("row_id",), "undesirable": ("row_id",), "preferences": _SIDES}
+_PARTS = {**dict.fromkeys(map(str, CLASSES), ("row_id",)), "preferences": _SIDES}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from feedback.audits.verdicts import TEXT_DIGEST_SQL
+from feedback.audits.verdicts import TEXT_DIGEST_SQL, Origin, VerdictKind
 from feedback.lake.delta import Lake
 from feedback.lake.parquet_scan import view_stored
 from feedback.lake.tables import AUDIT_SAMPLE, LABELS, VERDICTS
@@ -21,11 +21,11 @@ class Reading:
 
     Attributes:
         reviewer: whose it is.
-        verdict: ``desirable``, ``undesirable`` or ``unsure``.
+        verdict: one of `feedback.audits.verdicts.GIVEN`.
         reason: one of `feedback.audits.verdicts.REASONS`, or None.
         note: in the reviewer's own words.
         recorded_at: when it was given.
-        origin: ``review``, ``import`` or ``simulated``: nobody gave it.
+        origin: a `feedback.audits.verdicts.Origin`.
         label: what the policy said of the row then, by `rule`.
         why_not: why it does not count for the label as it is now; None where it does. The text is another than was
             read; the label is another than was drawn, which the next draw takes notice of; the row is not in the
@@ -50,7 +50,7 @@ WITH newest AS (
     SELECT * FROM verdicts WHERE draft_id = $row
     QUALIFY row_number() OVER (PARTITION BY reviewer ORDER BY recorded_at DESC, verdict_id DESC) = 1
 ),
-given AS (SELECT * FROM newest WHERE verdict <> 'withdrawn'),
+given AS (SELECT * FROM newest WHERE verdict <> '{VerdictKind.WITHDRAWN}'),
 now AS (
     SELECT label, {TEXT_DIGEST_SQL} AS text_digest FROM labels WHERE draft_id = $row
 ),
@@ -64,7 +64,7 @@ checked AS (
         (SELECT any_value(label) FROM now) AS label_now
     FROM given
 )
-SELECT *, bool_or(same_text AND origin <> 'simulated') OVER () AS person_read
+SELECT *, bool_or(same_text AND origin <> '{Origin.SIMULATED}') OVER () AS person_read
 FROM checked ORDER BY recorded_at, reviewer
 """
 
@@ -91,9 +91,9 @@ def read_verdicts(lake: Lake, row_id: str, *, policy_digest: str, simulated: boo
 def _why_not(row: Mapping[str, Any], simulated: bool) -> WhyNot | None:
     if not row["same_text"]:
         return "text changed"
-    if row["origin"] == "simulated" and row["person_read"]:
+    if row["origin"] == Origin.SIMULATED and row["person_read"]:
         return "read by a person"
-    if row["origin"] == "simulated" and not simulated:
+    if row["origin"] == Origin.SIMULATED and not simulated:
         return "simulated"
     if row["drawn_label"] is None:
         return "not sampled"

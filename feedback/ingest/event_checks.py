@@ -12,9 +12,13 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
+import pyarrow as pa
+
 from feedback.exceptions import SourceError
 from feedback.lake.event_schema import ALL_KINDS, DRAFT_KINDS, IGNORED, MAPPED_COLUMNS, NEEDED_COLUMNS, ROW_SUFFIXES
+from feedback.lake.sql_literals import literal, literals
 from feedback.sources.source import Source
+from label_policy import DRAFT_COLUMNS
 
 REQUIRED: Final = ("event_id", "kind", "ticket_id", "occurred_at")
 EARLIEST: Final = "2000-01-01"
@@ -27,6 +31,13 @@ _NULL: Final = '"NULL"'
 # Outside its strings, JSON has no letters but those of true, false and null, and the e of a number.
 _BARE_NAN: Final = r'^(?:[^"]|"(?:[^"\\]|\\.)*")*?(?i:nan|inf)'
 _COLUMNS: Final = (*MAPPED_COLUMNS, "reason")
+_SAID: Final = {"DOUBLE": "a number", "BOOLEAN": "true or false"}
+UNTEXTUAL: Final = {
+    column.name: {pa.float64(): "DOUBLE", pa.bool_(): "BOOLEAN"}[column.type]
+    for column in DRAFT_COLUMNS
+    if column.type != pa.string()
+}
+"""Draft columns that are no text, with their DuckDB types."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +81,7 @@ def checked_select(source: Source, columns: Mapping[str, str], arrival_date: dat
     raw = "".join(f", {name} AS raw_{name}" for name in checked)
     values = ",\n        ".join(f"{column.value} AS {name}" for name, column in made.items())
     faults = ",\n        ".join([*(column.wrong for column in checked.values()), _rules(arrival_date)])
-    given = {"received_at": "occurred_at", "source": _text(source.name)}
+    given = {"received_at": "occurred_at", "source": literal(source.name)}
     names = ", ".join(f"coalesce({n}, {given[n]}) AS {n}" if n in given else n for n in _COLUMNS)
     # Values are made one level below where they are looked at: DuckDB makes what it finds twice in a CASE twice.
     return f"""
@@ -114,13 +125,17 @@ def _column(source: Source, name: str, type: str) -> _Column:
     if name in _TIMES:
         made: _Column | None = _time(name, type)
     elif name == "score":
-        made = _score(name, type)
+        made = _number(name, type, "{} BETWEEN 0 AND 1")  # NaN is greater than 1
     elif name == "extra":
         made = _extra(name, type)
     elif name == "prompt":
         made = _prompt(name, type)
     elif name == "reasons":
         made = _reasons(name, type)
+    elif _TYPES.get(name) == "DOUBLE":
+        made = _number(name, type, "isfinite({})")
+    elif _TYPES.get(name) == "BOOLEAN":
+        made = _boolean(name, type)
     else:
         made = _scalar(name, type)
     if made is None:
@@ -135,6 +150,7 @@ _TYPES: Final = {
     "prompt": _MESSAGES,
     "reasons": "VARCHAR[]",
     "score": "DOUBLE",
+    **UNTEXTUAL,
 }
 _WANTED: Final = {
     "occurred_at": "a TIMESTAMP, as to_timestamp(seconds) or epoch_ms(milliseconds) give, or its ISO text",
@@ -142,6 +158,7 @@ _WANTED: Final = {
     "prompt": "a list of {'role': text, 'content': text}, or its JSON",
     "reasons": "a list of text, or its JSON",
     "score": "a number from 0 to 1",
+    **{name: _SAID[type] for name, type in UNTEXTUAL.items()},
 }
 
 
@@ -166,13 +183,23 @@ def _scalar(name: str, type: str) -> _Column | None:
     return _Column(value=f"{name}::VARCHAR")
 
 
-def _score(name: str, type: str) -> _Column | None:
+def _number(name: str, type: str, fits: str) -> _Column | None:
+    """A number for which `fits`, SQL with a place for it, holds."""
     if type.endswith("]") or type.startswith(("STRUCT(", "MAP(", "UNION(", "BLOB", "VARIANT", "DATE", "TIME")):
         return None
     text = f"CASE WHEN {_is_number(name)} THEN {name} END" if type == "JSON" else name
     number = f"TRY_CAST({text} AS DOUBLE)"
-    value = f"CASE WHEN {number} BETWEEN 0 AND 1 THEN {number} END"  # NaN is greater than 1
-    return _Column(value=value, wrong=_misfit(name, "is not a number from 0 to 1"))
+    value = f"CASE WHEN {fits.format(number)} THEN {number} END"
+    return _Column(value=value, wrong=_misfit(name, f"is not {_WANTED[name]}"))
+
+
+def _boolean(name: str, type: str) -> _Column | None:
+    if type == "BOOLEAN":
+        return _Column(value=name)
+    if type not in ("VARCHAR", "JSON"):
+        return None
+    value = f"CASE lower({name}::VARCHAR) WHEN 'true' THEN true WHEN 'false' THEN false END"
+    return _Column(value=value, wrong=_misfit(name, f"is not {_WANTED[name]}"))
 
 
 def _extra(name: str, type: str) -> _Column:
@@ -219,8 +246,8 @@ def _rules(arrival_date: date) -> str:
     empty = {name: "" if name in _TIMES else f" OR {name} = ''" for name in REQUIRED}
     branches = [f"WHEN {name} IS NULL{empty[name]} THEN '{name}: missing'" for name in REQUIRED]
     branches += [
-        f"WHEN kind NOT IN ({_texts(ALL_KINDS)}) THEN 'kind: ''' || left(kind, 40) || ''' is no kind of event'",
-        f"WHEN kind IN ({_texts(DRAFT_KINDS)}) AND (draft_id IS NULL OR draft_id = '') "
+        f"WHEN kind NOT IN ({literals(ALL_KINDS)}) THEN 'kind: ''' || left(kind, 40) || ''' is no kind of event'",
+        f"WHEN kind IN ({literals(DRAFT_KINDS)}) AND (draft_id IS NULL OR draft_id = '') "
         "THEN 'draft_id: missing, and ' || kind || ' needs it'",
         *(
             f"WHEN ends_with(draft_id, '{suffix}') THEN 'draft_id: ''' || left(draft_id, 40) "
@@ -266,11 +293,3 @@ def _misfit(name: str, what: str, *, shown: bool = True) -> str:
     # Long values are customers' text: cut short.
     message = f"'{name}: ' || left(raw_{name}::VARCHAR, 40) || ' {what}'" if shown else f"'{name}: {what}'"
     return f"CASE WHEN {name} IS NULL AND raw_{name}::VARCHAR <> 'null' THEN {message} END"
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
-def _texts(values: frozenset[str]) -> str:
-    return ", ".join(_text(value) for value in sorted(values))

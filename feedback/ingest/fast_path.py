@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feedback.ingest.event_checks import fits, odd_extra
+from feedback.ingest.event_checks import UNTEXTUAL, fits, odd_extra
 from feedback.lake.arrow_rows import by_line, without_rows
 from feedback.lake.event_schema import MAPPED_COLUMNS
 from feedback.sources.json_depth import DEPTH_LIMIT
@@ -24,7 +24,8 @@ from feedback.sources.raw_files import RawFile
 from feedback.sources.source import Source, load_source, shipped_sources
 
 _TYPES: Final = {
-    **dict.fromkeys(MAPPED_COLUMNS, "VARCHAR"),
+    # Without draft columns that are no text: a line that has one is left to the mapping.
+    **dict.fromkeys((name for name in MAPPED_COLUMNS if name not in UNTEXTUAL), "VARCHAR"),
     "occurred_at": "TIMESTAMPTZ",
     "received_at": "TIMESTAMPTZ",
     "prompt": [{"role": "VARCHAR", "content": "VARCHAR"}],
@@ -102,6 +103,7 @@ def _select(source: Source, arrival_date: date) -> str:
         "score": "TRY_CAST(score AS DOUBLE)",
         "source": f"coalesce(source, '{source.name}')",
         "extra": "extra::VARCHAR",
+        **{name: f"NULL::{type}" for name, type in UNTEXTUAL.items()},
     }
     columns = ", ".join(f"{made[name]} AS {name}" if name in made else name for name in MAPPED_COLUMNS)
     values = " + ".join(f"CAST({name} IS NOT NULL AS INTEGER)" for name in _TYPES)

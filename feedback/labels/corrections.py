@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TypedDict
 
@@ -17,9 +18,25 @@ from feedback.labels.ledger import view_day_policies
 from feedback.lake.delta import Lake
 from feedback.lake.parquet_scan import view_stored
 from feedback.lake.tables import CORRECTIONS, LABELS, LEDGER
-from label_policy import Policy
+from label_policy import Policy, strength
 
-_EXPLAINED = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+
+class Cause(StrEnum):
+    """Why a final label came out otherwise.
+
+    The evidence is another and the policy the same, the other way round, both are, or neither is: then the same events
+    were read otherwise, by another mapping or another release of this software.
+    """
+
+    FEEDBACK = "feedback"
+    POLICY = "policy"
+    BOTH = "both"
+    REBUILT = "rebuilt"
+
+
+_EXPLAINED = (
+    Path(__file__).with_suffix(".sql").read_text(encoding="utf-8").format(**{cause.value: cause for cause in Cause})
+)
 # What may have to be recorded. Of all the days, no long columns are read but the completion.
 _CHANGED = """
 CREATE TEMP TABLE changed AS
@@ -87,10 +104,6 @@ def find_corrections(
     label may change as it likes, and a final one that waits because a policy now waits longer is no correction. What an
     interrupted build has recorded already, and not applied, is left out.
 
-    The cause is `feedback` where the policy stayed and the evidence did not, `policy` where it is the other way round,
-    `both` where both changed, and `rebuilt` where neither did: the same events were read otherwise, by another mapping
-    or another release of this software.
-
     Args:
         lake: holds the stored labels, the ledger and the corrections.
         rows: the new labels of those days, as `feedback.labels.labels.label_parts` gives them; without texts will do.
@@ -136,7 +149,7 @@ def flip_rate(lake: Lake, *, days: Collection[date] | None = None) -> FlipRate:
         finals = connection.execute(_FINAL_COUNTS).fetchall()
         flips = connection.execute(_FLIPS).fetchall()
     rules = sorted({row[0] for row in finals + flips})
-    tiers = sorted({row[1] for row in finals + flips})
+    tiers = sorted({row[1] for row in finals + flips}, key=strength)
     return {
         **_share(finals, flips),
         "by_rule": {rule: _rule_share(rule, finals, flips) for rule in rules},
@@ -156,11 +169,11 @@ def count_causes(lake: Lake) -> dict[str, int]:
 
 # Both by rule and tier; in the first, nothing took the verdict's place.
 _FINAL_COUNTS = "SELECT rule, coalesce(tier, 'none'), NULL, count(*) FROM labels WHERE state = 'final' GROUP BY ALL"
-_FLIPS = """
+_FLIPS = f"""
 SELECT was_rule, coalesce(was_tier, 'none'), coalesce(rule, 'gone'), count(*) FROM (
     SELECT DISTINCT shown_date, draft_id, was_as_of, was_rule, was_tier, rule
     FROM corrections SEMI JOIN labels USING (shown_date, policy_digest)
-    WHERE cause = 'feedback' AND label IS DISTINCT FROM was_label
+    WHERE cause = '{Cause.FEEDBACK}' AND label IS DISTINCT FROM was_label
 ) GROUP BY ALL ORDER BY count(*) DESC, 1, 2, 3
 """
 _Counts = list[tuple[str, str, str | None, int]]

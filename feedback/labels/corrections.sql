@@ -1,6 +1,6 @@
 -- Why final labels come out otherwise. Relations: changed (those that may, with the last final and the new verdict, and
 -- what had been told before), was (the stored labels of their days), now (those to replace them), corrections, ledger.
--- Parameters: $digest, $as_of, $recorded_at, $run_id.
+-- Parameters: $digest, $as_of, $recorded_at, $run_id. To be filled in: the causes.
 WITH recorded AS (
     -- Of a build that was interrupted: its corrections are newer than the last build that got as far as the ledger.
     SELECT c.* FROM corrections AS c LEFT JOIN (
@@ -25,10 +25,10 @@ judged AS (
 SELECT
     * EXCLUDE (was_evidence, evidence, told, is_told_more, differs),
     CASE
-        WHEN was_policy_digest = $digest AND is_told_more THEN 'feedback'
-        WHEN was_policy_digest = $digest THEN 'rebuilt'
-        WHEN is_told_more THEN 'both'
-        ELSE 'policy'
+        WHEN was_policy_digest = $digest AND is_told_more THEN '{feedback}'
+        WHEN was_policy_digest = $digest THEN '{rebuilt}'
+        WHEN is_told_more THEN '{both}'
+        ELSE '{policy}'
     END AS cause,
     $digest AS policy_digest,
     $as_of AS as_of,

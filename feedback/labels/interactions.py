@@ -15,13 +15,44 @@ import pyarrow as pa
 
 from feedback.labels.ledger import append_entries, refuse_older
 from feedback.lake.delta import Lake
+from feedback.lake.event_schema import (
+    OTHER_SUFFIX,
+    PREFERRED_SUFFIX,
+    RANKING_KINDS,
+    ROW_KINDS,
+    SHOWING_KINDS,
+    TICKET_KINDS,
+)
 from feedback.lake.parallel import in_order
 from feedback.lake.parquet_scan import day_batches, spilling, view_stored
+from feedback.lake.sql_literals import literal, literals
 from feedback.lake.tables import EVENTS, FILES, INTERACTIONS
-from label_policy import classify_edits, edit_similarities
+from label_policy import DRAFT_COLUMN_NAMES, EVENT_KINDS, classify_edits, edit_similarities
 
+_TOLD = [kind for kind in EVENT_KINDS if kind.name in kind.signals]
+QUERY: Final = (
+    Path(__file__)
+    .with_suffix(".sql")
+    .read_text(encoding="utf-8")
+    .format(
+        showing_kinds=literals(SHOWING_KINDS),
+        ranking_kinds=literals(RANKING_KINDS),
+        ticket_kinds=literals(TICKET_KINDS),
+        decision_kinds=literals(kind.name for kind in EVENT_KINDS if kind.decides),
+        final_text_kinds=literals(kind.name for kind in EVENT_KINDS if "final_text" in kind.gives),
+        survey_score_kinds=literals(kind.name for kind in EVENT_KINDS if "survey_score" in kind.gives),
+        signal_times=",\n        ".join(
+            f"max(occurred_at) FILTER (kind = {literal(kind.name)}) AS {kind.name}_at" for kind in _TOLD
+        ),
+        draft_columns=", ".join(f"d.{name}" for name in DRAFT_COLUMN_NAMES),
+        ranking_columns=", ".join(f"r.{name}" for name in DRAFT_COLUMN_NAMES),
+        preferred_suffix=PREFERRED_SUFFIX,
+        other_suffix=OTHER_SUFFIX,
+    )
+)
+"""The one definition of what is evidence of what: interactions.sql, filled in."""
 # What every step may look at; what is kept of all the days; and what is asked some days at a time.
-_KNOWN, _SHOWN, _SIGNALS, _ROWS = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8").split("-- Step\n")
+_KNOWN, _SHOWN, _SIGNALS, _ROWS = QUERY.split("-- Step\n")
 # What bounds the memory of a build: drafts that a query is asked for, rows with their texts at a time, and how many
 # such parts may wait while DuckDB works on the next query.
 _BATCH_DRAFTS: Final = 250_000
@@ -111,9 +142,7 @@ SELECT least($as_of, greatest(
     (SELECT CAST(max(arrival_date) + 1 AS TIMESTAMPTZ) FROM files WHERE arrival_date < CAST($as_of AS DATE)),
     (SELECT max(received_at) FROM events WHERE received_at <= $as_of AND arrival_date < CAST($as_of AS DATE))))
 """
-_DRAFTS = """
-SELECT CAST(occurred_at AS DATE), count(*) FROM events WHERE kind IN ('draft_shown', 'preference') GROUP BY 1
-"""
+_DRAFTS = f"SELECT CAST(occurred_at AS DATE), count(*) FROM events WHERE kind IN ({literals(ROW_KINDS)}) GROUP BY 1"
 
 
 def _compare_texts(rows: pa.Table) -> pa.Table:
@@ -133,18 +162,18 @@ def count_unplaced(lake: Lake, first_day: date, last_day: date) -> dict[str, int
     """
     with lake.sql(EVENTS, INTERACTIONS) as connection:
         [row] = connection.execute(
-            """
+            f"""
             WITH drafts AS (
-                SELECT draft_id, ticket_id, occurred_at FROM events WHERE kind = 'draft_shown'
+                SELECT draft_id, ticket_id, occurred_at FROM events WHERE kind IN ({literals(SHOWING_KINDS)})
             ),
             tickets AS (SELECT ticket_id, min(occurred_at) AS first_shown FROM drafts GROUP BY ticket_id)
             SELECT
                 (SELECT count(*) FROM drafts WHERE CAST(occurred_at AS DATE) NOT BETWEEN $first AND $last),
                 (SELECT count(*) - count(DISTINCT draft_id) FROM interactions),
-                (SELECT count(*) FROM events WHERE kind NOT IN ('draft_shown', 'preference') AND draft_id IS NOT NULL
-                    AND draft_id NOT IN (SELECT draft_id FROM drafts)),
+                (SELECT count(*) FROM events WHERE kind NOT IN ({literals(ROW_KINDS)})
+                    AND draft_id IS NOT NULL AND draft_id NOT IN (SELECT draft_id FROM drafts)),
                 (SELECT count(*) FROM events AS e LEFT JOIN tickets AS t USING (ticket_id)
-                    WHERE e.kind IN ('resolved', 'unresolved', 'reopened', 'escalated', 'surveyed', 'repeat_contact')
+                    WHERE e.kind IN ({literals(TICKET_KINDS)})
                         AND (t.first_shown IS NULL OR e.occurred_at < t.first_shown))
             """,
             {"first": first_day, "last": last_day},

@@ -2,6 +2,9 @@
 -- Relations: events. Parameters: $days (dates the drafts were shown on), $as_of.
 -- edit_similarity and edit_kind are added by feedback.labels.interactions, which compares the texts.
 -- What is wide (texts, prompts) is read last, once it is known of which drafts.
+-- To be filled in from label_policy's lists of event kinds and draft columns: showing_kinds, ranking_kinds, ticket_kinds,
+-- decision_kinds, final_text_kinds and survey_score_kinds; signal_times, the last time of each signal that is a kind's
+-- own; draft_columns and ranking_columns; preferred_suffix and other_suffix.
 -- One query, or step by step: feedback.labels.interactions cuts it after each `-- Step`, and keeps shown and signals as tables.
 WITH known AS NOT MATERIALIZED (
     SELECT * FROM events
@@ -13,10 +16,10 @@ WITH known AS NOT MATERIALIZED (
 -- Step
 showings AS MATERIALIZED (
     SELECT draft_id, ticket_id, event_id, occurred_at, arrival_date FROM known
-    WHERE kind = 'draft_shown'
+    WHERE kind IN ({showing_kinds})
         AND draft_id NOT IN (
             SELECT draft_id FROM events
-            WHERE kind = 'draft_shown' AND occurred_at < list_min($days)
+            WHERE kind IN ({showing_kinds}) AND occurred_at < list_min($days)
                 AND received_at <= $as_of AND arrival_date < CAST($as_of AS DATE)
         )
 ),
@@ -45,9 +48,9 @@ spoken_of AS (
 ),
 said AS (
     SELECT event_id, kind, occurred_at, arrival_date, agent_id, final_text, reasons, score,
-        kind IN ('resolved', 'unresolved', 'reopened', 'escalated', 'surveyed', 'repeat_contact') AS of_ticket,
+        kind IN ({ticket_kinds}) AS of_ticket,
         CASE WHEN of_ticket THEN ticket_id ELSE draft_id END AS id
-    FROM known WHERE kind <> 'preference'
+    FROM known WHERE kind NOT IN ({ranking_kinds})
 ),
 signals AS (
     SELECT d.draft_id, CAST(d.occurred_at AS DATE) AS shown_date, e.* EXCLUDE (arrival_date, of_ticket, id)
@@ -64,25 +67,11 @@ signals AS (
 summary AS (
     SELECT
         draft_id,
-        min(occurred_at) FILTER (kind IN ('accepted', 'edited', 'rejected', 'dismissed', 'copied')) AS decided_at,
-        max(occurred_at) FILTER (kind = 'accepted') AS accepted_at,
-        max(occurred_at) FILTER (kind = 'edited') AS edited_at,
-        max(occurred_at) FILTER (kind = 'rejected') AS rejected_at,
-        max(occurred_at) FILTER (kind = 'dismissed') AS dismissed_at,
-        max(occurred_at) FILTER (kind = 'copied') AS copied_at,
-        max(occurred_at) FILTER (kind = 'thumbs_up') AS thumbs_up_at,
-        max(occurred_at) FILTER (kind = 'thumbs_down') AS thumbs_down_at,
-        max(occurred_at) FILTER (kind = 'approved') AS approved_at,
-        max(occurred_at) FILTER (kind = 'flagged') AS flagged_at,
-        max(occurred_at) FILTER (kind = 'resolved') AS resolved_at,
-        max(occurred_at) FILTER (kind = 'unresolved') AS unresolved_at,
-        max(occurred_at) FILTER (kind = 'reopened') AS reopened_at,
-        max(occurred_at) FILTER (kind = 'escalated') AS escalated_at,
-        max(occurred_at) FILTER (kind = 'surveyed') AS surveyed_at,
-        max(occurred_at) FILTER (kind = 'repeat_contact') AS repeat_contact_at,
-        arg_max(score, (occurred_at, event_id)) FILTER (kind = 'surveyed') AS survey_score,
+        min(occurred_at) FILTER (kind IN ({decision_kinds})) AS decided_at,
+        {signal_times},
+        arg_max(score, (occurred_at, event_id)) FILTER (kind IN ({survey_score_kinds})) AS survey_score,
         arg_max(final_text, (occurred_at, event_id))
-            FILTER (kind IN ('accepted', 'edited') AND final_text IS NOT NULL) AS final_text,
+            FILTER (kind IN ({final_text_kinds}) AND final_text IS NOT NULL) AS final_text,
         arg_min(agent_id, (occurred_at, event_id)) FILTER (agent_id IS NOT NULL) AS agent_id,
         list_sort(list_distinct(flatten(list(reasons) FILTER (reasons IS NOT NULL)))) AS reasons,
         list(event_id ORDER BY occurred_at, event_id) AS evidence
@@ -94,7 +83,7 @@ found AS (
 ),
 rankings AS (
     SELECT * FROM events
-    WHERE kind = 'preference' AND CAST(occurred_at AS DATE) IN (SELECT unnest($days))
+    WHERE kind IN ({ranking_kinds}) AND CAST(occurred_at AS DATE) IN (SELECT unnest($days))
         AND received_at <= $as_of AND arrival_date < CAST($as_of AS DATE) AND arrival_date >= list_min($days) - 1
 )
 SELECT
@@ -102,8 +91,7 @@ SELECT
     d.ticket_id,
     s.agent_id,
     d.source,
-    d.category,
-    d.model_version,
+    {draft_columns},
     d.occurred_at AS shown_at,
     CAST(d.occurred_at AS DATE) AS shown_date,
     d.prompt,
@@ -115,14 +103,12 @@ SELECT
     END AS final_text,
     NULL AS preferred_over,
     s.* EXCLUDE (event_id, arrival_date, draft_id, agent_id, final_text, reasons, evidence),
-    CAST(NULL AS TIMESTAMPTZ) AS preferred_at,
-    CAST(NULL AS TIMESTAMPTZ) AS not_preferred_at,
     coalesce(s.reasons, []) AS reasons,
     epoch_us(s.decided_at - d.occurred_at) / 1e6 AS seconds_to_decision,
     d.extra,
     s.evidence,
     $as_of AS as_of
-FROM (SELECT * FROM events WHERE kind = 'draft_shown' AND arrival_date >= list_min($days) - 1) AS d
+FROM (SELECT * FROM events WHERE kind IN ({showing_kinds}) AND arrival_date >= list_min($days) - 1) AS d
 JOIN found AS s USING (event_id, arrival_date)
 UNION ALL BY NAME
 SELECT
@@ -130,18 +116,17 @@ SELECT
     r.ticket_id,
     r.agent_id,
     r.source,
-    r.category,
-    r.model_version,
+    {ranking_columns},
     r.occurred_at AS shown_at,
     CAST(r.occurred_at AS DATE) AS shown_date,
     r.prompt,
     CASE WHEN side.preferred THEN r.completion ELSE r.final_text END AS completion,
-    CASE WHEN side.preferred THEN r.event_id || '#other' END AS preferred_over,
+    CASE WHEN side.preferred THEN r.event_id || '{other_suffix}' END AS preferred_over,
     CASE WHEN side.preferred THEN r.occurred_at END AS preferred_at,
     CASE WHEN NOT side.preferred THEN r.occurred_at END AS not_preferred_at,
     coalesce(r.reasons, []) AS reasons,
     r.extra,
     [r.event_id] AS evidence,
     $as_of AS as_of
-FROM rankings AS r, (VALUES ('#preferred', true), ('#other', false)) AS side(suffix, preferred)
+FROM rankings AS r, (VALUES ('{preferred_suffix}', true), ('{other_suffix}', false)) AS side(suffix, preferred)
 ORDER BY shown_at, draft_id

@@ -13,8 +13,18 @@ import pyarrow as pa
 from feedback.lake.delta import Lake
 from feedback.lake.event_schema import SENT_SUFFIX
 from feedback.lake.parquet_scan import view_stored
+from feedback.lake.sql_literals import literals
 from feedback.lake.tables import INTERACTIONS, LABELS
-from label_policy import Policy, compile_policy, compile_sent_texts, terms_changed
+from label_policy import (
+    BELOW_FACTUAL,
+    EditKind,
+    Policy,
+    State,
+    compile_policy,
+    compile_sent_texts,
+    strength,
+    terms_changed,
+)
 
 _PART_ROWS: Final = 100_000
 PART_SCHEMA: Final = pa.schema([*LABELS.schema, ("completion_hash", pa.uint64())])
@@ -74,10 +84,14 @@ def view_labels(
     if policy.terms:
         connection.register(f"{name}_terms", _edits_of_terms(connection, policy, asked))
         changed = f"draft_id IN (SELECT draft_id FROM {name}_terms)"
-        asked = f"SELECT * REPLACE (CASE WHEN {changed} THEN 'factual' ELSE edit_kind END AS edit_kind) FROM ({asked})"
+        kind = f"CASE WHEN {changed} THEN '{EditKind.FACTUAL}' ELSE edit_kind END"
+        asked = f"SELECT * REPLACE ({kind} AS edit_kind) FROM ({asked})"
     sent = compile_sent_texts(policy, relation="asked") if policy.sent_text else "SELECT * FROM drafts WHERE false"
     labelled = compile_policy(policy, relation="asked")
-    view = _VIEW.format(asked=asked, labelled=labelled, sent=sent, sent_suffix=SENT_SUFFIX, settings=f"{name}_settings")
+    view = _VIEW.format(
+        asked=asked, labelled=labelled, sent=sent, sent_suffix=SENT_SUFFIX, settings=f"{name}_settings",
+        final=State.FINAL, provisional=State.PROVISIONAL,
+    )  # fmt: skip
     connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {view}")
 
 
@@ -94,8 +108,7 @@ def _settings(policy: Policy, as_of: datetime) -> dict[str, Any]:
 def _edits_of_terms(connection: duckdb.DuckDBPyConnection, policy: Policy, asked: str) -> pa.Table:
     """The drafts whose edit changed one of the policy's terms, which makes it factual."""
     edits = connection.sql(
-        f"SELECT draft_id, completion, final_text FROM ({asked})"
-        " WHERE edit_kind IN ('cosmetic', 'wording', 'substantive')"
+        f"SELECT draft_id, completion, final_text FROM ({asked}) WHERE edit_kind IN ({literals(BELOW_FACTUAL)})"
     ).to_arrow_table()
     changed = terms_changed(edits.column("completion"), edits.column("final_text"), policy.terms)
     return edits.select(["draft_id"]).filter(changed)
@@ -103,11 +116,15 @@ def _edits_of_terms(connection: duckdb.DuckDBPyConnection, policy: Policy, asked
 
 def summarise_labels(labels: pa.Table, *columns: str) -> list[tuple[Any, ...]]:
     """How many labels each combination of `columns` has, as rows of their values and the count, in their order."""
-    counts = labels.group_by(list(columns)).aggregate([([], "count_all")])
-    return sorted(
-        (tuple(row.values()) for row in counts.select([*columns, "count_all"]).to_pylist()),
-        key=lambda row: tuple((value is None, value) for value in row),
-    )
+    counts = labels.group_by(list(columns)).aggregate([([], "count_all")]).select([*columns, "count_all"])
+    rows = (tuple(row.values()) for row in counts.to_pylist())
+    return sorted(rows, key=lambda row: label_order(columns, row))
+
+
+def label_order(columns: Sequence[str], values: Sequence[Any]) -> tuple[Any, ...]:
+    """A key to sort the values of some of a label's columns by: tiers by strength, others as they are, nulls last."""
+    places = zip(columns, values, strict=False)
+    return tuple((value is None, strength(value) if name == "tier" else value) for name, value in places)
 
 
 def labelled_days(lake: Lake) -> tuple[date, date] | None:

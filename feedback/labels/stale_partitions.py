@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, datetime
-from pathlib import Path
 from typing import Final
 
 import duckdb
 
+from feedback.labels.interactions import QUERY
 from feedback.lake.delta import Lake
+from feedback.lake.event_schema import ROW_KINDS
 from feedback.lake.parquet_scan import day_batches, spilling, view_stored
+from feedback.lake.sql_literals import literals
 from feedback.lake.tables import EVENTS, FILES, INTERACTIONS, LABELS
 from label_policy import SENT_TEXT
 
-# The one definition of what is evidence of what; of its columns, only those that are read are made.
-_BUILT = Path(__file__).with_name("interactions.sql").read_text(encoding="utf-8")
 _BATCH_DRAFTS: Final = 1_000_000
 
 
@@ -43,8 +43,9 @@ def touched_days(lake: Lake, *, as_of: datetime) -> list[date]:
         for table in (EVENTS, INTERACTIONS, LABELS):
             view_stored(connection, lake, table)
         connection.execute("CREATE TEMP TABLE checksums (stage VARCHAR, shown_date DATE, checksum HUGEINT)")
+        # Of the query's columns, only those that are read are made.
         for days in _batches(connection, as_of):
-            connection.execute(_CHECKSUMS.format(stage="built", rows=_BUILT), {"days": days, "as_of": as_of})
+            connection.execute(_CHECKSUMS.format(stage="built", rows=QUERY), {"days": days, "as_of": as_of})
         connection.execute(_CHECKSUMS.format(stage="stored", rows="FROM interactions"))
         # What an agent sent instead is a row beside its draft's.
         connection.execute(_CHECKSUMS.format(stage="labelled", rows=f"FROM labels WHERE rule <> '{SENT_TEXT}'"))
@@ -64,9 +65,9 @@ INSERT INTO checksums SELECT '{stage}', shown_date, sum(hash(draft_id, evidence)
 
 def _batches(connection: duckdb.DuckDBPyConnection, as_of: datetime) -> Iterator[list[date]]:
     drafts = connection.execute(
-        """
+        f"""
         SELECT CAST(occurred_at AS DATE) AS day, count(*) FROM events
-        WHERE kind IN ('draft_shown', 'preference') AND received_at <= $as_of AND arrival_date < CAST($as_of AS DATE)
+        WHERE kind IN ({literals(ROW_KINDS)}) AND received_at <= $as_of AND arrival_date < CAST($as_of AS DATE)
         GROUP BY day ORDER BY day
         """,
         {"as_of": as_of},

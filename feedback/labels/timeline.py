@@ -9,12 +9,12 @@ from typing import Any
 
 import duckdb
 
-from label_policy import DECISION_SIGNALS
-
-_TICKET_KINDS = ("resolved", "unresolved", "reopened", "escalated", "surveyed", "repeat_contact")
+from feedback.lake.event_schema import ROW_KINDS, SHOWING_KINDS, TICKET_KINDS
+from feedback.lake.sql_literals import literals
+from label_policy import DECISION_SIGNALS, RANKING_SIGNALS
 
 # What the interaction was made from, and what has come since and belongs to it: see interactions.sql.
-_EVENTS = """
+_EVENTS = f"""
 SELECT
     event_id, kind, occurred_at, received_at, draft_id, agent_id, coalesce(reasons, []) AS reasons, score, file, line,
     list_contains($evidence, event_id) AS counted
@@ -22,10 +22,10 @@ FROM events
 -- A source's clock may be a day wrong, so a draft's own events never arrive earlier than this.
 WHERE arrival_date >= CAST($shown AS DATE) - 1 AND (
     list_contains($evidence, event_id)
-    OR (draft_id = $draft AND kind NOT IN ('preference', 'draft_shown'))
-    OR (ticket_id = $ticket AND occurred_at >= $shown AND list_contains($ticket_kinds, kind) AND NOT $ranking)
+    OR (draft_id = $draft AND kind NOT IN ({literals(ROW_KINDS)}))
+    OR (ticket_id = $ticket AND occurred_at >= $shown AND kind IN ({literals(TICKET_KINDS)}) AND NOT $ranking)
 )
-ORDER BY occurred_at, kind <> 'draft_shown', file, line, event_id
+ORDER BY occurred_at, kind NOT IN ({literals(SHOWING_KINDS)}), file, line, event_id
 """
 
 
@@ -35,7 +35,7 @@ class Moment:
 
     Attributes:
         at: when it happened.
-        kind: what happened, one of `feedback.lake.event_schema.KINDS`.
+        kind: what happened, one of `label_policy.EVENT_KINDS`.
         draft_id: the draft that the event names; another's for a repeat contact.
         agent_id: who did it, if the log says.
         reasons: that were given.
@@ -89,8 +89,7 @@ def read_moments(connection: duckdb.DuckDBPyConnection, interaction: Mapping[str
         "draft": interaction["draft_id"],
         "ticket": interaction["ticket_id"],
         "shown": interaction["shown_at"],
-        "ticket_kinds": list(_TICKET_KINDS),
-        "ranking": interaction["preferred_at"] is not None or interaction["not_preferred_at"] is not None,
+        "ranking": any(interaction[f"{signal}_at"] for signal in RANKING_SIGNALS),
     }
     rows = connection.sql(_EVENTS, params=parameters).to_arrow_table().to_pylist()
     return [Moment(at=row.pop("occurred_at"), **row) for row in rows]

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from feedback.exceptions import FeedbackError
+from label_policy import CLASSES
 
 READ_ERRORS: Final = (duckdb.Error, pa.ArrowInvalid, OSError)
 """What reading a damaged or a missing file raises, among other things: of bad pages DuckDB raises the bare Error."""
@@ -79,7 +80,7 @@ def _damaged_file(path: Path) -> Path | None:
 def _parts(manifest: dict[str, Any]) -> Iterator[tuple[str, str, int]]:
     """Folder, split and rows of each part of a training set. Without pairs there is no folder of them."""
     for split, counts in (("train", manifest["counts"]["train"]), ("heldout", manifest["counts"]["heldout"])):
-        for name in ("desirable", "undesirable"):
+        for name in CLASSES:
             yield name, split, counts.get(name, 0)
         if any(manifest["preferences"].values()):
             yield "preferences", split, manifest["preferences"][split]

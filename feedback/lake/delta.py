@@ -15,11 +15,11 @@ from typing import Literal
 
 import duckdb
 import pyarrow as pa
-import pyarrow.dataset as pads
 from deltalake import DeltaTable, Schema, write_deltalake
 from deltalake.exceptions import DeltaError
 
 from feedback.exceptions import FeedbackError
+from feedback.lake.arrow_datasets import pads
 from feedback.lake.connections import connected
 from feedback.lake.damage import READ_ERRORS, name_damage
 from feedback.lake.replacement import Replacement

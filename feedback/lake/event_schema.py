@@ -10,13 +10,15 @@ from typing import Final
 
 import pyarrow as pa
 
+from label_policy import DRAFT_COLUMNS, EVENT_KINDS, About
+
 TIME: Final = pa.timestamp("us", tz="UTC")
 MESSAGES: Final = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 EVENT_SCHEMA: Final = pa.schema(
     [
         pa.field("event_id", pa.string(), nullable=False),  # unique in the lake; a second delivery is dropped
-        pa.field("kind", pa.string(), nullable=False),  # one of KINDS
+        pa.field("kind", pa.string(), nullable=False),  # one of label_policy.EVENT_KINDS
         pa.field("occurred_at", TIME, nullable=False),
         pa.field("received_at", TIME, nullable=False),  # when the platform learnt of it; `as_of` cuts here
         pa.field("ticket_id", pa.string(), nullable=False),
@@ -27,8 +29,7 @@ EVENT_SCHEMA: Final = pa.schema(
         pa.field("final_text", pa.string()),  # what was sent; of a preference, the text not preferred
         pa.field("reasons", pa.list_(pa.string())),
         pa.field("score", pa.float64()),  # of a survey: 0 the worst answer there is, 1 the best
-        pa.field("category", pa.string()),
-        pa.field("model_version", pa.string()),
+        *(pa.field(column.name, column.type) for column in DRAFT_COLUMNS),
         pa.field("source", pa.string(), nullable=False),
         pa.field("extra", pa.string()),  # JSON of what has no column
         pa.field("arrival_date", pa.date32(), nullable=False),
@@ -41,24 +42,20 @@ EVENT_SCHEMA: Final = pa.schema(
 MAPPED_COLUMNS: Final = tuple(n for n in EVENT_SCHEMA.names if n not in ("arrival_date", "file", "line"))
 """The event columns that a source's SELECT may return, next to `file` and `line`."""
 
-KINDS: Final = {
-    "draft": ("draft_shown",),
-    "reaction": ("accepted", "edited", "rejected", "dismissed", "copied", "thumbs_up", "thumbs_down"),
-    "moderation": ("approved", "flagged"),
-    "ticket": ("resolved", "unresolved", "reopened", "escalated", "surveyed", "repeat_contact"),
-    "preference": ("preference",),
-}
-"""Every kind of event, by group."""
+ALL_KINDS: Final = tuple(kind.name for kind in EVENT_KINDS)
+"""Every kind of event. Every kind needs a `ticket_id`."""
+DRAFT_KINDS: Final = tuple(kind.name for kind in EVENT_KINDS if kind.about is About.DRAFT)
+"""Kinds that say something about one draft and so need its `draft_id`."""
+TICKET_KINDS: Final = tuple(kind.name for kind in EVENT_KINDS if kind.about is About.TICKET)
+"""Kinds that speak of every draft that was shown on the ticket before."""
+SHOWING_KINDS: Final = tuple(kind.name for kind in EVENT_KINDS if kind.makes_rows and kind.about is About.DRAFT)
+"""Kinds that bring a draft: its interaction."""
+RANKING_KINDS: Final = tuple(kind.name for kind in EVENT_KINDS if kind.about is About.RANKING)
+"""Kinds that bring two texts: an interaction each."""
+ROW_KINDS: Final = SHOWING_KINDS + RANKING_KINDS
+"""Kinds that interactions are made of; every other kind tells of these."""
 
-ALL_KINDS: Final = frozenset(kind for group in KINDS.values() for kind in group)
-DRAFT_KINDS: Final = frozenset(KINDS["draft"] + KINDS["reaction"] + KINDS["moderation"])
-"""Kinds that say something about one draft and so need its `draft_id`. Every kind needs a `ticket_id`."""
-
-NEEDED_COLUMNS: Final = {
-    "draft_shown": ("prompt", "completion"),
-    "preference": ("prompt", "completion", "final_text"),
-    "surveyed": ("score",),
-}
+NEEDED_COLUMNS: Final = {kind.name: kind.needs for kind in EVENT_KINDS if kind.needs}
 """Columns without which an event of the kind says nothing."""
 
 SENT_SUFFIX: Final = "#sent"

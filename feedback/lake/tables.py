@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from feedback.lake.delta import Table
 from feedback.lake.event_schema import EVENT_SCHEMA, FILES_SCHEMA, MESSAGES, QUARANTINE_SCHEMA, TIME
-from label_policy import SIGNALS
+from label_policy import DRAFT_COLUMNS, SIGNALS
 
 EVENTS = Table(name="events", schema=EVENT_SCHEMA, partition_by=("arrival_date",))
 QUARANTINE = Table(name="quarantine", schema=QUARANTINE_SCHEMA, partition_by=("arrival_date",))
@@ -17,8 +17,7 @@ _DRAFT = [
     ("ticket_id", pa.string()),
     ("agent_id", pa.string()),
     ("source", pa.string()),
-    ("category", pa.string()),
-    ("model_version", pa.string()),
+    *((column.name, column.type) for column in DRAFT_COLUMNS),
     ("shown_at", TIME),
     ("shown_date", pa.date32()),
     ("prompt", MESSAGES),
@@ -109,7 +108,7 @@ CORRECTIONS = Table(
             ("draft_id", pa.string()),
             ("ticket_id", pa.string()),
             ("shown_date", pa.date32()),
-            ("cause", pa.string()),  # feedback, policy, both, or rebuilt: the same events were read otherwise
+            ("cause", pa.string()),  # a feedback.labels.corrections.Cause
             *((f"was_{name}", type) for name, type in _VERDICT),
             ("was_policy_digest", pa.string()),
             ("was_as_of", TIME),
@@ -149,11 +148,11 @@ VERDICTS = Table(
             ("draft_id", pa.string()),
             ("text_digest", pa.string()),  # of prompt and completion as they were read
             ("reviewer", pa.string()),
-            ("verdict", pa.string()),  # desirable, undesirable, unsure; withdrawn takes the reviewer's last one back
+            ("verdict", pa.string()),  # a feedback.audits.verdicts.VerdictKind
             ("reason", pa.string()),  # of the list that the review page offers
             ("note", pa.string()),
             ("seconds", pa.float64()),  # from showing the row to the verdict
-            ("origin", pa.string()),  # review, import, or simulated: nobody read it
+            ("origin", pa.string()),  # a feedback.audits.verdicts.Origin
             *_VERDICT,  # what the policy said when it was read
             ("stratum", pa.string()),
             ("policy_digest", pa.string()),

@@ -27,7 +27,7 @@ from feedback.lake.parquet_scan import spilling, view_stored
 from feedback.lake.tables import INTERACTIONS, LABELS, LEDGER
 from feedback.policy_changes.example_rows import find_rule, read_examples
 from feedback.training_set.class_balance import lambda_bounds
-from label_policy import SENT_TEXT, Policy, PolicyError
+from label_policy import CLASSES, SENT_TEXT, Policy, PolicyError
 from label_policy.audits.audit_gate import Override
 from label_policy.checks.label_diff import Comparison
 
@@ -262,9 +262,7 @@ def _deployed(connection: duckdb.DuckDBPyConnection) -> list[PolicyName]:
 def _balance(training: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     balance = {}
     for side in ("before", "after"):
-        counts = {
-            label: sum(row["rows"] for row in training if row[side] == label) for label in ("desirable", "undesirable")
-        }
+        counts = {str(name): sum(row["rows"] for row in training if row[side] == name) for name in CLASSES}
         balance[side] = {**counts, "lambda_bounds": lambda_bounds(**counts)}
     return balance
 

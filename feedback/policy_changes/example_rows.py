@@ -14,9 +14,11 @@ from feedback.policy_changes.term_edits import find_term_edit
 from feedback.training_set.redaction import install_redaction
 from label_policy import (
     CONDITION_COLUMNS,
+    DRAFT_COLUMN_NAMES,
     INTERACTION_COLUMNS,
     SENT_TEXT,
     SIGNALS,
+    EditKind,
     Policy,
     Rule,
     SentText,
@@ -26,7 +28,7 @@ from label_policy.schema.columns import SECONDS_TO_READ
 _TEXTS = ("completion", "final_text")
 _KIND = "edit_kind"
 # Known of every draft, and no evidence of what it was worth.
-_KEYS = ("draft_id", "ticket_id", "agent_id", "source", "category", "model_version", "shown_at", "decided_at")
+_KEYS = ("draft_id", "ticket_id", "agent_id", "source", *DRAFT_COLUMN_NAMES, "shown_at", "decided_at")
 _TIMES = tuple(f"{signal}_at" for signal in SIGNALS)
 
 # Texts are redacted as in a training set, since a plan is passed on. Where the interaction is gone, the label has them.
@@ -119,7 +121,7 @@ def _side(
     signals = _signals(policy, rule, interaction)
     edit = find_term_edit(policy, interaction) if policy and _KIND in signals else None
     if edit is not None:
-        signals[_KIND] = "factual"
+        signals[_KIND] = EditKind.FACTUAL.value
     return {**verdict, "why": rule and rule.why, "signals": signals, "term_edit": edit and asdict(edit)}
 
 

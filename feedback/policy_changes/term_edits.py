@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from label_policy import Policy, terms_changed
+from label_policy import BELOW_FACTUAL, Policy, terms_changed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class TermEdit:
 def find_term_edit(policy: Policy, interaction: Mapping[str, Any]) -> TermEdit | None:
     """What makes an interaction's edit factual by the policy's terms, or None where they make no difference."""
     draft, final, kind = (interaction[name] for name in ("completion", "final_text", "edit_kind"))
-    if kind in (None, "none", "factual") or not terms_changed([draft], [final], policy.terms)[0].as_py():
+    if kind not in BELOW_FACTUAL or not terms_changed([draft], [final], policy.terms)[0].as_py():
         return None
     alone = (term for term in policy.terms if terms_changed([draft], [final], [term])[0].as_py())
     return TermEdit(terms=tuple(alone), without=kind)

@@ -33,13 +33,14 @@ from feedback.training_set.provisional import say_provisional
 from feedback.training_set.rows import (
     COLUMNS,
     PAIR_COLUMNS,
+    Fate,
     content_version,
     count_redactions,
     count_rows,
     preference_pairs,
     training_rows,
 )
-from label_policy import Policy
+from label_policy import CLASSES, Label, Policy
 
 SPLITS = ("train", "heldout")
 _SHARD_ROWS = 100_000
@@ -107,7 +108,7 @@ def build_training_set(
         by_state = connection.execute("SELECT label, state, count(*) FROM labels GROUP BY ALL ORDER BY ALL").fetchall()
         as_of = connection.execute("SELECT min(as_of), max(as_of) FROM labels").fetchone()
     fates = _counts(rows, "fate")
-    rows = rows.filter(pc.equal(rows.column("fate"), "kept"))
+    rows = rows.filter(pc.equal(rows.column("fate"), str(Fate.KEPT)))
     if rows.num_rows == 0:
         states = ", ".join(f"{count:,} {label} {state}" for label, state, count in by_state)
         waiting = say_provisional(lake)
@@ -132,7 +133,7 @@ def build_training_set(
             "as_of": [moment.isoformat() for moment in as_of or () if moment],
             "heldout": {"share_of_tickets": heldout, "salt": salt},
             "labels": [{"label": label, "state": state, "rows": count} for label, state, count in by_state],
-            "left_out": {fate: count for fate, count in fates.items() if fate != "kept"},
+            "left_out": {fate: count for fate, count in fates.items() if fate != Fate.KEPT},
             "redactions": count_redactions(rows),
             "counts": counts,
             "preferences": {split: _counts(pairs, "split").get(split, 0) for split in SPLITS},
@@ -219,8 +220,9 @@ def _write(rows: pa.Table, pairs: pa.Table, path: Path, manifest: dict[str, Any]
     beside = Path(mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     beside.chmod(0o755)  # mkdtemp's 0700 would hide the set from the people it is for
     try:
-        for name, label in (("desirable", True), ("undesirable", False)):
-            _write_splits(rows.filter(pc.equal(rows.column("label"), label)), COLUMNS, beside / name)
+        for name in CLASSES:
+            of_class = pc.equal(rows.column("label"), name is Label.DESIRABLE)
+            _write_splits(rows.filter(of_class), COLUMNS, beside / name)
         if pairs.num_rows:
             _write_splits(pairs, PAIR_COLUMNS, beside / "preferences")
         (beside / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")

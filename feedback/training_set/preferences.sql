@@ -1,15 +1,16 @@
 -- Pairs of texts of which one was preferred: the two sides of a ranking, and what an agent sent over the draft.
--- Relations: labels. Parameters: $salt, $heldout, $tiers, $factors, $white_space, as in rows.sql.
+-- Relations: labels. Parameters: $salt, $heldout, $tiers, $factors, $white_space, as in rows.sql. To be filled
+-- in: better_columns, the draft columns that sets have, of the preferred text; desirable.
 WITH pairs AS (
     SELECT
         better.draft_id AS row_id, worse.draft_id AS rejected_row_id, better.ticket_id, better.shown_date,
-        better.category, better.tier, better.rule,
+        {better_columns}, better.tier, better.rule,
         redact_prompt(better.prompt) AS prompt,
         redact(trim(coalesce(better.completion, ''), $white_space)) AS chosen,
         redact(trim(coalesce(worse.completion, ''), $white_space)) AS rejected
     FROM labels AS better JOIN labels AS worse
         ON better.preferred_over = worse.draft_id AND better.shown_date = worse.shown_date
-    WHERE better.state = 'final' AND worse.state = 'final' AND better.label = 'desirable'
+    WHERE better.state = 'final' AND worse.state = 'final' AND better.label = {desirable}
         AND better.weight * list_extract($factors, list_position($tiers, better.tier)) > 0
 )
 SELECT *, split_of(ticket_id, $salt, $heldout) AS split

@@ -13,7 +13,7 @@ import duckdb
 # In order: what is most specific first, so that a card number is not read as a telephone number.
 PATTERNS = {
     "EMAIL": r"[\pL\pN._%+\-]+@[\pL\pN.\-]+\.\pL{2,}",
-    "IBAN": r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b",
+    "IBAN": r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2}(?: ?\d{3}|(?: ?[A-Z0-9]{4}){1,5}(?: ?[A-Z0-9]{1,3})?)\b",
     "CARD": r"\b(?:\d{4}[ \-]?){3}\d{1,7}\b|\b3\d{3}[ \-]?\d{6}[ \-]?\d{5}\b",
     "SSN": r"\b\d{3}-\d{2}-\d{4}\b",
     "IP": r"\b(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)\b",

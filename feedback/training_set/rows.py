@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from datetime import date
+from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,20 +15,45 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feedback.lake.sql_literals import literal, literals
 from feedback.training_set.redaction import PATTERNS, install_redaction
-from label_policy import WHITE_SPACE, Policy, Tier
+from label_policy import CLASSES, TRAINING_COLUMN_NAMES, WHITE_SPACE, Label, Policy, Tier, strength
 
 COLUMNS = (
-    "prompt", "completion", "label", "weight", "tier", "rule", "category", "ticket_id", "shown_date", "row_id",
-    "precision",
+    "prompt", "completion", "label", "weight", "tier", "rule", *TRAINING_COLUMN_NAMES, "ticket_id", "shown_date",
+    "row_id", "precision",
 )  # fmt: skip
 PAIR_COLUMNS = (
-    "prompt", "chosen", "rejected", "tier", "rule", "category", "ticket_id", "shown_date", "row_id", "rejected_row_id",
+    "prompt", "chosen", "rejected", "tier", "rule", *TRAINING_COLUMN_NAMES, "ticket_id", "shown_date", "row_id",
+    "rejected_row_id",
 )  # fmt: skip
-_NOT_TRAINED, _FAILED = "not trained", "failed its audit"
+# A set from before there was one of these columns keeps its name: a null in it is no part of a row.
+_LATER = ("precision", *(name for name in TRAINING_COLUMN_NAMES if name != "category"))
+
+
+class Fate(StrEnum):
+    """What becomes of a final label that says good or bad; all but the first leave it out of the training set."""
+
+    KEPT = "kept"
+    BLANK = "blank"
+    WEIGHTLESS = "weightless"
+    NOT_TRAINED = "tier not trained"
+    FAILED = "tier failed its audit"
+    DUPLICATE = "duplicate"
+    OVERRULED = "overruled"
+    CONTRADICTED = "contradicted"
+
+
 _HERE = Path(__file__).parent
-_ROWS = (_HERE / "rows.sql").read_text(encoding="utf-8")
-_PAIRS = (_HERE / "preferences.sql").read_text(encoding="utf-8")
+_PARTS = {
+    **{fate.name.lower(): literal(fate) for fate in Fate},
+    "classes": literals(CLASSES),
+    "desirable": literal(Label.DESIRABLE),
+    "columns": ", ".join(TRAINING_COLUMN_NAMES),
+    "better_columns": ", ".join(f"better.{name}" for name in TRAINING_COLUMN_NAMES),
+}
+_ROWS = (_HERE / "rows.sql").read_text(encoding="utf-8").format(**_PARTS)
+_PAIRS = (_HERE / "preferences.sql").read_text(encoding="utf-8").format(**_PARTS)
 # By ticket, so that no ticket is on both sides, and by a hash, so that a ticket never changes sides.
 _SPLIT = """
 CREATE OR REPLACE TEMP MACRO split_of(ticket, salt, heldout) AS CASE
@@ -57,12 +83,12 @@ def training_rows(
         precision: by rule, the share of its labels that is right; a rule that is not in it was not measured.
 
     Returns:
-        `COLUMNS`, and `split` (train or heldout) and `fate`: kept; or why it is left out: blank, weightless, tier not
-        trained, tier failed its audit, duplicate (of a stronger or earlier row of the same text and label), overruled
-        (by a stronger tier's label of the same text) or contradicted (by one as strong). Ordered by `row_id`.
+        `COLUMNS`, and `split` (train or heldout) and `fate`, a `Fate`: a duplicate is one of a stronger or earlier row
+        of the same text and label; a row is overruled by a stronger tier's label of the same text, and contradicted by
+        one as strong. Ordered by `row_id`.
 
     """
-    untrained = {"untrained": [f"tier {_FAILED if tier in excluded else _NOT_TRAINED}" for tier in Tier]}
+    untrained = {"untrained": [str(Fate.FAILED if tier in excluded else Fate.NOT_TRAINED) for tier in Tier]}
     rows = _made(connection, _ROWS, policy, heldout, salt, excluded, **untrained)
     measured = pa.array([*precision.values(), None], pa.float64())
     place = pc.index_in(rows.column("rule"), value_set=pa.array([*precision], pa.string()))
@@ -101,18 +127,17 @@ def _made(
 def content_version(rows: pa.Table, pairs: pa.Table, audit: Mapping[str, Any] | None) -> str:
     """SHA-256, cut to 16 hex digits, over rows, then pairs, in `row_id` order, each as canonical JSON with its split.
 
-    What the audit decided of them comes last, where there was one: whether and how they train. A precision that
-    was not measured is no part of a row. It depends on nothing but those: not on the machine, the library versions, or
-    when and in what order they came.
+    What the audit decided of them comes last, where there was one: whether and how they train. A null in a column that
+    sets did not have from the start is no part of a row, such as a precision that was not measured. It depends on
+    nothing but those: not on the machine, the library versions, or when and in what order they came.
     """
     digest = hashlib.sha256()
     for table, columns in ((rows, COLUMNS), (pairs, PAIR_COLUMNS)):
         # A batch at a time, since a row as Python objects takes many times its size as Arrow.
         for batch in table.select([*columns, "split"]).sort_by("row_id").to_batches(max_chunksize=10_000):
             for row in batch.to_pylist():
-                if row.get("precision", 0) is None:
-                    del row["precision"]  # so that sets from before there were audits keep their names
-                digest.update(_canonical(row) + b"\n")
+                known = {name: value for name, value in row.items() if value is not None or name not in _LATER}
+                digest.update(_canonical(known) + b"\n")
     if audit is not None:
         digest.update(_canonical(audit) + b"\n")
     return digest.hexdigest()[:16]
@@ -124,7 +149,7 @@ def _canonical(value: Mapping[str, Any]) -> bytes:
 
 def count_rows(rows: pa.Table) -> dict[str, Any]:
     """Rows by class and split, and by tier, rule and category within a class."""
-    named = rows.append_column("class", pc.if_else(rows.column("label"), "desirable", "undesirable"))
+    named = rows.append_column("class", pc.if_else(rows.column("label"), *map(str, CLASSES)))
     counts: dict[str, Any] = {"train": {}, "heldout": {}, "tier": {}, "rule": {}, "category": {}}
 
     def count(*columns: str) -> list[tuple[Any, ...]]:
@@ -139,7 +164,7 @@ def count_rows(rows: pa.Table) -> dict[str, Any]:
     for column in ("tier", "rule", "category"):
         for value, name, number in count(column, "class"):
             counts[column].setdefault(value, {})[name] = number
-    return counts
+    return {**counts, "tier": dict(sorted(counts["tier"].items(), key=lambda item: strength(item[0])))}
 
 
 def count_redactions(rows: pa.Table) -> dict[str, int]:

@@ -1,18 +1,14 @@
 -- Frames of events. Relations: events (the days asked for and the 28 before them; narrow columns only), known_ids
--- (event_id of every event in the lake), days (day: those asked for). Macro: name_of.
+-- (event_id of every event in the lake), days (day: those asked for). Macro: name_of. To be filled in: draft_kinds,
+-- row_kinds, and complete, which says of an event whether it has all that its kind needs.
 
 -- Frame rows
 -- Named after they are counted: few combinations, many events.
 WITH combinations AS (
     SELECT arrival_date, kind, source,
         coalesce(event_id, '') <> '' AND coalesce(ticket_id, '') <> '' AS ids_given,
-        coalesce(draft_id, '') <> '' OR kind NOT IN $draft_kinds AS draft_named,
-        CASE kind
-            WHEN 'draft_shown' THEN prompt IS NOT NULL AND completion IS NOT NULL
-            WHEN 'preference' THEN prompt IS NOT NULL AND completion IS NOT NULL AND final_text IS NOT NULL
-            WHEN 'surveyed' THEN score IS NOT NULL
-            ELSE true
-        END AS complete,
+        coalesce(draft_id, '') <> '' OR kind NOT IN ({draft_kinds}) AS draft_named,
+        {complete} AS complete,
         coalesce(score BETWEEN 0 AND 1, true) AS score_in_range,
         greatest(0, CAST(occurred_at AS DATE) - arrival_date) AS days_ahead,
         count(*) AS rows
@@ -49,12 +45,12 @@ WITH counts AS (
     GROUP BY ALL
 ),
 drafts AS (
-    SELECT date, sum(n) AS drafts FROM counts WHERE kind IN ('draft_shown', 'preference') GROUP BY date
+    SELECT date, sum(n) AS drafts FROM counts WHERE kind IN ({row_kinds}) GROUP BY date
 ),
 signals AS (
     SELECT DISTINCT day, source, kind
     FROM days JOIN counts ON date BETWEEN day - 28 AND day - 1
-    WHERE kind NOT IN ('draft_shown', 'preference')
+    WHERE kind NOT IN ({row_kinds})
 ),
 before AS (
     SELECT day, s.source, s.kind, d.drafts, coalesce(n, 0) AS n, sum(n) OVER signal / sum(d.drafts) OVER signal AS rate

@@ -19,11 +19,12 @@ import pyarrow as pa
 from feedback.exceptions import FeedbackError
 from feedback.lake.connections import connected
 from feedback.lake.delta import Lake
-from feedback.lake.event_schema import DRAFT_KINDS, SENT_SUFFIX
+from feedback.lake.event_schema import DRAFT_KINDS, NEEDED_COLUMNS, ROW_KINDS, SENT_SUFFIX
 from feedback.lake.parquet_scan import view_stored
+from feedback.lake.sql_literals import literal, literals
 from feedback.lake.tables import EVENTS, INTERACTIONS, LABELS
 from feedback.training_set.redaction import PATTERNS
-from label_policy import WHITE_SPACE
+from label_policy import CLASSES, WHITE_SPACE, Label
 
 if TYPE_CHECKING:
     from feedback.training_set.build import TrainingSet
@@ -38,6 +39,20 @@ CREATE TEMP MACRO name_of(value) AS
     CASE WHEN regexp_full_match(value, '[A-Za-z0-9_.:-]{1,40}') THEN value
         ELSE '(no name: ' || length(value) || ' characters)' END
 """
+
+
+_FILLED_IN: Final = {
+    "draft_kinds": literals(DRAFT_KINDS),
+    "row_kinds": literals(ROW_KINDS),
+    "complete": "CASE kind "
+    + " ".join(
+        f"WHEN {literal(kind)} THEN {' AND '.join(f'{name} IS NOT NULL' for name in names)}"
+        for kind, names in NEEDED_COLUMNS.items()
+    )
+    + " ELSE true END",
+    "classes": literals(CLASSES),
+    "desirable": Label.DESIRABLE,
+}
 
 
 def table_frames(lake: Lake, asset: str, days: Sequence[date]) -> dict[str, pa.Table]:
@@ -75,7 +90,7 @@ def training_set_frames(made: TrainingSet) -> dict[str, pa.Table]:
         f"SELECT *, '{split}' AS split, '{name}' AS class FROM "
         + files.format(str(path / name / f"{split}-*.parquet").replace("'", "''"))
         for split in counts
-        for name in ("desirable", "undesirable")
+        for name in CLASSES
     )
     with connected() as connection:
         connection.register("counted", pa.table(manifest))
@@ -102,7 +117,6 @@ def stored_days(lake: Lake, asset: str) -> list[date]:
 def _frames(connection: duckdb.DuckDBPyConnection, asset: str) -> dict[str, pa.Table]:
     connection.execute(_NAME_OF)
     parameters: dict[str, Any] = {
-        "draft_kinds": sorted(DRAFT_KINDS),
         "sent_suffix": SENT_SUFFIX,
         "white_space": WHITE_SPACE,
         "personal": "|".join(f"(?:{pattern})" for pattern in PATTERNS.values()),
@@ -119,6 +133,6 @@ def _frames(connection: duckdb.DuckDBPyConnection, asset: str) -> dict[str, pa.T
 def frame_queries(asset: str) -> dict[str, str]:
     """The queries of `<asset>.sql` by the name of the frame that each gives."""
     file = {"feedback_events": "events"}.get(asset, asset)
-    text = Path(__file__).with_name(f"{file}.sql").read_text(encoding="utf-8")
+    text = Path(__file__).with_name(f"{file}.sql").read_text(encoding="utf-8").format(**_FILLED_IN)
     _, *parts = re.split(r"^-- Frame (\w+)$", text, flags=re.MULTILINE)
     return {name: query.strip().removesuffix(";") for name, query in zip(parts[::2], parts[1::2], strict=True)}

@@ -1,5 +1,5 @@
 -- Frames of labels. Relations: labels (the days asked for and the 28 before them), interactions, days (day: those
--- asked for). Macro: name_of.
+-- asked for). Macro: name_of. To be filled in: desirable, and the classes that train.
 
 -- Frame rows
 -- Named after they are counted: few combinations, many rows.
@@ -33,8 +33,8 @@ ORDER BY ALL;
 WITH by_day AS (
     SELECT shown_date, count(*) AS labels, count(*) - count(DISTINCT draft_id) AS repeated,
         count(DISTINCT policy_digest) AS policies,
-        count(*) FILTER (label = 'desirable') AS desirable,
-        count(*) FILTER (label IN ('desirable', 'undesirable')) AS judged,
+        count(*) FILTER (label = '{desirable}') AS desirable,
+        count(*) FILTER (label IN ({classes})) AS judged,
         count(*) FILTER (state = 'final') >= 0.9 * count(*) AS settled
     FROM labels GROUP BY shown_date
 ),

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from feedback.lake.event_schema import ALL_KINDS
-from label_policy import Tier
+from label_policy import EditKind, Label, State, Tier
 
 Severity = Literal["critical", "warning"]
 
@@ -120,7 +120,7 @@ INTERACTIONS: Final = Suite(
               _REBUILD, shown=("source",)),
         _rule("critical", "rows", "known_edit_kinds", "edit_kind",
               "An edit is of a known kind, and of none where nothing was sent.", _REBUILD,
-              among=("none", "cosmetic", "wording", "substantive", "factual", "not sent"), shown=("source",)),
+              among=(*map(str, EditKind), "not sent"), shown=("source",)),
         _rule("critical", "rows", "similarities_in_range", "similarity_in_range",
               "A draft and what was sent are from 0 to 1 alike, and are compared where something was sent.",
               _REBUILD, shown=("source", "edit_kind")),
@@ -140,19 +140,22 @@ INTERACTIONS: Final = Suite(
     ),
 )  # fmt: skip
 
+_LABELS = tuple(map(str, Label))
+
 LABELS: Final = Suite(
     asset="labels",
     unit="day",
     rules=(
-        _rule("critical", "rows", "known_labels", "label", "A label is desirable, undesirable or abstain.", _RELABEL,
-              among=("desirable", "undesirable", "abstain"), shown=("rule",)),
+        _rule("critical", "rows", "known_labels", "label",
+              f"A label is {', '.join(_LABELS[:-1])} or {_LABELS[-1]}.", _RELABEL,
+              among=_LABELS, shown=("rule",)),
         _rule("critical", "rows", "known_tiers", "tier",
               "What says good or bad has a tier that is known, and what abstains has none.", _RELABEL,
               among=(*map(str, Tier), "none"), shown=("label", "rule")),
         _rule("critical", "rows", "weights_in_range", "weight_in_range",
               "A weight is a number not below 0, and 0 where the policy abstains.", _RELABEL, shown=("label", "rule")),
-        _rule("critical", "rows", "known_states", "state", "A label is provisional or final.", _RELABEL,
-              among=("provisional", "final"), shown=("label", "rule")),
+        _rule("critical", "rows", "known_states", "state", f"A label is {' or '.join(State)}.", _RELABEL,
+              among=tuple(map(str, State)), shown=("label", "rule")),
         _rule("critical", "rows", "final_once_mature", "final_in_time",
               "No label is final before all that could overturn it has had its time.", _RELABEL,
               shown=("label", "rule")),

@@ -1,12 +1,13 @@
 -- Frames of a training set. Relations: rows (its Parquet files, with split and class, the folder), counted (split, rows:
--- as the manifest says). Macro: name_of. Parameters: $white_space, $personal (a pattern).
+-- as the manifest says). Macro: name_of. Parameters: $white_space, $personal (a pattern). To be filled in:
+-- desirable.
 
 -- Frame rows
 SELECT
     split,
     coalesce(name_of(tier), 'none') AS tier,
     name_of(rule) AS rule,
-    coalesce(label = (class = 'desirable'), false) AS in_its_class,
+    coalesce(label = (class = '{desirable}'), false) AS in_its_class,
     coalesce(isfinite(weight) AND weight > 0, false) AS weight_positive,
     coalesce(len(prompt), 0) > 0 AND coalesce(trim(completion, $white_space), '') <> '' AS texts_there,
     coalesce(row_id, '') <> '' AND coalesce(ticket_id, '') <> '' AND coalesce(rule, '') <> '' AND shown_date IS NOT NULL

@@ -34,7 +34,7 @@ from kto_core.base.progress import Paced, Report, silent, under
 from kto_core.base.store import digest, publish, read_json, write_json
 from kto_core.comparison.comparison_chart import draw_comparison
 from kto_core.comparison.comparison_measures import held_out, measure, score_model, score_prior
-from kto_core.data.datasets import LABELLED, Rows, TrainingSet
+from kto_core.data.datasets import CLASSES, LABELLED, Rows, TrainingSet
 from kto_core.data.preferences import Pairs, read_pairs
 from kto_core.evaluation.bootstrap import DRAWS
 from kto_core.training.kto import plan, train_kto
@@ -291,7 +291,7 @@ def _slice(data: TrainingSet, rows: Rows, pairs: Pairs, folder: Path) -> tuple[P
     version = f"{data.version}-pairs-{Rows(table=table, refused={}).content_hash()[:8]}"
     if not (folder / version).is_dir():
         with publish(folder / version) as scratch:
-            for side, label in (("desirable", True), ("undesirable", False)):
+            for side, label in zip(CLASSES, (True, False), strict=True):
                 (scratch / side).mkdir()
                 part = table.filter(pa.array(table["label"].to_numpy() == label))
                 pq.write_table(part, scratch / side / "train-0.parquet")

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Final, Literal, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,8 @@ from kto_core.base.exceptions import TrainingError
 from kto_core.base.store import read_json
 
 Split = Literal["train", "heldout"]
+CLASSES: Final = ("desirable", "undesirable")
+"""What a row can be, and the folders of a training set that hold the rows of each."""
 
 
 class Message(TypedDict):
@@ -128,7 +130,7 @@ def read_corpus(path: Path) -> Rows:
     for place in (path, *path.absolute().parents[:2]):  # the set, one of its sides, or one of their files
         if (place / "manifest.json").is_file():
             _refuse_closed(place, read_json(place / "manifest.json"))
-    folder = path / "desirable" if (path / "desirable").is_dir() else path
+    folder = path / CLASSES[0] if (path / CLASSES[0]).is_dir() else path
     files = (
         [path] if path.is_file() else sorted(f for f in folder.rglob("*.parquet") if not f.name.startswith("heldout"))
     )
@@ -188,9 +190,7 @@ class TrainingSet:
             TrainingError: if no file or no teachable row is there, or a column is missing or of the wrong type.
 
         """
-        files = [
-            f for side in ("desirable", "undesirable") for f in sorted((self.folder / side).glob(f"{split}-*.parquet"))
-        ]
+        files = [f for side in CLASSES for f in sorted((self.folder / side).glob(f"{split}-*.parquet"))]
         if not files:
             raise TrainingError(f"training set {self.folder} holds no {split}-*.parquet; build it again")
         return _teachable(pa.concat_tables(read_parquet(file, LABELLED) for file in files), self.folder)

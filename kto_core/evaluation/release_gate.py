@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from kto_core.data.datasets import CLASSES
+
 # With fewer held-out rows of a class, chance alone moves the figures by more than training does.
 FEWEST_PER_CLASS = 30
 
@@ -24,7 +26,7 @@ def decide_promotion(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     heldout, truth = evaluation["heldout"], evaluation["truth"]
     reasons = [
         f"{heldout[name]} held-out {name} rows are too few to judge by; {FEWEST_PER_CLASS} are the least"
-        for name in ("desirable", "undesirable")
+        for name in CLASSES
         if heldout[name] < FEWEST_PER_CLASS
     ]
     before, after, margin = heldout["auc_within_before"], heldout["auc_within_after"], heldout["reward_margin"]

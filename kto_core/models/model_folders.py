@@ -8,9 +8,8 @@ import struct
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import peft
 import torch
 from accelerate import Accelerator, DistributedType
 from safetensors import SafetensorError
@@ -28,6 +27,9 @@ from kto_core.base.store import digest, read_json
 from kto_core.data.datasets import Rows
 from kto_core.models.smollm2 import load_smollm2
 from kto_core.models.tiny import make_tiny
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 PRESETS = ("tiny", "smollm2")
 VOCABULARY_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "chat_template.jinja")
@@ -88,21 +90,23 @@ def load_or_make(model: str, *, rows: Rows | None, tiny: TinyConfig, seed: int) 
     return load(Path(model))
 
 
-def save(model: PreTrainedModel | peft.PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def save(model: "PreTrainedModel | PeftModel", tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write plain safetensors, config and tokenizer; LoRA adapters are merged into the weights first."""
-    if isinstance(model, peft.PeftModel):
+    if not isinstance(model, PreTrainedModel):
         model = model.merge_and_unload()
     model.save_pretrained(str(folder))
     tokenizer.save_pretrained(folder)
 
 
-def with_lora(model: PreTrainedModel, *, rank: int, alpha: int) -> peft.PeftModel:
+def with_lora(model: PreTrainedModel, *, rank: int, alpha: int) -> "PeftModel":
     """Put LoRA adapters (Hu et al. 2021, arXiv 2106.09685) of `rank` on every linear layer but the head."""
-    config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    from peft import LoraConfig, get_peft_model  # not loaded by trainings without adapters
+
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
     with warnings.catch_warnings():
         # peft 0.21 asks transformers 5.23 by a name that it has renamed
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-        return peft.get_peft_model(model, config)
+        return get_peft_model(model, config)
 
 
 def adapted(model: PreTrainedModel, *, rank: int, alpha: int) -> Any:  # noqa: ANN401 - the model, or peft's wrapper

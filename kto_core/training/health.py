@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from kto_core.data.datasets import CLASSES
 from kto_core.training.step_figures import Figures
 
 LOGGER: Final = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ def _dominance(metrics: Sequence[Figures], beta: float) -> str | None:
     ratio = math.exp(math.fsum(math.log(good / bad) for good, bad in pairs) / len(pairs))
     if 1 / DOMINANT < ratio < DOMINANT:
         return None
-    larger, smaller = ("desirable", "undesirable") if ratio > 1 else ("undesirable", "desirable")
+    larger, smaller = CLASSES if ratio > 1 else CLASSES[::-1]
     if _is_learned(metrics, smaller, beta):
         return None  # its gradient is small because there is little left to learn
     return (
@@ -108,7 +109,7 @@ def _is_learned(metrics: Sequence[Figures], side: str, beta: float) -> bool:
 
 
 def _fall(metrics: Sequence[Figures]) -> str | None:
-    good, bad = (_mean(metrics[-WINDOW:], f"reward_{side}") for side in ("desirable", "undesirable"))
+    good, bad = (_mean(metrics[-WINDOW:], f"reward_{side}") for side in CLASSES)
     if len(metrics) < WINDOW or good is None or bad is None or max(good, bad) > -FALLEN:
         return None
     # Replies of one desk are alike, so that pushing some down takes others along; falling together is another matter.

@@ -27,9 +27,8 @@ import numpy as np
 
 from kto_core.base.config import KTOConfig
 from kto_core.base.exceptions import TrainingError
-from kto_core.data.datasets import Rows
+from kto_core.data.datasets import CLASSES, Rows
 
-CLASSES: Final = ("desirable", "undesirable")
 _AUDIT: Final = (
     "have people read more of the audit sample (`feedback-kto audit status` says how many) and build the training set "
     "again, or set noise_correction to 'none'"

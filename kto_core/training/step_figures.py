@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kto_core.data.datasets import CLASSES
+
 Figures = dict[str, float | None]
 
 # What is summed over groups and processes to describe a step.
@@ -56,7 +58,7 @@ def describe(sums: Mapping[str, float]) -> Figures:
     `padding` is its share of the tokens computed.
     """
     figures: Figures = {}
-    for side in ("desirable", "undesirable"):
+    for side in CLASSES:
         rows = sums[f"rows_{side}"]
         figures[f"rows_{side}"] = rows
         for name in ("loss", "reward", "completion"):

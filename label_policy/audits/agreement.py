@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-DECIDED = ("desirable", "undesirable")
+from label_policy.policy.fields import CLASSES
+
 LEAST_ALPHA = 2 / 3
 """What Krippendorff (Content Analysis, 2004) takes for the least that tentative conclusions can rest on."""
 
@@ -43,13 +44,13 @@ def agreement(verdicts: Iterable[tuple[str, str, str]]) -> Agreement:
 
     by_draft: dict[str, list[str]] = defaultdict(list)
     for draft, _, verdict in verdicts:
-        if verdict in DECIDED:
+        if verdict in CLASSES:
             by_draft[draft].append(verdict)
     several = [said for said in by_draft.values() if len(said) > 1]
     if not several:
         return Agreement(rows=0, same=None, alpha=None)
     # By row, how often each was said: alpha asks for no more, whoever said it.
-    counts = np.array([[said.count(value) for value in DECIDED] for said in several])
+    counts = np.array([[said.count(value) for value in CLASSES] for said in several])
     alpha = None
     if (counts.sum(axis=0) > 0).all():
         with warnings.catch_warnings():
@@ -75,7 +76,7 @@ def instructive(rows: Sequence[Mapping[str, Any]], most: int = 20) -> list[dict[
     """
     scored = []
     for row in rows:
-        said = [verdict["verdict"] for verdict in row["verdicts"] if verdict["verdict"] in DECIDED]
+        said = [verdict["verdict"] for verdict in row["verdicts"] if verdict["verdict"] in CLASSES]
         against = sum(verdict != row["label"] for verdict in said)
         if 2 * against > len(said):
             noted = any((verdict["note"] or "").strip() for verdict in row["verdicts"])

@@ -9,13 +9,23 @@ rows that tomorrow's draw adds to an audit that was done do not undo it.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from enum import StrEnum
+from typing import Any
 
 from label_policy.audits.precision import Estimate
-from label_policy.policy.fields import Tier
+from label_policy.policy.fields import Failing, Tier
 from label_policy.policy.sections import Audit, Training
 
-Outcome = Literal["passed", "failed", "undecided", "overridden"]
+
+class Outcome(StrEnum):
+    """What the gate makes of a tier."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    UNDECIDED = "undecided"
+    OVERRIDDEN = "overridden"
+
+
 _REVIEW = "`feedback-kto audit review` shows them"
 
 
@@ -134,9 +144,9 @@ def decide_gate(
         )
         closed = [f"{named} rows that the policy asks for are still to be read: {_REVIEW}"]
     gate = _gate(closed, said, outcomes, missing, override, simulated)
-    failed = {tier: said[tier] for tier, found in gate.tiers.items() if found.outcome == "failed"}
+    failed = {tier: said[tier] for tier, found in gate.tiers.items() if found.outcome == Outcome.FAILED}
     left = {str(tier) for tier in training.tiers} & tiers.keys() - failed.keys()
-    if audit.failing == "block":
+    if audit.failing == Failing.BLOCK:
         return replace(gate, passed=gate.passed and not failed, reasons=(*gate.reasons, *failed.values()))
     nothing = () if left else (*failed.values(), "no tier that trains passed its audit, so nothing is left to train on")
     return replace(
@@ -154,15 +164,17 @@ def _gate(
 ) -> AuditGate:  # fmt: skip
     """The gate before failed tiers are dealt with, once an override has had its say: on its tiers, or on everything."""
     opened = set(override.tiers or outcomes) if override else set()
-    silenced = [said[tier] for tier, found in outcomes.items() if tier in opened and found.outcome != "passed"]
+    silenced = [said[tier] for tier, found in outcomes.items() if tier in opened and found.outcome != Outcome.PASSED]
     if override and not override.tiers:
         closed, silenced = [], [*closed, *silenced]
     tiers = {
-        tier: replace(found, outcome="overridden") if tier in opened and found.outcome != "passed" else found
+        tier: replace(found, outcome=Outcome.OVERRIDDEN)
+        if tier in opened and found.outcome != Outcome.PASSED
+        else found
         for tier, found in outcomes.items()
     }
     # Rows that are missing of a class say enough; which tiers they would decide comes once they are there.
-    reasons = closed or [said[tier] for tier, found in tiers.items() if found.outcome == "undecided"]
+    reasons = closed or [said[tier] for tier, found in tiers.items() if found.outcome == Outcome.UNDECIDED]
     return AuditGate(
         asked=True,
         passed=not reasons,
@@ -177,9 +189,9 @@ def _gate(
 
 def _outcome(bound: float, found: Estimate, at_best: Estimate) -> Outcome:
     if found.low is not None and found.low >= bound:
-        return "passed"
+        return Outcome.PASSED
     unread = found.sampled > found.answered
-    return "undecided" if unread and at_best.low is not None and at_best.low >= bound else "failed"
+    return Outcome.UNDECIDED if unread and at_best.low is not None and at_best.low >= bound else Outcome.FAILED
 
 
 def _say(tier: str, outcome: TierOutcome, found: Estimate, confidence: float) -> str:
@@ -196,7 +208,7 @@ def _say(tier: str, outcome: TierOutcome, found: Estimate, confidence: float) ->
             f"by {by}"
         )
     what = f"tier {tier}: {what}, and the policy asks for {outcome.required:.1%}"
-    if outcome.outcome == "undecided":
+    if outcome.outcome == Outcome.UNDECIDED:
         return f"{what}; {unread:,} rows drawn are still to be read: {_REVIEW}"
     if found.precision is not None and found.precision >= outcome.required:
         return f"{what}, which so few rows cannot show; raise audit.floor or audit.per_class in the policy"

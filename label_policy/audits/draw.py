@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from label_policy.audits.allocation import Stratum, allocate, rows_to_show
 from label_policy.exceptions import PolicyError
+from label_policy.policy.fields import CLASSES, Label
 from label_policy.policy.sections import Audit
 
 SUSPECTED = "suspected"
@@ -23,20 +24,18 @@ SUSPECTED = "suspected"
 _PLACE = "md5_number($seed || '|' || draft_id)"
 _CHANCE = "CAST(md5_number($seed || '|{of}|' || draft_id) AS DOUBLE) / pow(2, 128)"
 
-_KEYED = """
-SELECT draft_id, {columns}, {suspected} AS suspected FROM {labels} WHERE label IN ('desirable', 'undesirable')
-"""
+_KEYED = "SELECT draft_id, {columns}, {suspected} AS suspected FROM {labels} WHERE label IN ({classes})"
 # Who reads a draft need not agree; a draft counts as the share of its readers who think that its label is right.
 _STRATA = """
 CREATE OR REPLACE TEMP TABLE audit_strata AS
 WITH opinions AS (
     SELECT draft_id, true AS read,
-        avg(CASE verdict WHEN 'desirable' THEN 1 WHEN 'undesirable' THEN 0 END) AS desirable
+        avg(CASE WHEN verdict IN ({classes}) THEN CAST(verdict = '{good}' AS INTEGER) END) AS desirable
     FROM audit_read GROUP BY draft_id
 ),
 counted AS (
     SELECT {names}, suspected, count(*) AS size, count(read) AS read, count(desirable) AS judged,
-        coalesce(sum(CASE label WHEN 'desirable' THEN desirable ELSE 1 - desirable END), 0) AS agreed
+        coalesce(sum(CASE label WHEN '{good}' THEN desirable ELSE 1 - desirable END), 0) AS agreed
     FROM ({keyed}) LEFT JOIN opinions USING (draft_id) GROUP BY ALL
 )
 SELECT row_number() OVER (ORDER BY suspected, {names}) AS id, *, sum(size) OVER (PARTITION BY tier) AS of_tier,
@@ -113,8 +112,8 @@ def draw_sample(
         {"most": max(audit.per_class, audit.floor, *_least(audit, largest).values())},
     ).fetchall()
     connection.execute(_FIRST.format(**parts), {"seed": str(seed), "most": most})
-    if repeated := connection.execute(_REPEATED).fetchone():
-        raise PolicyError(f"draft_id '{repeated[0]}' stands in several labels; pass one label a draft")
+    if repeated := connection.execute(_REPEATED).fetchall():
+        raise PolicyError(f"draft_id '{repeated[0][0]}' stands in several labels; pass one label a draft")
     connection.register("audit_allocation", _allocation(connection, audit, _least(audit, largest)))
     return connection.sql(_DRAWN, params={"seed": str(seed), "overlap": audit.overlap}).to_arrow_table()
 
@@ -122,10 +121,13 @@ def draw_sample(
 def _parts(labels: str, audit: Audit, *, any_suspected: bool) -> dict[str, str]:
     """What the queries are filled in with: a missing category is one like any other, and no name has two meanings."""
     columns = ", ".join(f"coalesce(CAST({name} AS TEXT), '') AS {name}" for name in audit.strata)
+    classes = ", ".join(f"'{name}'" for name in CLASSES)
     suspected = "draft_id IN (SELECT draft_id FROM audit_suspected)" if any_suspected else "false"
     return {
         "names": ", ".join(audit.strata),
-        "keyed": _KEYED.format(columns=columns, suspected=suspected, labels=labels),
+        "keyed": _KEYED.format(columns=columns, suspected=suspected, labels=labels, classes=classes),
+        "classes": classes,
+        "good": Label.DESIRABLE,
         "escaped": ", ".join(f"replace(replace({name}, '\\', '\\\\'), '|', '\\|')" for name in audit.strata),
         "prefix": SUSPECTED,
     }

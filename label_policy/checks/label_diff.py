@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from label_policy.policy.fields import Tier
+from label_policy.policy.fields import Label, Tier
 from label_policy.policy.sections import Training
 
 KINDS = ("label", "appears", "vanishes", "tier", "weight", "rule", "maturity")
@@ -149,7 +149,7 @@ FROM outcomes GROUP BY category ORDER BY changed DESC, rows DESC, category
 """
 _CATEGORY_COUNTS = ", ".join(
     f"CAST(coalesce(sum(rows) FILTER ({side}_label = '{label}'), 0) AS BIGINT) AS {label}_{side}"
-    for label in ("desirable", "undesirable", "abstain")
+    for label in Label
     for side in ("before", "after")
 )
 

@@ -14,10 +14,11 @@ from label_policy.conditions.condition import Condition
 from label_policy.conditions.implication import Implications
 from label_policy.conditions.share_columns import limits_off_scale
 from label_policy.engines.compiler import condition_tree
-from label_policy.policy.fields import Label, Tier
+from label_policy.policy.fields import CLASSES, Label, Tier
 from label_policy.policy.model import Policy
 from label_policy.policy.sections import SENT_TEXT
 from label_policy.schema.columns import COLUMN_SIGNALS, CONDITION_COLUMNS, SECONDS_TO_READ, columns_of
+from label_policy.schema.event_kinds import RANKING_SIGNALS
 
 
 class Level(StrEnum):
@@ -118,13 +119,8 @@ def _off_scale(policy: Policy) -> Iterable[Finding]:
             )
 
 
-def _given_tiers(policy: Policy) -> set[Tier]:
-    tiers = {rule.tier for rule in policy.rules if rule.tier is not None}
-    return tiers | ({policy.sent_text.tier} if policy.sent_text is not None else set())
-
-
 def _tiers_without_rules(policy: Policy) -> Iterable[Finding]:
-    given, training = _given_tiers(policy), policy.training
+    given, training = policy.given_tiers, policy.training
     named = {
         # By default all tiers train, which names none.
         "training.tiers": training.tiers if "tiers" in training.model_fields_set else (),
@@ -151,7 +147,7 @@ def _untrained_labels(policy: Policy) -> Iterable[Finding]:
     sent = policy.sent_text
     if sent is not None and sent.weight * factors.get(sent.tier, 0.0):
         trains.add(Label.DESIRABLE)
-    for label in (Label.DESIRABLE, Label.UNDESIRABLE):
+    for label in CLASSES:
         if label not in trains:
             yield warning(
                 "class_missing",
@@ -181,11 +177,11 @@ def _useless_settings(policy: Policy) -> Iterable[Finding]:
 
 
 def _notes(policy: Policy) -> Iterable[Finding]:
-    tiers = [tier for tier in Tier if tier not in _given_tiers(policy)]
+    tiers = [tier for tier in Tier if tier not in policy.given_tiers]
     if tiers:
         yield note("tier_unused", f"no rule gives the tier {_either(tiers)}")
     # A ranking's own two signals come with it.
-    late = signals_read(policy) - policy.maturity.keys() - {"preferred", "not_preferred"}
+    late = signals_read(policy) - policy.maturity.keys() - {*RANKING_SIGNALS}
     if late:
         yield note(
             "not_awaited",

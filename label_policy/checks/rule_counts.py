@@ -20,6 +20,7 @@ from label_policy.engines.compiler import compile_sent_texts, condition_tree
 from label_policy.policy.model import NO_RULE, Policy
 from label_policy.policy.sections import SENT
 from label_policy.schema.columns import SIGNALS
+from label_policy.schema.event_kinds import RANKING_SIGNALS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +133,7 @@ def _coverage_query(policy: Policy, relation: str) -> str:
         *(f"{signal}_at" for signal in SIGNALS),
         # As a flag, so that no text is held.
         f"{' AND '.join(written(parse_condition(text)) for text in SENT)} AS is_edited",
-        "preferred_at IS NOT NULL OR not_preferred_at IS NOT NULL AS is_ranking",
+        f"{' OR '.join(f'{signal}_at IS NOT NULL' for signal in RANKING_SIGNALS)} AS is_ranking",
         *(f"({condition}) AS holds_{index}" for index, condition in enumerate(conditions)),
     ]
     decided = " ".join(f"WHEN holds_{index} THEN {index}" for index in range(len(conditions)))

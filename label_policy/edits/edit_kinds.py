@@ -9,7 +9,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TypeAlias
 
 import numpy as np
@@ -23,21 +22,12 @@ from label_policy.edits.facts import REACH, Reading, read
 from label_policy.edits.tokens import Remembered, chunks_around, enumerators, plain, without_enumeration, words_of
 from label_policy.edits.words import changes, content_of, is_heavy, is_light, respelled, without_courtesies
 from label_policy.schema.blank_text import is_blank
+from label_policy.schema.columns import EditKind
 
 _MAX_CHARACTERS = 50_000
 """Texts longer than this are compared as bags of words: the distance's time grows with the product of both lengths."""
 
 Texts: TypeAlias = Sequence[str | None] | pa.Array | pa.ChunkedArray
-
-
-class EditKind(StrEnum):
-    """What an edit changed, from least to most severe."""
-
-    NONE = "none"
-    COSMETIC = "cosmetic"
-    WORDING = "wording"
-    SUBSTANTIVE = "substantive"
-    FACTUAL = "factual"
 
 
 def edit_similarity(draft: str, final: str) -> float:

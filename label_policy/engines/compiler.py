@@ -17,14 +17,13 @@ from sqlglot import exp
 
 from label_policy.conditions.condition import Condition
 from label_policy.conditions.grammar import span_literal
-from label_policy.engines.dialects import DIALECTS, check_dialect, double, in_dialect, latest
+from label_policy.engines.dialect_names import check_dialect
+from label_policy.engines.dialects import double, in_dialect, latest
 from label_policy.exceptions import PolicyError
 from label_policy.policy.fields import Label
 from label_policy.policy.model import NO_RULE, Policy
 from label_policy.policy.sections import SENT_TEXT
 from label_policy.schema.columns import DECISION_SIGNALS, SECONDS_TO_READ
-
-__all__ = ["DIALECTS", "compile_policy", "compile_sent_texts", "condition_tree"]
 
 _TABLE_NAME = ("this", "db", "catalog")
 

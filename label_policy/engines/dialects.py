@@ -10,21 +10,11 @@ from sqlglot import exp
 
 from label_policy.conditions.grammar import json_path, moment_value, number_value, span_literal, span_value
 from label_policy.conditions.typecheck import type_of
-from label_policy.exceptions import PolicyError
 from label_policy.schema.blank_text import WHITE_SPACE
 from label_policy.schema.columns import ValueType
 
-DIALECTS: tuple[str, ...] = ("duckdb", "spark", "bigquery", "snowflake", "postgres")
-"""The dialects that a policy can be written in."""
-
 MAX_JSON_NUMBER = 15
 """The longest whole number in JSON that `json_extract_string` gives the text of, in characters."""
-
-
-def check_dialect(dialect: str) -> None:
-    """Raise a PolicyError where `dialect` is not one of `DIALECTS`."""
-    if dialect not in DIALECTS:
-        raise PolicyError(f"there is no dialect '{dialect}'; choose one of {', '.join(DIALECTS)}")
 
 
 def in_dialect(tree: exp.Expr, dialect: str) -> exp.Expr:

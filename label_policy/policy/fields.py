@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, PlainSerializer, StringConstraints
 from label_policy.conditions.condition import parse_condition
 from label_policy.exceptions import PolicyError
 from label_policy.schema.columns import SIGNALS
+from label_policy.schema.draft_columns import DRAFT_COLUMN_NAMES
 
 _MAX_WINDOW = timedelta(days=3660)
 _WINDOW = re.compile(r"([0-9]{1,9})\s*([smhd])")
@@ -27,13 +28,30 @@ class Label(StrEnum):
     ABSTAIN = "abstain"
 
 
+CLASSES: tuple[Label, ...] = (Label.DESIRABLE, Label.UNDESIRABLE)
+"""The labels that train."""
+
+
+class State(StrEnum):
+    """Whether what is yet to come can still overturn a label."""
+
+    PROVISIONAL = "provisional"
+    FINAL = "final"
+
+
 class Tier(StrEnum):
-    """How far a label can be trusted, strongest first."""
+    """How far a label can be trusted, strongest first: every order and list of tiers follows this one."""
 
     CRITICAL = "critical"
     EXPLICIT = "explicit"
     STRONG = "strong"
     WEAK = "weak"
+
+
+def strength(tier: str | None) -> tuple[int, str]:
+    """Return a key to sort by: the strongest tier first; names that are no tier come last, in their order."""
+    tiers = [*map(str, Tier)]
+    return (tiers.index(tier) if tier in tiers else len(tiers)), tier or ""
 
 
 def _window(value: object) -> timedelta:
@@ -126,7 +144,7 @@ def _one_of(what: str, known: Collection[str]) -> Callable[[object], object]:
     return check
 
 
-STRATUM_COLUMNS = ("label", "tier", "rule", "category", "source", "agent_id", "model_version")
+STRATUM_COLUMNS = ("label", "tier", "rule", *DRAFT_COLUMN_NAMES, "source", "agent_id")
 """What of a label can part the audit's strata."""
 
 

@@ -22,6 +22,7 @@ from label_policy.policy.fields import (
     Signal,
     Speed,
     Term,
+    Tier,
     Weight,
     When,
     Window,
@@ -34,6 +35,10 @@ NO_RULE = "no_rule"
 
 MAX_RULES = 200
 """More rules than anyone can hold in mind."""
+
+_IN_EVERY_DIGEST = frozenset((Tier.CRITICAL, Tier.EXPLICIT, Tier.STRONG, Tier.WEAK))
+"""The tiers that a digest says how they train, whether a label has them or not. A later tier counts in the digests of
+policies that give it alone: adding one to `Tier` must leave all labels that there are by their policies."""
 
 _TAKEN = {
     NO_RULE: "is what rows get that no rule decides",
@@ -145,6 +150,12 @@ class Policy(BaseModel):
         """Name and version in one word, e.g. ``harbor-support.v1``."""
         return f"{self.name}.v{self.version}"
 
+    @property
+    def given_tiers(self) -> frozenset[Tier]:
+        """The tiers that labels of this policy can have."""
+        sent = [self.sent_text.tier] if self.sent_text is not None else []
+        return frozenset([*(rule.tier for rule in self.rules if rule.tier is not None), *sent])
+
     @cached_property
     def digest(self) -> str:
         """The SHA-256 of what the policy means; see `label_policy.policy.digest`."""
@@ -159,5 +170,9 @@ class Policy(BaseModel):
             "rules": rules,
             "sent_text": self.sent_text and self.sent_text.meaning(),
             "audit": self.audit.meaning(),
-            "training": self.training.factors(),
+            "training": {
+                tier: factor
+                for tier, factor in self.training.factors().items()
+                if tier in _IN_EVERY_DIGEST or tier in self.given_tiers
+            },
         }

@@ -6,6 +6,11 @@ against them). A column that is not listed here, such as ``prompt``, exists in t
 
 from enum import StrEnum
 
+import pyarrow as pa
+
+from label_policy.schema.draft_columns import DRAFT_COLUMNS
+from label_policy.schema.event_kinds import EVENT_KINDS
+
 
 class ValueType(StrEnum):
     """The type of a column or of an expression, named the way an error message would say it."""
@@ -19,43 +24,36 @@ class ValueType(StrEnum):
     NULL = "NULL"
 
 
-SIGNALS: tuple[str, ...] = (
-    "accepted",
-    "edited",
-    "rejected",
-    "dismissed",
-    "copied",
-    "thumbs_up",
-    "thumbs_down",
-    "approved",
-    "flagged",
-    "resolved",
-    "unresolved",
-    "reopened",
-    "escalated",
-    "surveyed",
-    "repeat_contact",
-    "preferred",
-    "not_preferred",
-)
+class EditKind(StrEnum):
+    """What an edit changed, from least to most severe: the values of ``edit_kind``."""
+
+    NONE = "none"
+    COSMETIC = "cosmetic"
+    WORDING = "wording"
+    SUBSTANTIVE = "substantive"
+    FACTUAL = "factual"
+
+
+BELOW_FACTUAL: tuple[EditKind, ...] = tuple(kind for kind in EditKind if kind not in (EditKind.NONE, EditKind.FACTUAL))
+"""The kinds of edit that become factual where the edit changes one of a policy's terms."""
+
+SIGNALS: tuple[str, ...] = tuple(dict.fromkeys(signal for kind in EVENT_KINDS for signal in kind.signals))
 """Everything that can happen to a draft after it was shown. Each signal has a column ``<signal>_at``: the time of the
 last such event, null if none. ``repeat_contact`` is logged as such, or a later draft being shown on the same ticket;
 ``preferred`` and ``not_preferred`` are the two sides of a ranking."""
 
-DECISION_SIGNALS: tuple[str, ...] = ("accepted", "edited", "rejected", "dismissed", "copied")
+DECISION_SIGNALS: tuple[str, ...] = tuple(signal for kind in EVENT_KINDS if kind.decides for signal in kind.signals)
 """What an agent does with a draft: ``decided_at`` is the first time of any of these, and ``seconds_to_decision`` counts
 to it. A thumb is an opinion beside the decision."""
 
-EDIT_KINDS: tuple[str, ...] = ("none", "cosmetic", "wording", "substantive", "factual")
-"""The values of ``edit_kind``, from least to most severe."""
+_VALUE_TYPES = {pa.string(): ValueType.TEXT, pa.float64(): ValueType.NUMBER, pa.bool_(): ValueType.BOOLEAN}
 
 INTERACTION_COLUMNS: dict[str, ValueType] = {
     "draft_id": ValueType.TEXT,
     "ticket_id": ValueType.TEXT,
     "agent_id": ValueType.TEXT,
     "source": ValueType.TEXT,
-    "category": ValueType.TEXT,
-    "model_version": ValueType.TEXT,
+    **{column.name: _VALUE_TYPES[column.type] for column in DRAFT_COLUMNS if column.is_readable},
     "completion": ValueType.TEXT,
     "final_text": ValueType.TEXT,
     "shown_at": ValueType.TIME,
@@ -76,18 +74,24 @@ SECONDS_TO_READ = "seconds_to_read"
 CONDITION_COLUMNS: dict[str, ValueType] = {**INTERACTION_COLUMNS, SECONDS_TO_READ: ValueType.NUMBER}
 """Column name to type, for everything a condition may read."""
 
-COLUMN_VALUES: dict[str, tuple[str, ...]] = {"edit_kind": EDIT_KINDS}
+COLUMN_VALUES: dict[str, tuple[str, ...]] = {"edit_kind": tuple(EditKind)}
 """Columns with a closed set of values, so that a misspelt one is an error and not a rule that never fires."""
+
+
+def _given_by() -> dict[str, tuple[str, ...]]:
+    """Return the columns that kinds of event give besides ``<signal>_at``, with the signals that change them."""
+    given: dict[str, tuple[str, ...]] = {}
+    for kind in EVENT_KINDS:
+        for column in kind.gives:
+            given[column] = given.get(column, ()) + kind.signals
+    return given
+
 
 COLUMN_SIGNALS: dict[str, tuple[str, ...]] = {
     **{f"{signal}_at": (signal,) for signal in SIGNALS},
     "decided_at": DECISION_SIGNALS,
     "seconds_to_decision": DECISION_SIGNALS,
-    # What was sent comes with the edit or with the accept.
-    "final_text": ("accepted", "edited"),
-    "edit_similarity": ("accepted", "edited"),
-    "edit_kind": ("accepted", "edited"),
-    "survey_score": ("surveyed",),
+    **_given_by(),
     # A reason or an agent can come with any event about the draft or its ticket.
     "reasons": SIGNALS,
     "agent_id": SIGNALS,

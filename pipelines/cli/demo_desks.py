@@ -14,7 +14,7 @@ from desk.settings import DeskSettings, ReferenceSettings
 from feedback.exceptions import FeedbackError
 from feedback.sources.raw_files import discover
 from feedback.sources.source import load_source
-from pipelines.runs.run_events import PROJECT_ROOT, project_environment
+from pipelines.runs.follow_run import PROJECT_ROOT, project_environment
 
 HARBOR = "harbor"
 # On 2 cores, about two minutes of KTO with the tiny model at these lengths.

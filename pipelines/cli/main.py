@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import sys
@@ -18,20 +19,10 @@ from assets.support.stages import STAGES
 from desk.desk import Desk, feedback_home
 from desk.settings import DeskSettings, ReferenceSettings
 from feedback.exceptions import FeedbackError
-from feedback.ingest.map_day import check_mapping
-from feedback.labels.labels import count_labels, labelled_days
 from feedback.sources.raw_files import discover
 from feedback.sources.source import load_source, shipped_sources
 from label_policy import shipped_policies
-from pipelines.cli.audit_commands import audit
-from pipelines.cli.compare_command import compare
-from pipelines.cli.policy_commands import policy
-from pipelines.cli.policy_names import find_policy
-from pipelines.cli.rebuild_command import rebuild
-from pipelines.cli.release_commands import release
-from pipelines.cli.source_commands import source
 from pipelines.cli.start import exit_code
-from pipelines.cli.sweep_command import sweep
 from pipelines.output.command_output import commands, print_json, say_home
 from pipelines.output.exceptions import USER_ERRORS, UsageError
 from pipelines.runs.day_ranges import range_tags
@@ -40,9 +31,34 @@ from pipelines.runs.run_job import RunStoppedError, run_job
 _DATE = click.DateTime(["%Y-%m-%d"])
 _PATH = click.Path(path_type=Path)
 _PRESETS = ("tiny", "smollm2")
+_ELSEWHERE = {
+    "audit": "pipelines.cli.audit_commands",
+    "compare": "pipelines.cli.compare_command",
+    "policy": "pipelines.cli.policy_commands",
+    "rebuild": "pipelines.cli.rebuild_command",
+    "release": "pipelines.cli.release_commands",
+    "source": "pipelines.cli.source_commands",
+    "sweep": "pipelines.cli.sweep_command",
+}
+"""Commands of other modules, which are loaded when they are called."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """The commands here and elsewhere."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, sorted."""
+        return sorted([*self.commands, *_ELSEWHERE])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, None where there is none."""
+        if cmd_name not in _ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(importlib.import_module(_ELSEWHERE[cmd_name]), cmd_name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--home", type=_PATH, help="Folder that everything lies in.  [default: $FEEDBACK_HOME or ./data]")
 @click.version_option(package_name="feedback-kto")
 def cli(home: Path | None) -> None:
@@ -111,6 +127,9 @@ def init(
 
     Everything is written to its desk.yaml, which you may edit.
     """
+    from feedback.ingest.map_day import check_mapping
+    from pipelines.cli.policy_names import find_policy
+
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise click.UsageError(f"{name!r} cannot name a desk; use letters, digits, - and _.")
     if (feedback_home() / name / "desk.yaml").exists() and not force:
@@ -173,6 +192,8 @@ def run(first: datetime | None, last: datetime | None, until: str, as_json: bool
 @click.option("--to", "last", type=_DATE, help="Last day.  [default: the last with drafts]")
 def relabel(first: datetime | None, last: datetime | None) -> None:
     """Label a range of days again in one run, after the policy changed."""
+    from feedback.labels.labels import count_labels, labelled_days
+
     desk = Desk.active()
     stored = labelled_days(desk.lake)
     if stored is None:
@@ -190,10 +211,6 @@ def retrain(as_json: bool) -> None:
     """A training set from the labels at hand, and a release from it."""
     desk = Desk.active()
     _finish(desk, _run_job(desk, "retrain", {}), as_json)
-
-
-for command in (audit, compare, sweep, rebuild, source, policy, release):
-    cli.add_command(command)
 
 
 def _tags(desk: Desk, first: date | None, last: date | None) -> dict[str, str]:

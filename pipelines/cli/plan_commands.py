@@ -16,14 +16,14 @@ from rich.console import Console
 
 from desk.desk import Desk, policy_path
 from feedback.atomic_files import write_atomically
-from feedback.labels.ledger import days_behind
-from label_policy import Policy, PolicyError, dump_policy, load_policy, shipped_policies
+from label_policy import PolicyError, shipped_policies
 from pipelines.cli.policy_names import find_policy, is_digest
 from pipelines.output.command_output import commands, print_json
 from pipelines.output.exceptions import UsageError
 
 if TYPE_CHECKING:
     from feedback.audits.planned_gate import Auditing
+    from label_policy import Policy
 
 
 def _writable(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
@@ -34,12 +34,11 @@ def _writable(_context: click.Context, _parameter: click.Parameter, path: Path |
 
 
 def _outcome(_context: click.Context, _parameter: click.Parameter, said: str | None) -> str | None:
-    if said is not None and not _OUTCOME.fullmatch(said):
+    from label_policy import Tier
+
+    if said is not None and not re.fullmatch(f"(open|closed)(-no-({'|'.join(Tier)}))*", said):
         raise UsageError(f"'{said}' is nothing that a plan says of the gate; copy --gate from its last line")
     return said
-
-
-_OUTCOME = re.compile("(open|closed)(-no-(critical|explicit|strong|weak))*")
 
 
 @click.command("plan")
@@ -63,6 +62,7 @@ def policy_plan(policies: tuple[str, ...], html: Path | None, rows: Path | None,
     NEW is by default the desk's policy as its file reads now; OLD are by default the labels as they are stored. Each is
     a YAML file, a shipped policy's name, or the digest (its first digits) of a policy that has labelled here.
     """
+    from feedback.labels.ledger import days_behind
     from feedback.policy_changes.backfill_plan import plan_change
     from pipelines.views.plan_page import render_plan
     from pipelines.views.plan_tables import show_plan
@@ -111,10 +111,11 @@ def policy_apply(new: str | None, plan_id: str | None, gate: str | None, yes: bo
     NEW as in `policy plan`. The other days are recorded as being by the new policy as they are. What changed is then
     compared with what was planned, row for row.
     """
-    from assets.support.common import AS_OF_TAG
-    from assets.support.stages import APPLY_STEP
+    from assets.support.stages import APPLY_STEP, AS_OF_TAG
+    from feedback.labels.ledger import days_behind
     from feedback.policy_changes.apply import check_plan
     from feedback.policy_changes.backfill_plan import plan_change
+    from label_policy import dump_policy
     from pipelines.output.safe_text import print_prose
     from pipelines.runs.run_job import run_job
     from pipelines.views.plan_tables import show_gates
@@ -186,6 +187,8 @@ def _agreed(question: str) -> bool:
 
 def _find(desk: Desk, name: str) -> tuple[Policy, str]:
     """The policy that is meant, and what the desk's settings would call it."""
+    from label_policy import load_policy
+
     if name == desk.settings.policy:
         return desk.policy, name
     policy = find_policy(name, desk.lake)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -13,11 +13,13 @@ from rich.console import Console
 import kto_core
 from desk.desk import Desk, feedback_home
 from feedback.exceptions import FeedbackError
-from label_policy import DIALECTS, PolicyError, compile_policy, compile_sent_texts, load_policy, shipped_policies
-from label_policy.audits.audit_gate import AuditGate, bounds
+from label_policy import DIALECTS, PolicyError, shipped_policies
 from pipelines.cli.plan_commands import policy_apply, policy_plan
 from pipelines.cli.policy_names import find_policy
 from pipelines.output.command_output import print_json
+
+if TYPE_CHECKING:
+    from label_policy.audits.audit_gate import AuditGate
 
 
 @click.group()
@@ -32,6 +34,8 @@ policy.add_command(policy_apply)
 @policy.command("list")
 def policy_list() -> None:
     """The policies that come with the project."""
+    from label_policy import load_policy
+
     for name, path in shipped_policies().items():
         click.echo(f"{name:<20} {load_policy(path).description.strip().splitlines()[0]}  ({path})")
 
@@ -93,6 +97,8 @@ def policy_sql(file: str, dialect: str) -> None:
 
     FILE is a YAML file, a shipped policy's name, or the digest of a policy that has labelled on the active desk.
     """
+    from label_policy import compile_policy, compile_sent_texts
+
     desk = _desk(None)
     loaded = find_policy(file, desk.lake if desk else None)
     click.echo(compile_policy(loaded, dialect=dialect), nl=False)
@@ -139,6 +145,8 @@ def policy_explain(draft_id: str, file: str | None, full: bool, as_json: bool) -
 
 def _gate(desk: Desk) -> AuditGate | None:
     """What the audit makes of the desk's labels now; None where its policy asks for none."""
+    from label_policy.audits.audit_gate import bounds
+
     if not bounds(desk.policy.audit, desk.policy.training):
         return None
     return desk.measure_audit().gate

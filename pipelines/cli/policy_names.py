@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from desk.desk import policy_path
-from feedback.labels.ledger import kept_policy
-from feedback.lake.delta import Lake
-from label_policy import Policy, PolicyError, load_policy, shipped_policies
+from label_policy import PolicyError, shipped_policies
+
+if TYPE_CHECKING:
+    from feedback.lake.delta import Lake
+    from label_policy import Policy
 
 _DIGEST = re.compile(r"[0-9a-f]{6,64}")
 
@@ -31,7 +34,11 @@ def find_policy(name: str, lake: Lake | None) -> Policy:
         FeedbackError: no policy of that digest ever labelled the desk, or several did.
 
     """
+    from label_policy import load_policy
+
     if is_digest(name) and lake is not None:
+        from feedback.labels.ledger import kept_policy
+
         return kept_policy(lake, name)
     path = Path(name)
     if name not in shipped_policies() and (path.is_dir() or not path.exists()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -13,14 +13,15 @@ from rich.progress import Progress, TaskID
 
 from desk.desk import Desk
 from feedback.exceptions import FeedbackError
-from feedback.history.replay import Replay, replay
-from feedback.labels.ledger import days_behind
-from feedback.training_set.build import TrainingSet, build_training_set, recorded_audit
-from label_policy import Policy
 from pipelines.cli.policy_names import find_policy
 from pipelines.output.command_output import print_json
 from pipelines.output.exceptions import UsageError
 from pipelines.runs.day_ranges import say_days
+
+if TYPE_CHECKING:
+    from feedback.history.replay import Replay
+    from feedback.training_set.build import TrainingSet
+    from label_policy import Policy
 
 _DATE = click.DateTime(["%Y-%m-%d"])
 
@@ -46,6 +47,8 @@ def rebuild(as_of: str, first: datetime | None, last: datetime | None, policy: s
     desk's own tables stay as they are. A run's moment is "as of" in its metadata, and the second `as_of` in a training
     set's manifest.
     """
+    from feedback.history.replay import replay
+
     moment = _moment(as_of)
     if first and last and first > last:
         raise click.UsageError(f"--from {first:%Y-%m-%d} is after --to {last:%Y-%m-%d}; exchange them.")
@@ -108,6 +111,9 @@ def _folder(moment: datetime, first: datetime | None, last: datetime | None) -> 
 
 def _training_set(desk: Desk, made: Replay, root: Path) -> tuple[TrainingSet | None, str | None]:
     """The training set that the labels make, or why there is none."""
+    from feedback.labels.ledger import days_behind
+    from feedback.training_set.build import build_training_set, recorded_audit
+
     behind, total = days_behind(made.lake, made.policy)
     if behind:
         name = f"{made.policy.name} {made.policy.version}"

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from feedback.exceptions import FeedbackError
-from feedback.ingest.map_day import MappedDay, map_day
-from feedback.ingest.quarantine_reasons import is_of_the_file
 from feedback.sources.raw_files import discover, skipped_files
-from feedback.sources.source import Source, load_source, shipped_sources
+from feedback.sources.source import load_source, shipped_sources
 from pipelines.output.exceptions import UsageError
-from pipelines.views.source_view import show_examples, show_mapped
+
+if TYPE_CHECKING:
+    from feedback.ingest.map_day import MappedDay
+    from feedback.sources.source import Source
 
 
 @click.group()
@@ -37,6 +39,9 @@ def source_check(mapping: str, input_: Path, day: datetime | None) -> None:
 
     It shows the books of the day, why lines are in quarantine, and an event of each kind.
     """
+    from feedback.ingest.map_day import map_day
+    from pipelines.views.source_view import show_examples, show_mapped
+
     loaded = load_source(mapping)
     files = discover(input_, loaded)
     wanted = day.date() if day else files[0].arrival_date
@@ -53,6 +58,8 @@ def source_check(mapping: str, input_: Path, day: datetime | None) -> None:
 
 
 def _why_none(mapped: MappedDay, source: Source, name: str) -> str:
+    from feedback.ingest.quarantine_reasons import is_of_the_file
+
     reasons = mapped.quarantine.column("reason").to_pylist()
     ignored = sum(mapped.books.column("ignored").to_pylist())
     if reasons and not ignored and all(map(is_of_the_file, reasons)):

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from feedback.audits.blind_rows import Answer
-from feedback.audits.verdicts import REASONS, SIMULATED_PREFIX
+from feedback.audits.verdicts import REASONS, SIMULATED_PREFIX, VerdictKind
 from feedback.exceptions import FeedbackError
 from pipelines.output.safe_text import visible
 from pipelines.review.guard import Session, is_of
@@ -32,9 +32,9 @@ MOST_NOTE: Final = 4_000
 MOST_NAME: Final = 60
 
 VERDICTS: Final = (
-    ("desirable", "Desirable", "d", "The copilot should answer like this again."),
-    ("undesirable", "Undesirable", "u", "The copilot should not answer like this."),
-    ("unsure", "Can’t tell", "c", "What is here does not say whether it is good."),
+    (VerdictKind.DESIRABLE, "Desirable", "d", "The copilot should answer like this again."),
+    (VerdictKind.UNDESIRABLE, "Undesirable", "u", "The copilot should not answer like this."),
+    (VerdictKind.UNSURE, "Can’t tell", "c", "What is here does not say whether it is good."),
 )
 REASON_KEYS: Final = "1234567890-"
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from feedback.audits.blind_rows import Answer, Question, Sample
-from feedback.audits.verdicts import Verdict, append_verdicts, current_verdicts
+from feedback.audits.verdicts import Origin, Verdict, VerdictKind, append_verdicts, current_verdicts
 from feedback.exceptions import FeedbackError
 from feedback.labels.timeline import Moment
 from feedback.lake.delta import Lake
@@ -110,7 +110,7 @@ class Queue:
         given: dict[str, dict[str, Given]] = {key: {} for key in sample}
         names: dict[str, str] = {}
         for row in current_verdicts(self._lake).to_pylist():
-            if row["origin"] == "simulated":  # nobody has read it
+            if row["origin"] == Origin.SIMULATED:  # nobody has read it
                 continue
             names.setdefault(row["reviewer"].casefold(), row["reviewer"])
             if row["draft_id"] in by_draft:
@@ -276,7 +276,7 @@ class Queue:
         with self._lock:
             if self.given(reader, key) is None:
                 return False
-            self._record(reader, key, verdict="withdrawn")
+            self._record(reader, key, verdict=VerdictKind.WITHDRAWN)
             self._hold(key, reader)
             return True
 
@@ -284,8 +284,8 @@ class Queue:
         before = self._versions()
         now = datetime.now(UTC)
         verdict = Verdict(draft_id=self._state.sample.draft_id(key), reviewer=reader, text_digest=digest, **said)
-        append_verdicts(self._lake, [verdict], origin="review", recorded_at=now)
-        if said["verdict"] == "withdrawn":
+        append_verdicts(self._lake, [verdict], origin=Origin.REVIEW, recorded_at=now)
+        if said["verdict"] == VerdictKind.WITHDRAWN:
             del self._state.given[key][reader]
             self._sitting.get(reader, {}).pop(key, None)
         else:

@@ -9,7 +9,9 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from feedback.audits.blind_rows import Answer, Question
+from feedback.audits.verdicts import VerdictKind
 from feedback.labels.timeline import Moment
+from feedback.lake.event_schema import SHOWING_KINDS
 from pipelines.output.safe_text import span
 from pipelines.review.queue import Given
 from pipelines.review.safe_html import blocks, changes, line
@@ -84,14 +86,14 @@ def _moment(moment: Moment, question: Question) -> dict[str, Any]:
         "at": moment.at,
         "after": "" if not after else f"{'+' if after > timedelta(0) else '−'}{span(after)}",
         "said": line(say_moment(moment, about), _MOST_SAID),
-        "kind": "shown" if moment.kind == "draft_shown" and moment.draft_id == question.draft_id else "signal",
+        "kind": "shown" if moment.kind in SHOWING_KINDS and moment.draft_id == question.draft_id else "signal",
         "counted": moment.counted,
     }
 
 
 def reveal(given: Given, answer: Answer) -> dict[str, str]:
     """How the verdict compares with the label."""
-    if given.verdict == "unsure":
+    if given.verdict == VerdictKind.UNSURE:
         return {"kind": "unsure", "title": "You could not tell"}
     if given.verdict == answer.label:
         return {"kind": "agrees", "title": "You and the policy agree"}

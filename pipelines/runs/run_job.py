@@ -44,7 +44,7 @@ def run_job(
 
     """
     # Here, since Dagster takes a second to load and most commands do without it.
-    from pipelines.runs.run_events import follow
+    from pipelines.runs.follow_run import follow
     from pipelines.runs.run_view import show_run
 
     console = Console(stderr=True)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -16,10 +15,10 @@ from rich.table import Table
 
 from desk.desk import Desk
 from kto_core.base.objective_registry import OBJECTIVES
-from kto_core.base.store import read_json
+from label_policy import CLASSES, Label
 from pipelines.output.command_output import commands
 from pipelines.output.safe_text import visible
-from pipelines.runs.run_events import RunSeen, StageSeen
+from pipelines.runs.run_state import RunSeen, StageSeen
 
 _SECONDS_BETWEEN_PLAIN_LINES = 10.0
 # With fewer, the share in which the desirable draft wins is noise.
@@ -162,12 +161,12 @@ def _record_table(summary: dict[str, Any]) -> Table:
     )
     table.add_row("events → interactions", f"{n['events']:,}", f"{n['interactions']:,}", "one row a draft shown")
     labels = n["labels"]
-    trainable = labels["desirable"] + labels["undesirable"]
+    trainable = sum(labels[name] for name in CLASSES)
     table.add_row(
         "interactions → labels",
         f"{n['interactions']:,}",
         f"{trainable:,}",
-        f"{labels['abstain']:,} where the policy abstains",
+        f"{labels[Label.ABSTAIN]:,} where the policy abstains",
     )
     rows = n.get("training_set")
     if rows is None:
@@ -178,7 +177,7 @@ def _record_table(summary: dict[str, Any]) -> Table:
     table.add_row(
         "labels → training rows",
         f"{trainable:,}",
-        f"{rows['desirable'] + rows['undesirable']:,}",
+        f"{sum(rows[name] for name in CLASSES):,}",
         ", ".join(f"{count:,} {why}" for why, count in left_out.items() if count),
     )
     if pairs := sum(rows["preferences"].values()):
@@ -201,23 +200,25 @@ def _unmapped(summary: dict[str, Any]) -> str:
 
 
 def _labels_table(summary: dict[str, Any]) -> Table:
-    table = _table("Labels by tier", "tier", "desirable", "undesirable")
-    for tier in ("critical", "explicit", "strong", "weak"):
-        counts = summary["tiers"].get(tier)
-        if counts:
-            table.add_row(tier, *(f"{counts.get(name, 0):,}" for name in ("desirable", "undesirable")))
+    table = _table("Labels by tier", "tier", *CLASSES)
+    for tier, counts in summary["tiers"].items():
+        table.add_row(tier, *(f"{counts.get(name, 0):,}" for name in CLASSES))
     table.add_section()
-    table.add_row("all", *(f"{summary['labels'][name]:,}" for name in ("desirable", "undesirable")))
+    table.add_row("all", *(f"{summary['labels'][name]:,}" for name in CLASSES))
     return table
 
 
 def _show_training(summary: dict[str, Any], console: Console) -> None:
+    import pyarrow.parquet as pq
+
+    from kto_core.base.store import read_json
+
     train, rows = summary["train"], summary["training_set"]
     candidate = Path(summary["candidate"])
     title = f"{OBJECTIVES[str(read_json(candidate / 'training.json')['kind'])].title} training"
     console.print(
         f"[bold]{title}[/]: {train['steps']:,} steps in {train['seconds']:.0f} s saw {train['rows_seen']:,} of "
-        f"{rows['desirable'] + rows['undesirable']:,} training rows ({train['share_of_rows_seen']:.1%})",
+        f"{sum(rows[name] for name in CLASSES):,} training rows ({train['share_of_rows_seen']:.1%})",
         highlight=False,
     )
     metrics = pq.read_table(candidate / "metrics.parquet")

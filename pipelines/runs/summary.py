@@ -11,10 +11,9 @@ from desk.desk import Desk
 from feedback.ingest.quarantine_reasons import count_reasons
 from feedback.lake.tables import EVENTS, FILES, INTERACTIONS, LABELS, QUARANTINE
 from feedback.training_set.build import read_training_set
-from training_worker.launcher import training_record
+from label_policy import CLASSES, Label, State, strength
 
 _MOST_REASONS = 20
-_LABELS = ("desirable", "undesirable", "abstain")
 
 
 def summarise(desk: Desk, seconds: dict[str, float]) -> dict[str, Any]:
@@ -53,7 +52,7 @@ def summarise_record(desk: Desk) -> dict[str, Any]:
             tiers.setdefault(tier, {})[label] = count
         as_of = connection.execute("SELECT max(as_of) FROM labels").fetchall()[0][0]
         provisional = connection.execute(
-            "SELECT count(*) FROM labels WHERE state = 'provisional' AND label <> 'abstain'"
+            f"SELECT count(*) FROM labels WHERE state = '{State.PROVISIONAL}' AND label <> '{Label.ABSTAIN}'"
         ).fetchall()[0][0]
         reasons = count_reasons(
             connection.execute("SELECT reason, count(*) FROM quarantine GROUP BY reason").fetchall(),
@@ -71,9 +70,9 @@ def summarise_record(desk: Desk) -> dict[str, Any]:
         "incomplete_files": dict(incomplete),
         "kinds": kinds,
         "interactions": interactions,
-        "labels": {label: labels.get(label, 0) for label in _LABELS},
+        "labels": {str(label): labels.get(label, 0) for label in Label},
         "provisional": provisional,
-        "tiers": tiers,
+        "tiers": {tier: tiers[tier] for tier in sorted(tiers, key=strength)},
     }
 
 
@@ -83,8 +82,7 @@ def _summarise_training_set(desk: Desk) -> dict[str, Any]:
     return {
         "training_set": {
             "version": training_set.version,
-            "desirable": counts["train"].get("desirable", 0),
-            "undesirable": counts["train"].get("undesirable", 0),
+            **{str(name): counts["train"].get(name, 0) for name in CLASSES},
             "heldout": sum(counts["heldout"].values()),
             "left_out": training_set.manifest["left_out"],
             "preferences": training_set.manifest["preferences"],
@@ -104,7 +102,7 @@ def _summarise_audit(audit: dict[str, Any] | None) -> dict[str, Any] | None:
 def _summarise_models(desk: Desk) -> dict[str, Any]:
     made = {name: _pointer(desk, name) for name in ("kto_candidate", "evaluation", "release")}
     evaluation = made["evaluation"]
-    record = training_record(Path(made["kto_candidate"]["path"]))
+    record = json.loads((Path(made["kto_candidate"]["path"]) / "training.json").read_text(encoding="utf-8"))
     return {
         "train": {
             **record["metrics"],

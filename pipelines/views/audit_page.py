@@ -8,8 +8,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from feedback.audits.label_quality import Quality
-from feedback.audits.verdicts import REASONS
-from label_policy import Policy
+from feedback.audits.verdicts import GIVEN, REASONS
+from label_policy import CLASSES, Policy
 from label_policy.audits.audit_gate import AuditGate
 from label_policy.audits.precision import Estimate
 from pipelines.output.command_output import commands
@@ -78,6 +78,8 @@ def render_report(
         agreement=agreement_words(quality),
         suspected=suspected_words(quality),
         drift=[*drift_lines(quality)],
+        classes=CLASSES,
+        given=GIVEN,
         cells={(cell["label"], cell["people"]): cell for cell in quality.confusion},
         reasons=REASONS,
         why={rule.id: rule.why for rule in policy.rules},

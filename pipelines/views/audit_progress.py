@@ -14,9 +14,8 @@ from feedback.audits.sample import Progress
 from label_policy.audits.audit_gate import AuditGate, Override
 from pipelines.output.command_output import commands
 from pipelines.output.safe_text import print_prose, visible
+from pipelines.output.styles import LABEL_STYLES
 from pipelines.views.audit_words import gate_words, override_lines
-
-_STYLES = {"desirable": "green", "undesirable": "red"}
 
 
 def show_draw(progress: Progress, columns: Sequence[str], console: Console) -> None:
@@ -33,7 +32,7 @@ def show_draw(progress: Progress, columns: Sequence[str], console: Console) -> N
     table = _table(columns[2:], ["labels", "to read", *said])
     for (label, suspected), parts in groupby(progress.parts, key=lambda part: part.values[:2]):
         title = f"{visible(str(label))}{', suspected' if suspected else ''}"
-        table.add_row(Text(title, style=f"bold {_STYLES.get(str(label), '')}"))
+        table.add_row(Text(title, style=f"bold {LABEL_STYLES.get(str(label), '')}"))
         above: Sequence[object] = ()
         for part in parts:
             values = part.values[2:]
@@ -63,7 +62,7 @@ def show_status(progress: Progress, gate: AuditGate, override: Override | None, 
     for part in progress.parts:
         label, tier = (visible(str(value or "none")) for value in part.values)
         counts = _counts(part.size, part.rows, part.read, part.simulated, part.missing)
-        table.add_row(Text(label, style=_STYLES.get(label, "")), tier, *counts)
+        table.add_row(Text(label, style=LABEL_STYLES.get(label, "")), tier, *counts)
     _show(table, progress, console)
     state, more = gate_words(gate)
     print_prose(f"The gate {'is ' if gate.asked else ''}{state}.", console, style="" if gate.passed else "bold red")

@@ -12,10 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from feedback.audits.label_quality import Quality
-from feedback.audits.verdicts import REASONS
-from label_policy.audits.audit_gate import AuditGate
+from feedback.audits.verdicts import GIVEN, REASONS, VerdictKind
+from label_policy import CLASSES
+from label_policy.audits.audit_gate import AuditGate, Outcome
 from pipelines.output.command_output import commands
 from pipelines.output.safe_text import print_trimmed, shorten, visible
+from pipelines.output.styles import LABEL_STYLES
 from pipelines.views.audit_words import (
     GROUPS,
     SIMULATED,
@@ -28,8 +30,12 @@ from pipelines.views.audit_words import (
     suspected_words,
 )
 
-_STYLES = {"passed": "green", "failed": "bold red", "undecided": "yellow", "overridden": "magenta"}
-_VERDICTS = {"desirable": "green", "undesirable": "red"}
+_STYLES = {
+    Outcome.PASSED: "green",
+    Outcome.FAILED: "bold red",
+    Outcome.UNDECIDED: "yellow",
+    Outcome.OVERRIDDEN: "magenta",
+}
 _HEADS = {"simulated": "simu-\nlated"}
 """Broken in two, so that a table fits 80 columns."""
 _TEXT = 160
@@ -103,13 +109,12 @@ def _gate(gate: AuditGate) -> Table:
 
 def _confusion(quality: Quality) -> Table:
     table = _table("What people say of the policy's labels: verdicts, and labels that they stand for")
-    people = ("desirable", "undesirable", "unsure")
     table.add_column("the policy says")
-    for name in people:
-        table.add_column(f"people: {name}" if name != "unsure" else "can't tell", justify="right")
-    for label in ("desirable", "undesirable"):
+    for name in GIVEN:
+        table.add_column(f"people: {name}" if name != VerdictKind.UNSURE else "can't tell", justify="right")
+    for label in CLASSES:
         cells = {cell["people"]: cell for cell in quality.confusion if cell["label"] == label}
-        table.add_row(label, *(f"{cells[each]['verdicts']:,} ({cells[each]['labels']:,.0f})" for each in people))
+        table.add_row(label, *(f"{cells[each]['verdicts']:,} ({cells[each]['labels']:,.0f})" for each in GIVEN))
     return table
 
 
@@ -130,7 +135,7 @@ def _opinion(said: Mapping[str, Any]) -> Text:
     """What one reader says: a name, a verdict, and why."""
     whys = [REASONS.get(said["reason"] or "", "").rstrip("."), said["note"] or ""]
     opinion = Text(f"{visible(said['reviewer'])}: ")
-    opinion.append(said["verdict"], style=_VERDICTS.get(said["verdict"], ""))
+    opinion.append(said["verdict"], style=LABEL_STYLES.get(said["verdict"], ""))
     return opinion.append("".join(f", {visible(why)}" for why in whys if why))
 
 

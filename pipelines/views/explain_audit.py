@@ -8,15 +8,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from feedback.audits.verdicts import REASONS
+from feedback.audits.verdicts import REASONS, Origin, VerdictKind
 from feedback.history.explain import Explanation
 from feedback.history.row_verdicts import Reading
-from label_policy.audits.audit_gate import AuditGate, TierOutcome
+from label_policy.audits.audit_gate import AuditGate, Outcome, TierOutcome
 from pipelines.output.command_output import commands
 from pipelines.output.safe_text import print_trimmed, visible
+from pipelines.output.styles import VERDICT_STYLES
 from pipelines.views.audit_words import percent
 
-_STYLES = {"desirable": "green", "undesirable": "red", "unsure": "yellow"}
 _WHY_NOT = {
     "text changed": "no longer counts: the text is another than the one that was read",
     "label changed": "does not count for the label as it is now: the sample was drawn when it was another; "
@@ -43,11 +43,14 @@ def show_readings(explanation: Explanation, console: Console) -> None:
 
 
 def _said(reading: Reading) -> Text:
-    line = Text("can't tell" if reading.verdict == "unsure" else reading.verdict, style=_STYLES[reading.verdict])
+    line = Text(
+        "can't tell" if reading.verdict == VerdictKind.UNSURE else reading.verdict,
+        style=VERDICT_STYLES[reading.verdict],
+    )
     why = REASONS.get(reading.reason or "", "").rstrip(".")
     line.append(f", {why}" if why else "", style="default")
     line.append(f", “{visible(reading.note)}”" if reading.note else "", style="default")
-    nobody = ", simulated: nobody read it" if reading.origin == "simulated" else ""
+    nobody = ", simulated: nobody read it" if reading.origin == Origin.SIMULATED else ""
     return line.append(f"; {reading.recorded_at:%Y-%m-%d %H:%M}{nobody}", style="dim")
 
 
@@ -73,9 +76,10 @@ def gate_lines(gate: AuditGate, tier: str) -> Iterator[str]:
 def _outcome(gate: AuditGate, tier: str, found: TierOutcome) -> str:
     """A tier's own outcome, in a sentence."""
     what = "nobody could tell of any of its labels" if found.low is None else f"at least {percent(found.low)} are right"
-    said = f"tier {tier} {'is ' if found.outcome in ('undecided', 'overridden') else ''}{found.outcome}: {what}, and "
+    is_ = "is " if found.outcome in (Outcome.UNDECIDED, Outcome.OVERRIDDEN) else ""
+    said = f"tier {tier} {is_}{found.outcome}: {what}, and "
     said += f"{percent(found.required)} is asked for"
-    if found.outcome == "overridden" and gate.override is not None:
+    if found.outcome == Outcome.OVERRIDDEN and gate.override is not None:
         until = f"{gate.override.expires_at:%Y-%m-%d %H:%M}"
         said += f"; {visible(gate.override.who)} opened it until {until} UTC: {visible(gate.override.why)}"
     return f"{said}; simulated verdicts went into this" if gate.simulated else said

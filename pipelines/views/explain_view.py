@@ -14,29 +14,31 @@ from rich.text import Text
 
 from feedback.history.explain import Explanation, Verdict
 from feedback.lake.event_schema import SENT_SUFFIX
-from label_policy import SENT_TEXT, Policy
+from feedback.training_set.rows import Fate
+from label_policy import CLASSES, DRAFT_COLUMN_NAMES, SENT_TEXT, Label, Policy, State
 from label_policy.engines.trace import Part, RuleTrace
 from pipelines.output.command_output import commands
 from pipelines.output.safe_text import print_trimmed, shorten, visible, word_diff
+from pipelines.output.styles import LABEL_STYLES
 from pipelines.views.explain_audit import gate_lines, show_readings
 from pipelines.views.timeline_view import measures_line, show_timeline, waiting_for
 
 _MOST_MESSAGES = 4
 _MOST_CHARACTERS = 600
-_LABEL_STYLES = {"desirable": "green", "undesirable": "red", "abstain": "yellow"}
+_LABEL_STYLES = {**LABEL_STYLES, Label.ABSTAIN: "yellow"}
 _MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("·", "yellow")}
 _NOT_REACHED = ("–", "dim")
 _WHY_NOT = {
     "not labelled": "it has no label yet",
     "abstains": "its label abstains",
-    "provisional": "its label is provisional",
-    "blank": "its text is blank",
-    "weightless": "its weight is 0",
-    "tier not trained": "the policy's training section leaves its tier out",
-    "tier failed its audit": "its tier fails its audit",
-    "duplicate": "the same text with the same label is already in it",
-    "overruled": "the same text has the other label in a stronger tier",
-    "contradicted": "the same text has both labels in equal tiers, so neither trains",
+    State.PROVISIONAL: "its label is provisional",
+    Fate.BLANK: "its text is blank",
+    Fate.WEIGHTLESS: "its weight is 0",
+    Fate.NOT_TRAINED: "the policy's training section leaves its tier out",
+    Fate.FAILED: "its tier fails its audit",
+    Fate.DUPLICATE: "the same text with the same label is already in it",
+    Fate.OVERRULED: "the same text has the other label in a stronger tier",
+    Fate.CONTRADICTED: "the same text has both labels in equal tiers, so neither trains",
 }
 
 
@@ -74,7 +76,7 @@ def _show_head(explanation: Explanation, console: Console) -> None:
         print_trimmed(_verdict_line(verdict, explanation), console)
 
 
-_FACTS = ("ticket_id", "category", "agent_id", "model_version", "source")
+_FACTS = ("ticket_id", *DRAFT_COLUMN_NAMES, "agent_id", "source")
 
 
 def _verdict_line(verdict: Verdict, explanation: Explanation) -> Text:
@@ -239,7 +241,7 @@ def _called(policy: Policy) -> str:
 def _verdict_text(verdict: Verdict) -> Text:
     said = f"{verdict.label} by '{verdict.rule}'"
     said += f", {verdict.tier}, weight {verdict.weight:g}" if verdict.tier else ""
-    until = "since" if verdict.state == "final" else "until at least"
+    until = "since" if verdict.state == State.FINAL else "until at least"
     said += f"; {verdict.state} {until} {verdict.matures_at:%Y-%m-%d %H:%M}"
     said += f"; {visible(verdict.policy)} {verdict.policy_version} ({verdict.policy_digest[:12]})"
     return Text(f"{said}, as of {verdict.as_of:%Y-%m-%d %H:%M}", overflow="fold")
@@ -249,7 +251,7 @@ def _correction_text(row: dict[str, Any]) -> Text:
     was, now = (f"{row[f'{side}label']} by '{row[f'{side}rule']}'" for side in ("was_", ""))
     if not row["label"]:
         became = "became no such row"
-    elif row["state"] == "provisional":
+    elif row["state"] == State.PROVISIONAL:
         became = f"waits again, as {now}"
     else:
         became = f"became {now}" if now != was else "became the label of another text"
@@ -266,7 +268,7 @@ def _show_training(explanation: Explanation, policy: Policy, releases: list[dict
         line = Text("  It does not train: nothing does, since the audit's gate is closed.", style="yellow")
     elif stored is not None and standing.trains:
         line = Text(f"  It trains as {stored.label}, with weight {standing.weight:g}.", style="green")
-    elif standing.fate == "kept":
+    elif standing.fate == Fate.KEPT:
         line = Text("  It does not train: its ticket is held out, for evaluation.", style="yellow")
     else:
         line = Text(f"  It does not train: {_WHY_NOT[standing.fate]}", style="yellow")
@@ -284,7 +286,7 @@ def _show_training(explanation: Explanation, policy: Policy, releases: list[dict
         own = holding.row_id == explanation.row_id
         said = f"{holding.version}, {holding.part}/{holding.split}"
         said += "" if own else f", as {visible(holding.row_id)}, which has the same text"
-        if stored is not None and holding.part in ("desirable", "undesirable") and holding.part != stored.label:
+        if stored is not None and holding.part in CLASSES and holding.part != stored.label:
             said += " (before the label changed)"
         table.add_row("", Text("training set", style="cyan"), Text(said, overflow="fold"))
     for release in releases:

@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from feedback.policy_changes.backfill_plan import Plan
+from label_policy import CLASSES, Label
 from label_policy.checks.label_diff import KINDS
 from pipelines.output.command_output import commands
 from pipelines.output.safe_text import factual_by, span, stretches, visible
@@ -29,7 +30,7 @@ from pipelines.views.plan_words import (
 )
 
 _TEMPLATE = "plan_page.html.j2"
-_TRAINS = ("desirable", "undesirable", "does not train")
+_TRAINS = (*CLASSES, "does not train")
 
 
 def render_plan(plan: Plan, *, desk: str, apply: str | None) -> str:
@@ -71,7 +72,9 @@ def render_plan(plan: Plan, *, desk: str, apply: str | None) -> str:
             ("Tiers", "tier", _heat(figures["tiers"], TIERS)),
             ("What trains", "training", _heat(moves, _TRAINS)),
         ],
-        most_trains=max(side["desirable"] + side["undesirable"] for side in figures["balance"].values()),
+        most_trains=max(sum(side[name] for name in CLASSES) for side in figures["balance"].values()),
+        labels=[*Label],
+        classes=CLASSES,
         flows=sorted(
             (flow for flow in figures["flows"] if flow["kind"] != "maturity"),
             key=lambda flow: (KINDS.index(flow["kind"]), -flow["rows"]),

@@ -11,14 +11,16 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from feedback.policy_changes.backfill_plan import Plan
+from label_policy import CLASSES, Label, Tier
 from label_policy.checks.label_diff import NO_ROW, NO_TIER
 from pipelines.output.command_output import commands
 from pipelines.output.safe_text import print_prose, visible
+from pipelines.output.styles import LABEL_STYLES
 from pipelines.views.plan_words import bounds, flow_words, gate_sentences, headline, side_words, sides, warnings
 
-LABELS = ("desirable", "undesirable", "abstain", NO_ROW)
-TIERS = ("critical", "explicit", "strong", "weak", NO_TIER, NO_ROW)
-STYLES = {"desirable": "green", "undesirable": "red", "abstain": "dim", NO_ROW: "dim"}
+LABELS = (*Label, NO_ROW)
+TIERS = (*Tier, NO_TIER, NO_ROW)
+STYLES = {**LABEL_STYLES, NO_ROW: "dim"}
 _MOST_ROWS = 12
 _MOST_DAYS = 14
 _WIDEST_BAR = 30
@@ -126,13 +128,13 @@ def _show_rest(rows: Sequence[Mapping[str, Any]], counted: str | None, console: 
 
 
 def _categories(categories: Sequence[Mapping[str, Any]]) -> Table:
-    table = _table("By category", Column("category"), "labels", "change", "desirable", "undesirable", "abstain")
+    table = _table("By category", Column("category"), "labels", "change", *Label)
     for row in categories[:_MOST_ROWS]:
         table.add_row(
             Text(visible(row["category"] or "none")),
             f"{row['rows']:,}",
             f"{row['changed']:,}",
-            *(_moved(row[f"{label}_before"], row[f"{label}_after"]) for label in LABELS[:3]),
+            *(_moved(row[f"{label}_before"], row[f"{label}_after"]) for label in Label),
         )
     return table
 
@@ -156,12 +158,11 @@ def _days(days: Sequence[Mapping[str, Any]]) -> Table:
 def _balance(plan: Plan) -> Table:
     balance = plan.figures["balance"]
     title = "What would train, before duplicates and the held-out tickets are left out"
-    table = _table(title, Column(), "desirable", "undesirable", Column("λ bounds"))
+    table = _table(title, Column(), *CLASSES, Column("λ bounds"))
     for side, counts in balance.items():
         table.add_row(
             "\n".join(side_words(plan, side)),
-            f"{counts['desirable']:,}",
-            f"{counts['undesirable']:,}",
+            *(f"{counts[name]:,}" for name in CLASSES),
             bounds(counts).replace(", or", ",\nor"),
         )
     return table

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from feedback.policy_changes.backfill_plan import Plan, PolicyName
-from label_policy.audits.audit_gate import AuditGate
+from label_policy.audits.audit_gate import AuditGate, Outcome
 from pipelines.views.audit_words import gate_words, override_words
 
 _KINDS = {
@@ -107,7 +107,7 @@ def _ending(plan: Plan) -> list[str]:
     only = f"{old} only" if old != new else f"{old} as it was only"
     said = f"The override by {override_words(ending)}, ends: it holds for {only}"
     failing = [] if plan.gates is None else [
-        tier for tier, found in plan.gates.after.tiers.items() if found.outcome in ("failed", "undecided")
+        tier for tier, found in plan.gates.after.tiers.items() if found.outcome in (Outcome.FAILED, Outcome.UNDECIDED)
     ]  # fmt: skip
     tiers = [tier for tier in ending.tiers if tier in failing]
     closed = plan.gates is None or not plan.gates.after.passed

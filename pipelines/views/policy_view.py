@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from label_policy import NO_RULE, SENT_TEXT, Policy
+from label_policy import NO_RULE, SENT_TEXT, Label, Policy
 from label_policy.checks.policy_findings import Finding, Level
 from label_policy.checks.rule_counts import Coverage
+from pipelines.output.styles import LABEL_STYLES
 
-_STYLES = {"desirable": "green", "undesirable": "red", "abstain": "dim"}
 _WIDEST_BAR = 24
 _NARROWEST_BAR = 8
 _WITHOUT_BAR = 78
@@ -69,7 +69,7 @@ def _rules_table(policy: Policy, coverage: Coverage | None, width: int) -> Table
     )
 
     def add(rule: str, label: str, tier: str | None, weight: float, holds: int | None, decides: int) -> None:
-        style = _STYLES[label]
+        style = LABEL_STYLES[label]
         cells: list[str | Text] = [Text(rule), Text(label, style=style), tier or "", f"{weight:g}" if tier else ""]
         if coverage:
             cells += ["" if holds is None else f"{holds:,}", f"{decides:,}"]
@@ -89,11 +89,11 @@ def _rules_table(policy: Policy, coverage: Coverage | None, width: int) -> Table
             counted.decides if counted else 0,
         )
     if coverage:
-        add(NO_RULE, "abstain", None, 0.0, None, coverage.undecided)
+        add(NO_RULE, Label.ABSTAIN, None, 0.0, None, coverage.undecided)
     if policy.sent_text is not None:
         sent = policy.sent_text
         table.add_section()
-        add(SENT_TEXT, "desirable", sent.tier, sent.weight, None, coverage.sent_texts if coverage else 0)
+        add(SENT_TEXT, Label.DESIRABLE, sent.tier, sent.weight, None, coverage.sent_texts if coverage else 0)
     return table
 
 

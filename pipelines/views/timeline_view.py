@@ -13,6 +13,8 @@ from rich.text import Text
 
 from feedback.history.explain import Explanation
 from feedback.labels.timeline import Moment
+from feedback.lake.event_schema import SHOWING_KINDS
+from label_policy import State
 from pipelines.output.safe_text import factual_by, print_trimmed, shorten, span, visible
 
 _LATE_SECONDS = 3600
@@ -60,7 +62,7 @@ def _timeline(explanation: Explanation) -> list[tuple[datetime, Text, Text, Text
         said = f"{', '.join(signals)}: {'did not come in time' if past else 'waited for until then'}"
         entries.append((at, Text("◇"), Text(said, style="dim" if past else "yellow"), Text()))
     verdict = explanation.computed or explanation.stored
-    if verdict is not None and verdict.state == "final":
+    if verdict is not None and verdict.state == State.FINAL:
         entries.append((verdict.matures_at, Text("◆", style="bold"), Text("the label is final", style="bold"), Text()))
     entries.append((explanation.now, Text("▸", style="bold"), Text("now", style="bold"), Text()))
     return entries
@@ -83,7 +85,7 @@ def say_moment(moment: Moment, draft: Mapping[str, Any]) -> str:
 
     """
     said = moment.kind.replace("_", " ")
-    if moment.kind == "draft_shown" and moment.draft_id != draft["draft_id"]:
+    if moment.kind in SHOWING_KINDS and moment.draft_id != draft["draft_id"]:
         said = f"repeat contact: draft {visible(moment.draft_id or '')} was shown on the ticket"
     details = [*moment.reasons]
     details += [f"score {moment.score:g}"] if moment.score is not None else []
@@ -100,7 +102,7 @@ def say_moment(moment: Moment, draft: Mapping[str, Any]) -> str:
 def waiting_for(explanation: Explanation) -> str:
     """When the label will be final and what can overturn it before, as a sentence; nothing where it is final."""
     verdict = explanation.computed or explanation.stored
-    if verdict is None or verdict.state != "provisional":
+    if verdict is None or verdict.state != State.PROVISIONAL:
         return ""
     if verdict.matures_at > explanation.now:
         signals = [w.signal for w in explanation.windows if not w.came and w.closes > explanation.now]

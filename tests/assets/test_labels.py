@@ -11,7 +11,8 @@ import pytest
 
 from assets.interactions import interactions
 from assets.labels import few_flips, labels, one_policy
-from assets.support.common import AS_OF_TAG, DeskResource
+from assets.support.common import DeskResource
+from assets.support.stages import AS_OF_TAG
 from desk.desk import Desk
 from desk.settings import DeskSettings
 from feedback.labels.ledger import entries

@@ -12,8 +12,9 @@ import pytest
 
 from assets.interactions import interactions
 from assets.labels import labels
-from assets.support.common import AS_OF_TAG, DeskResource
 from assets.support.common import DAYS as PARTITIONS
+from assets.support.common import DeskResource
+from assets.support.stages import AS_OF_TAG
 from assets.validation import validate_feedback_events, validate_interactions, validate_labels
 from desk.desk import Desk
 from desk.settings import DeskSettings

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 
-from label_policy import EDIT_KINDS, INTERACTION_COLUMNS, SIGNALS, WHITE_SPACE, Policy, ValueType
+from label_policy import INTERACTION_COLUMNS, SIGNALS, WHITE_SPACE, EditKind, Policy, ValueType
 
 TYPES = {
     ValueType.TEXT: pa.string(),
@@ -74,7 +74,7 @@ def interactions(rows: int, seed: int, *, wild: bool = True) -> pa.Table:
             case "draft_id", _:
                 return pa.array(np.char.add("d", np.arange(rows).astype(str)))
             case "edit_kind", _:
-                return drawn(list(EDIT_KINDS), pa.string())
+                return drawn(list(map(str, EditKind)), pa.string())
             case "extra", _:
                 return drawn(JSON + NO_JSON * wild, pa.string())
             case _, ValueType.TEXT:
@@ -208,7 +208,7 @@ class Conditions:
                 listed = ", ".join(sorted(members)) or part(0)
                 return f"{self.untested(part, depth)} {self.one_of('', 'NOT')} IN ({listed})" if members else "FALSE"
             case "kind":
-                return f"edit_kind {self.one_of('=', '<>', '<', '>=')} '{self.one_of(*EDIT_KINDS)}'"
+                return f"edit_kind {self.one_of('=', '<>', '<', '>=')} '{self.one_of(*EditKind)}'"
             case "distinct":
                 return f"({part(depth)} IS {self.one_of('', 'NOT')} DISTINCT FROM {part(depth)})"
             case "starts":

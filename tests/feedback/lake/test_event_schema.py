@@ -3,16 +3,18 @@ from feedback.lake.event_schema import (
     DRAFT_KINDS,
     EVENT_SCHEMA,
     FILES_SCHEMA,
-    KINDS,
     MAPPED_COLUMNS,
     NEEDED_COLUMNS,
     QUARANTINE_SCHEMA,
+    RANKING_KINDS,
+    SHOWING_KINDS,
+    TICKET_KINDS,
 )
 
 
-def test_every_kind_has_one_group():
-    assert sum(len(group) for group in KINDS.values()) == len(ALL_KINDS) == 17
-    assert DRAFT_KINDS.isdisjoint(KINDS["ticket"] + KINDS["preference"])
+def test_every_kind_is_about_one_thing():
+    assert sorted(DRAFT_KINDS + TICKET_KINDS + RANKING_KINDS) == sorted(set(ALL_KINDS))
+    assert (SHOWING_KINDS, RANKING_KINDS) == (("draft_shown",), ("preference",))
 
 
 def test_mappings_return_what_is_not_the_files_to_say():
@@ -20,7 +22,7 @@ def test_mappings_return_what_is_not_the_files_to_say():
 
 
 def test_needed_texts_are_event_columns():
-    assert set(NEEDED_COLUMNS) <= ALL_KINDS
+    assert set(NEEDED_COLUMNS) <= set(ALL_KINDS)
     assert {name for names in NEEDED_COLUMNS.values() for name in names} <= set(MAPPED_COLUMNS)
 
 

@@ -24,6 +24,7 @@ from feedback.sources.json_lines import LINE_LIMIT
 from feedback.sources.line_streams import HEAD
 from feedback.sources.raw_files import discover
 from feedback.sources.source import load_source
+from label_policy import DRAFT_COLUMNS, EVENT_KINDS
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXT = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
@@ -68,6 +69,15 @@ def test_every_column_and_kind_is_explained_and_none_that_is_not() -> None:
     returned = TEXT.split("## What it returns")[1]
     columns = re.findall(r"^\| `(\w+)` \| [^|]+ \|$", returned, re.MULTILINE)
     assert columns == [*MAPPED_COLUMNS, "reason"]
+
+
+def test_each_kind_and_draft_column_is_described_in_the_words_of_its_registry() -> None:
+    described = {
+        name: says.strip()
+        for name, says in re.findall(r"^\| `(\w+)` \|(?:[^|\n]*\|)? ([^|\n]*) \|$", TEXT, re.MULTILINE)
+    }
+    known = {entry.name: entry.says for entry in (*EVENT_KINDS, *DRAFT_COLUMNS)}
+    assert {name: described.get(name) for name in known} == known
 
 
 def test_each_kind_needs_what_the_checks_ask_of_it() -> None:

@@ -19,6 +19,7 @@ from feedback.lake.tables import LABELS, LEDGER
 from feedback.lake.validation_log import VALIDATIONS
 from feedback.training_set.build import build_training_set, read_training_set, tickets_on_both_sides
 from feedback.training_set.class_balance import lambda_bounds
+from feedback.training_set.rows import content_version
 from label_policy import Policy, Tier, Training, load_policy, shipped_policies
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -149,6 +150,7 @@ def test_the_version_is_of_the_rows_alone(lake: Lake, policy: Policy, label: Cal
     rows = [label(f"d{number}", label="desirable" if number % 2 else "undesirable") for number in range(20)]
     write(lake, *rows)
     first = build_training_set(lake, policy, tmp_path / "one")
+    assert first.manifest["heldout"] == {"share_of_tickets": 0.1, "salt": "heldout"}
     write(lake, *reversed(rows))
     assert build_training_set(lake, policy, tmp_path / "two").version == first.version
     write(lake, *rows[:-1], {**rows[-1], "weight": 0.5})
@@ -235,7 +237,16 @@ def test_lambda_bounds_keep_the_ratio_that_the_paper_asks_for() -> None:
     for low_or_high, ratio in ((0, 1.0), (1, 1.5)):
         assert bounds["desirable_weight"][low_or_high] * 10 / 40 == pytest.approx(ratio, rel=1e-3)
         assert 10 / (bounds["undesirable_weight"][1 - low_or_high] * 40) == pytest.approx(ratio, rel=1e-3)
-    assert lambda_bounds(desirable=10) == {"desirable_weight": None, "undesirable_weight": None}
+    for nothing in ({"desirable": 10}, {"undesirable": 10}, {}):
+        assert lambda_bounds(**nothing) == {"desirable_weight": None, "undesirable_weight": None}
+
+
+def test_lambda_bounds_have_four_digits() -> None:
+    """λ_D·3 / 1 in [1, 3/2], and 3 / (λ_U·1) likewise."""
+    assert lambda_bounds(desirable=3, undesirable=1) == {
+        "desirable_weight": [0.3333, 0.5],
+        "undesirable_weight": [2.0, 3.0],
+    }
 
 
 def test_the_policy_says_which_tiers_train_and_how_much(
@@ -308,6 +319,30 @@ def test_a_pair_lies_on_its_tickets_side_and_changes_the_version(
             row["ticket_id"] for row in rows_of(made.path, f"*desirable/{split}-*")
         }
     assert tickets_on_both_sides(made.path) == []
+
+
+def test_a_column_that_came_later_renames_no_set_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("feedback.training_set.rows.COLUMNS", ("row_id", "category"))
+    monkeypatch.setattr("feedback.training_set.rows.PAIR_COLUMNS", ("row_id",))
+    rows = pa.table({"row_id": ["a", "b"], "category": ["x", None], "split": ["train", "heldout"]})
+    before = content_version(rows, rows, None)
+    monkeypatch.setattr("feedback.training_set.rows.COLUMNS", ("row_id", "category", "locale"))
+    monkeypatch.setattr("feedback.training_set.rows._LATER", ("locale",))
+    assert content_version(rows.append_column("locale", pa.nulls(2, pa.string())), rows, None) == before
+    assert content_version(rows.append_column("locale", pa.array([None, "de"])), rows, None) != before
+
+
+def test_a_ticket_on_both_sides_is_named(tmp_path: Path) -> None:
+    sides = {
+        "desirable/train-00000": ["a", "b", "d"],
+        "undesirable/train-00001": ["c", "c"],
+        "undesirable/heldout-00000": ["c", "x"],
+        "preferences/heldout-00000": ["b", "y"],
+    }
+    for name, tickets in sides.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        pq.write_table(pa.table({"ticket_id": tickets}), tmp_path / f"{name}.parquet")
+    assert tickets_on_both_sides(tmp_path) == ["b", "c"]
 
 
 def test_a_file_that_is_cut_off_damaged_or_gone_is_named(

@@ -1,3 +1,4 @@
+import math
 from collections import Counter
 
 import pytest
@@ -26,12 +27,14 @@ def test_invariants_of_a_plan(drawn, group_rows, balance, seed):
     good = [sum(drawn[row][0] for row in g) for g in groups]
     sizes = [len(g) for g in groups]
     if balance == "oversample":
+        assert len(groups) == math.ceil(max(Counter(label for label, *_ in drawn).values()) / (group_rows // 2))
         assert set(sizes) == {group_rows}
         assert set(good) == {group_rows // 2}
         for side in (True, False):
             times = [met[row] for row, (label, *_) in enumerate(drawn) if label is side]
             assert max(times) - min(times) <= 1
     else:
+        assert len(groups) == min(math.ceil(len(drawn) / group_rows), len(drawn) // 2)
         assert set(met.values()) == {1}
         assert max(sizes) <= max(group_rows, 3)  # an odd number of rows in twos ends in a three
         assert min(sizes) >= 2
@@ -51,10 +54,30 @@ def test_steps_are_full_and_every_epoch_meets_every_group(groups, batch, epochs,
         assert sorted(stream[at : at + groups]) == list(range(groups))
 
 
+@pytest.mark.parametrize(
+    ("groups", "batch", "epochs", "max_steps", "steps"),
+    [
+        (8, 2, 1, None, 4),
+        (7, 2, 1.5, None, 6),  # 5.25 steps are an epoch and a half
+        (7, 2, 1.5, 5, 5),
+        (7, 2, 1.5, 9, 6),
+        (3, 9, 0.1, None, 1),
+    ],
+)
+def test_there_are_as_many_steps_as_the_epochs_take(groups, batch, epochs, max_steps, steps):
+    assert len(plan_steps(groups, batch_groups=batch, epochs=epochs, max_steps=max_steps, seed=3)) == steps
+
+
 def test_epochs_differ_in_order_and_the_seed_decides():
     first, second = (plan_steps(20, batch_groups=20, epochs=2, max_steps=None, seed=0)[i] for i in (0, 1))
     assert first != second
     assert plan_steps(20, batch_groups=20, epochs=1, max_steps=None, seed=1)[0] != first
+
+
+@pytest.mark.parametrize("balance", ["oversample", "lambda", "none"])
+def test_the_seed_decides_who_stands_together(balance):
+    drawn = [(i % 2 == 0, 10, i) for i in range(200)]
+    assert group(drawn, balance=balance, seed=0) != group(drawn, balance=balance, seed=1)
 
 
 def test_groups_hold_similar_lengths():
@@ -108,4 +131,5 @@ def test_one_class_is_an_error_that_says_what_to_do(good, balance):
 def test_lambda_makes_classes_weigh_as_if_equally_many():
     desirable, undesirable = class_weights(20, 80, balance="lambda", desirable_weight=1.0, undesirable_weight=1.8)
     assert desirable * 20 / (undesirable * 80) == pytest.approx(1.0 / 1.8)
+    assert (desirable, undesirable) == pytest.approx((1.0 * 50 / 20, 1.8 * 50 / 80)), "half of the rows are 50"
     assert class_weights(20, 80, balance="none", desirable_weight=1.0, undesirable_weight=1.8) == (1.0, 1.8)

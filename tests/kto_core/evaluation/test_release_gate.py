@@ -31,9 +31,13 @@ def test_a_better_candidate_passes() -> None:
     [
         ({"auc_within_after": 0.6}, "AUC within categories went from 0.6000 to 0.6000"),
         ({"auc_within_gain": [-0.01, 0.2]}, "it would change by -0.0100 to 0.2000 (95 %)"),
+        ({"auc_within_gain": [0.0, 0.2]}, "it would change by 0.0000 to 0.2000 (95 %)"),
         ({"reward_margin": 0.0}, "reward margin is 0.0000"),
         ({"undesirable": FEWEST_PER_CLASS - 1}, "29 held-out undesirable rows are too few"),
         ({"auc_within_before": None, "auc_within_after": None}, "no category of held-out rows has both classes"),
+        ({"auc_within_before": None}, "no category of held-out rows has both classes"),
+        ({"auc_within_after": None}, "no category of held-out rows has both classes"),
+        ({"reward_margin": None}, "no category of held-out rows has both classes"),
     ],
 )
 def test_what_stands_against_it_is_said(changed: dict[str, Any], said: str) -> None:
@@ -43,15 +47,20 @@ def test_what_stands_against_it_is_said(changed: dict[str, Any], said: str) -> N
     assert said in verdict["reasons"][0]
 
 
+def test_the_fewest_rows_of_each_class_are_enough() -> None:
+    assert decide_promotion(evaluation(desirable=30, undesirable=30))["passed"]
+
+
 @pytest.mark.parametrize(
-    ("name", "share", "passed"),
+    ("name", "share", "reasons"),
     [
-        ("first_contact_resolution", 0.7, True),
-        ("first_contact_resolution", 0.69, False),
-        ("invented_policy", 0.1, True),
-        ("invented_policy", 0.21, False),
+        ("first_contact_resolution", 0.7, []),
+        ("first_contact_resolution", 0.69, ["first contact resolution went from 70.0% to 69.0%"]),
+        ("invented_policy", 0.1, []),
+        ("invented_policy", 0.2, []),
+        ("invented_policy", 0.21, ["invented policy went from 20.0% to 21.0%"]),
     ],
 )
-def test_where_the_truth_is_known_it_counts(name: str, share: float, passed: bool) -> None:
+def test_where_the_truth_is_known_it_counts(name: str, share: float, reasons: list[str]) -> None:
     truth = {"baseline": {"kpis": KPIS}, "model": {"kpis": KPIS | {name: {"share": share}}}}
-    assert decide_promotion({**evaluation(), "truth": truth})["passed"] is passed
+    assert decide_promotion({**evaluation(), "truth": truth}) == {"passed": not reasons, "reasons": reasons}

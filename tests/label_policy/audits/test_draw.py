@@ -255,3 +255,4 @@ def test_a_draft_in_several_labels_is_refused():
     labels = table([("desirable", "strong", "a", "x"), ("undesirable", "weak", "b", None)])
     with pytest.raises(PolicyError, match="'d0' stands in several labels"):
         draw(pa.concat_tables([labels, labels]))
+    assert len(draw(labels)) == 2, "the connection works on"

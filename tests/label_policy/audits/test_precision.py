@@ -1,12 +1,17 @@
 """Precision from stratified samples: against the textbook, against the truth over many draws, and at its edges."""
 
+import json
+import math
 from collections import defaultdict
+from dataclasses import asdict, replace
 from fractions import Fraction
+from statistics import NormalDist
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from scipy.stats import t as student
 from statsmodels.stats.proportion import proportion_confint
 
 from label_policy.audits.precision import Estimate, difference, estimate, interval, towards
@@ -92,6 +97,63 @@ def test_one_stratum_that_is_hardly_read_is_wilsons_plain_interval() -> None:
     assert (found.low, found.high) == pytest.approx(proportion_confint(27, 30, method="wilson"), abs=1e-6)
 
 
+def by_hand(strata: list[tuple[float, float, float]], confidence: float) -> tuple[float, float, float, float]:
+    """`interval` of (labels, rows read, rows right) a stratum, one number at a time, as its docstring says it."""
+    labels, read = sum(size for size, _, _ in strata), sum(rows for _, rows, _ in strata)
+    share = sum(size / labels * right / rows for size, rows, right in strata)
+    whole = (share * read + 0.5) / (read + 1)
+    overall = variance = weights = 0.0
+    for size, rows, right in strata:
+        own = (right + 2 * whole) / (rows + 2)
+        unread = 1 - rows / size
+        overall += size / labels * own
+        variance += (size / labels) ** 2 * unread * own * (1 - own) / rows
+        weights += (size / labels) ** 2 * unread / rows
+    quantile = (1 + confidence) / 2
+    freedom = [max(read - 1, 1), max(read - len(strata), 1)]
+    effective = min(overall * (1 - overall) / variance, 1 / weights)
+    effective *= (student.ppf(quantile, freedom[0]) / student.ppf(quantile, freedom[1])) ** 2
+    # Wilson (1927): the roots of (p − share)² = z²·p·(1 − p) / n.
+    z = NormalDist().inv_cdf(quantile)
+    middle, half = (
+        share + z**2 / (2 * effective),
+        z * math.sqrt(share * (1 - share) / effective + (z / effective) ** 2 / 4),
+    )
+    return share, (middle - half) / (1 + z**2 / effective), (middle + half) / (1 + z**2 / effective), effective
+
+
+READ = st.tuples(st.integers(2, 2000), st.floats(0, 1), st.floats(0, 1)).map(
+    lambda drawn: (drawn[0], max(1, round(drawn[1] * (drawn[0] - 1))), drawn[2])
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(READ, min_size=1, max_size=6), st.sampled_from([0.8, 0.95, 0.99]))
+@example([(100, 1, 1.0)], 0.95)
+@example([(100, 1, 1.0), (40, 1, 0.5)], 0.95)
+def test_an_interval_is_what_its_docstring_says(strata, confidence) -> None:
+    strata = [(size, rows, round(2 * rows * share) / 2) for size, rows, share in strata]
+    expected = by_hand(strata, confidence)
+    size, rows, right = np.array(strata, dtype=float).T
+    assert interval(rows, right, size, confidence=confidence) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+def test_many_samples_at_once_are_each_as_alone() -> None:
+    samples = np.array([[(90, 9, 7), (400, 5, 5), (10, 4, 1)], [(30, 2, 0), (60, 59, 50), (7, 7, 7)]], dtype=float)
+    together = interval(samples[..., 1], samples[..., 2], samples[..., 0])
+    for place, (size, rows, right) in enumerate(np.moveaxis(samples, 1, 2)):
+        np.testing.assert_allclose([figure[place] for figure in together], interval(rows, right, size))
+
+
+def test_rounding_makes_no_share_above_one_and_no_census_uncertain() -> None:
+    every = estimate(["a"] * 5 + ["b"] * 5, [50] * 5 + [11] * 5, [1.0] * 10, [True] * 10)
+    assert every.precision == 1, "50 / 61 + 11 / 61 is more than 1 in double precision"
+    # Sizes that are estimated may be less than what was read, by rounding.
+    census = estimate(["a"] * 5, [5 - 1e-7] * 5, [1.0, 1.0, 1.0, 1.0, 0.0], [True] * 5)
+    assert (census.low, census.high, census.effective) == (census.precision, census.precision, None)
+
+
+@pytest.mark.filterwarnings("error")
 def test_all_right_leaves_room_for_what_was_not_read_and_a_census_none() -> None:
     some = estimate(["a"] * 5 + ["b"] * 5, [20] * 10, [1.0] * 10, [True] * 10)
     assert some.precision == 1 and 0.6 < some.low < 0.95
@@ -109,14 +171,33 @@ def test_rows_that_nobody_read_or_could_tell_count_apart() -> None:
     assert found.covered == pytest.approx(0.25)
 
 
+def test_an_estimate_says_what_it_rests_on() -> None:
+    strata = [1, 1, 1, 1, "b", "b", None]  # any objects name them
+    answered = [True, True, True, False, True, True, False]
+    found = estimate(
+        strata, [40, 40, 40, 40, 25, 25, 15], [1.0, 0.5, None, None, 1.0, 0.0, None], answered,
+        simulated=[False, True, False, False, True, False, False], confidence=0.9,
+    )  # fmt: skip
+    share, low, high, effective = by_hand([(40, 2, 1.5), (25, 2, 1.0)], 0.9)
+    assert asdict(found) == pytest.approx(
+        {
+            "labels": 80, "sampled": 7, "read": 3, "simulated": 2, "unsure": 1, "precision": share, "low": low,
+            "high": high, "effective": effective, "covered": 65 / 80,
+        }
+    )  # fmt: skip
+    assert found.answered == 5
+    assert json.loads(json.dumps(asdict(found))) == asdict(found)
+    assert known(0.5, 10).answered == 10
+
+
 def test_nothing_read_is_nothing_known() -> None:
     found = estimate(["a"], [50], [None], [False])
     assert (found.precision, found.low, found.high, found.effective, found.covered) == (None, None, None, None, 0)
 
 
 def test_more_rows_than_labels_is_refused() -> None:
-    with pytest.raises(PolicyError, match="'a' has more rows judged than labels; draw"):
-        estimate(["a", "a"], [1, 1], [1.0, 1.0], [True, True])
+    with pytest.raises(PolicyError, match="'b' has more rows judged than labels; draw"):
+        estimate(["a", "b", "b"], [50, 1, 1], [1.0, 1.0, 1.0], [True, True, True])
 
 
 def known(precision: float, rows: int) -> Estimate:
@@ -129,7 +210,20 @@ def test_differences_have_newcombes_interval() -> None:
     # Newcombe (1998), table II, (a): 56/70 against 48/80, method 10.
     moved = difference(known(48 / 80, 80), known(56 / 70, 70))
     assert moved == pytest.approx((0.2, 0.0524, 0.3339), abs=2e-4)
-    assert difference(known(0.5, 10), estimate(["a"], [50], [None], [False])) is None
+    nothing = estimate(["a"], [50], [None], [False])
+    assert difference(known(0.5, 10), nothing) is None
+    assert difference(nothing, known(0.5, 10)) is None
+
+
+def test_a_rules_precision_is_mixed_with_ten_rows_of_its_tiers() -> None:
+    """(30 · 0.5 + 10 · 0.9) / 40 = 0.6, and 30 are the rows that people or a simulation could tell of."""
+    assert towards(known(0.5, 30), known(0.9, 1000)) == pytest.approx(0.6)
+    own = replace(known(0.5, 30), read=25, simulated=12, unsure=7)
+    assert towards(own, known(0.9, 1000)) == pytest.approx(0.6)
+    nothing = estimate(["a"], [50], [None], [False])
+    assert towards(nothing, known(0.9, 1000)) == 0.9
+    assert towards(nothing, nothing) is None
+    assert towards(known(0.5, 30), nothing) is None
 
 
 @given(st.floats(0, 1), st.integers(1, 500), st.floats(0, 1))

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from label_policy import (
-    EDIT_KINDS,
     EditKind,
     classify_edit,
     classify_edits,
@@ -149,7 +148,7 @@ def benchmark():
 def test_labelled_pairs_are_as_described(benchmark):
     pairs = benchmark["labelled_pairs"]()
     assert len({pair["id"] for pair in pairs}) == len(pairs) >= 350
-    assert {pair["kind"] for pair in pairs} == set(EDIT_KINDS)
+    assert {pair["kind"] for pair in pairs} == set(EditKind)
     assert all((pair["kind"] == "none") == (pair["draft"] == pair["final"]) for pair in pairs)
 
 
@@ -183,7 +182,7 @@ def test_any_pair_has_a_kind_and_a_similarity(draft, final):
     assert (kind == "none") == (draft == final) == (similarity == 1.0)
     assert 0.0 <= similarity <= 1.0
     assert similarity == edit_similarity(final, draft)
-    assert kind in EDIT_KINDS
+    assert kind in EditKind
 
 
 @given(PROSE, PROSE, st.integers(2, 9999), st.integers(1, 50), st.sampled_from(["days", "%", "dollars", "users"]))

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from label_policy import Condition, PolicyError, load_policy, parse_condition, parse_policy, shipped_policies
+from label_policy import Condition, PolicyError, Tier, load_policy, parse_condition, parse_policy, shipped_policies
 from label_policy.engines.dialects import in_dialect
+from label_policy.policy.digest import meaning_digest
+from label_policy.policy.model import _IN_EVERY_DIGEST
 from tests.label_policy.generated import Conditions
 
 BASE = """\
@@ -81,10 +83,58 @@ OTHER = {
     "a window of another signal": ("escalated: 36h", "unresolved: 36h"),
 }
 
+WHOLE = f"""\
+{BASE}
+reading_speed: 20
+terms: [Größe XL, basic plan]
+sent_text: {{when: edit_kind = 'factual', tier: strong, weight: 0.5, why: It was sent.}}
+audit:
+  per_class: 100
+  precision: {{strong: 0.8, weak: 0.55}}
+  strata: [label, tier, rule]
+  floor: 3
+  overlap: 0.2
+  failing: block
+  confidence: 0.9
+  suspects: 7
+training: {{tiers: [explicit, strong], weights: {{strong: 0.6}}}}
+"""
+"""A policy with every section, each with values of its own."""
 
-def digest(old: str = "", new: str = "") -> str:
-    assert BASE.count(old) == 1 or not old
-    return parse_policy(BASE.replace(old, new) if old else BASE).digest
+SAME_WHOLE = {
+    "the case of terms": ("Größe XL", "GRÖSSE xl"),
+    "the order of terms, and a term twice": ("[Größe XL, basic plan]", "[basic plan, Größe XL, Basic plan]"),
+    "why an agent's text is trusted": ("It was sent.", "It is what was sent."),
+    "the order of precisions": ("{strong: 0.8, weak: 0.55}", "{weak: 0.55, strong: 0.8}"),
+    "the order of tiers that train": ("[explicit, strong]", "[strong, explicit]"),
+    "a factor of 1": ("{strong: 0.6}", "{strong: 0.6, explicit: 1}"),
+    "a factor of a tier that does not train": ("{strong: 0.6}", "{strong: 0.6, weak: 2}"),
+}
+OTHER_WHOLE = {
+    "the reading speed": ("reading_speed: 20", "reading_speed: 21"),
+    "no reading speed": ("reading_speed: 20\n", ""),
+    "a term": ("basic plan", "basic plans"),
+    "a term fewer": (", basic plan", ""),
+    "when an agent's text is a row": ("edit_kind = 'factual'", "edit_kind <> 'factual'"),
+    "the tier of an agent's text": ("tier: strong, weight: 0.5, why: It", "tier: weak, weight: 0.5, why: It"),
+    "the weight of an agent's text": ("weight: 0.5, why: It", "weight: 0.75, why: It"),
+    "rows to read of a class": ("per_class: 100", "per_class: 101"),
+    "the precision asked for": ("strong: 0.8", "strong: 0.85"),
+    "the tier it is asked for of": ("weak: 0.55", "explicit: 0.55"),
+    "the strata": ("[label, tier, rule]", "[label, tier, category]"),
+    "rows to read of a stratum": ("floor: 3", "floor: 4"),
+    "the share that two people read": ("overlap: 0.2", "overlap: 0.3"),
+    "what becomes of a tier that fails": ("failing: block", "failing: exclude"),
+    "the confidence": ("confidence: 0.9", "confidence: 0.99"),
+    "the suspects": ("suspects: 7", "suspects: 8"),
+    "the tiers that train": ("[explicit, strong]", "[explicit, strong, weak]"),
+    "a tier's factor": ("{strong: 0.6}", "{strong: 0.65}"),
+}
+
+
+def digest(old: str = "", new: str = "", *, of: str = BASE) -> str:
+    assert of.count(old) == 1 or not old
+    return parse_policy(of.replace(old, new) if old else of).digest
 
 
 @pytest.mark.parametrize("change", SAME)
@@ -97,6 +147,16 @@ def test_meaning_changes_the_digest(change):
     assert digest(*OTHER[change]) != digest()
 
 
+@pytest.mark.parametrize("change", SAME_WHOLE)
+def test_spelling_of_a_section_leaves_the_digest(change):
+    assert digest(*SAME_WHOLE[change], of=WHOLE) == digest(of=WHOLE)
+
+
+@pytest.mark.parametrize("change", OTHER_WHOLE)
+def test_meaning_of_a_section_changes_the_digest(change):
+    assert digest(*OTHER_WHOLE[change], of=WHOLE) != digest(of=WHOLE)
+
+
 def test_the_order_of_rules_is_meaning():
     head, rules = BASE.split("rules:\n")
     down, kept = rules.split("  - id: kept")
@@ -106,7 +166,24 @@ def test_the_order_of_rules_is_meaning():
 def test_the_digest_is_written_down():
     """A change here makes every label ever written look as if its policy had changed: raise `digest.FORM` knowingly."""
     assert digest() == "7ca4f8e4e729863cc1eb772348ac79c82d007439187a5bebb84e6ecadb9d711a"
+    assert digest(of=WHOLE) == "23fff198faa48e309789ff581104f317963003309b730282fbaac0f4936d9029"
     assert all(len(load_policy(path).digest) == 64 for path in shipped_policies().values())
+
+
+def test_a_tier_that_comes_later_changes_the_digests_of_policies_that_give_it_alone(monkeypatch):
+    """Else every label ever written would look as if its policy had changed on the day that a tier is added."""
+    others = BASE.replace("tier: weak", "tier: strong")
+    with_all = [parse_policy(text).digest for text in (BASE, others)]
+    monkeypatch.setattr("label_policy.policy.model._IN_EVERY_DIGEST", _IN_EVERY_DIGEST - {Tier.WEAK})
+    as_if_weak_were_new = [parse_policy(text).digest for text in (BASE, others)]
+    assert as_if_weak_were_new[0] == with_all[0]
+    monkeypatch.setattr("label_policy.policy.sections.Tier", [tier for tier in Tier if tier is not Tier.WEAK])
+    assert parse_policy(others).digest == as_if_weak_were_new[1]
+
+
+def test_what_json_cannot_hold_has_no_digest():
+    with pytest.raises(ValueError, match="JSON"):
+        meaning_digest([float("nan")])
 
 
 def spelled_otherwise(text: str, seed: int) -> str:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from label_policy import EDIT_KINDS, SIGNALS, compile_sent_texts, load_policy, shipped_policies
+from label_policy import SIGNALS, EditKind, compile_sent_texts, load_policy, shipped_policies
 
 DAY = 1440
 CASES = {
@@ -308,7 +308,7 @@ INTERACTIONS = st.fixed_dictionaries(
     {
         "signals": SIGNAL_TIMES,
         "survey_score": st.sampled_from([None, 0.25, 0.5]),
-        "edit_kind": st.none() | st.sampled_from(EDIT_KINDS),
+        "edit_kind": st.none() | st.sampled_from([*EditKind]),
         "edit_similarity": st.none() | st.sampled_from([0.0, 0.5999999999999999, 0.6, 1.0]),
         "reasons": st.none() | st.lists(st.sampled_from(["privacy_leak", "wrong_routing", "tone"]), max_size=2),
     }

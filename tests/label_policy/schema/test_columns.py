@@ -10,16 +10,24 @@ import pytest
 from feedback.labels.interactions import build_interactions, write_interactions
 from feedback.labels.label_writer import write_labels
 from feedback.lake.delta import Lake
+from feedback.lake.event_schema import TICKET_KINDS
 from feedback.lake.tables import LABELS
 from feedback.training_set.build import build_training_set
-from label_policy import DECISION_SIGNALS, INTERACTION_COLUMNS, SIGNALS, WHITE_SPACE, Policy, parse_policy
+from label_policy import (
+    DECISION_SIGNALS,
+    INTERACTION_COLUMNS,
+    RANKING_SIGNALS,
+    SIGNALS,
+    WHITE_SPACE,
+    Policy,
+    parse_policy,
+)
 from label_policy.schema.columns import COLUMN_SIGNALS
 from tests.feedback.conftest import at, lake, make_event, store  # noqa: F401
 
 DAY = date(2026, 3, 2)
 LATER = datetime(2027, 1, 1, tzinfo=UTC)
-OF_TICKETS = ("resolved", "unresolved", "reopened", "escalated", "surveyed", "repeat_contact")
-LOGGED = [signal for signal in SIGNALS if signal not in ("preferred", "not_preferred")]
+LOGGED = [signal for signal in SIGNALS if signal not in RANKING_SIGNALS]
 SENT = {"final_text": "Another reply."}
 BEFORE: list[list[dict[str, Any]]] = [
     [],
@@ -47,7 +55,7 @@ def test_a_signal_changes_the_columns_that_are_said_to_depend_on_it_and_no_other
         events.append(make_event("draft_shown", draft=draft, ticket=draft, completion="The reply.", agent_id=None))
         what = [dict(event) for event in BEFORE[number]] + ([{"kind": signal, **carried}] if signal else [])
         for minute, event in enumerate(what, start=1):
-            about = None if event["kind"] in OF_TICKETS else draft
+            about = None if event["kind"] in TICKET_KINDS else draft
             silent = {"agent_id": None} if minute <= len(BEFORE[number]) else {}
             events.append(make_event(**silent | event, draft=about, ticket=draft, when=at(minutes=minute)))
 
@@ -67,7 +75,7 @@ def test_a_signal_changes_the_columns_that_are_said_to_depend_on_it_and_no_other
     assert changed == {
         column: set(signals) & set(LOGGED)
         for column, signals in COLUMN_SIGNALS.items()
-        if column not in ("preferred_at", "not_preferred_at")
+        if not {*signals} <= {*RANKING_SIGNALS}
     }
     assert changed["decided_at"] == set(DECISION_SIGNALS)
 

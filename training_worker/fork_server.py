@@ -1,0 +1,195 @@
+"""Processes forked from one that has loaded what they need: torch and its friends take five seconds of processor.
+
+A server loads modules and forks a process for each client. The client is a command like any other: the process gets its
+environment, folder and standard streams, a signal to the client reaches the process, and both end alike.
+
+    python training_worker/fork_server.py run ADDRESS MODULE ARGUMENT…    as `python -m MODULE ARGUMENT…`
+
+This file imports the standard library alone, so that a client starts at once. It needs Linux.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+_STREAMS = (0, 1, 2)
+_NUMBER = struct.Struct("i")
+_LENGTH = struct.Struct("I")
+
+
+class ForkServer:
+    """The server of this process, which ends with it and takes the processes that it has forked along.
+
+    Args:
+        modules: what to load before the first process is forked.
+        environment: what their loading needs besides this process's environment.
+
+    Attributes:
+        address: a socket in the file system; None before `start`.
+
+    """
+
+    def __init__(self, *modules: str, environment: Mapping[str, str] | None = None) -> None:
+        self._modules = modules
+        self._environment = environment or {}
+        self._owner: int | None = None
+        self.address: Path | None = None
+
+    def start(self) -> None:
+        """Start the server where this process has none yet. It loads the modules when the first client comes."""
+        if self._owner == os.getpid():
+            return
+        self._owner, self.address = os.getpid(), Path(tempfile.mkdtemp(prefix="feedback-kto-")) / "socket"
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(self.address))
+            listener.listen()
+            # A process group of its own: Ctrl-C is for the clients, who hand it on.
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "training_worker.fork_server", "serve", str(listener.fileno()), *self._modules],
+                cwd=Path(__file__).parent.parent, env={**os.environ, **self._environment},
+                stdin=subprocess.PIPE, pass_fds=[listener.fileno()], process_group=0,
+            )  # fmt: skip
+
+    def load(self) -> None:
+        """Have the modules loaded meanwhile."""
+        self.start()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(self.address))
+
+    def command(self, module: str, *arguments: str) -> list[str]:
+        """The command that is as `python -m MODULE ARGUMENT…`, by a process of the server's."""
+        self.start()
+        return [sys.executable, "-IS", __file__, "run", str(self.address), module, *arguments]
+
+
+def serve(listener: socket.socket, modules: Sequence[str]) -> None:
+    """Fork a process for each client until standard input ends, as it does when whoever started the server has."""
+    address = Path(listener.getsockname())
+    try:
+        loaded = False
+        while 0 not in _ready(listener, 0):
+            client, _ = listener.accept()
+            if not loaded:
+                for module in modules:
+                    importlib.import_module(module)
+                signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+                gc.freeze()  # or the first collection in each process would copy all that was loaded
+                loaded = True
+            if os.fork() == 0:
+                listener.close()
+                _attend(client)
+            client.close()
+    finally:
+        shutil.rmtree(address.parent, ignore_errors=True)
+
+
+def _attend(client: socket.socket) -> NoReturn:
+    """Fork the client's process, tell how it ends, and end it where the client or the server's owner ends first."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    head, streams, _, _ = socket.recv_fds(client, _LENGTH.size, len(_STREAMS))
+    if not head:  # who wanted the modules loaded
+        os._exit(0)
+    task = json.loads(_receive(client, _LENGTH.unpack(head)[0]))
+    process = os.fork()
+    if process == 0:
+        client.close()
+        _become(task, streams)
+    client.sendall(_NUMBER.pack(process))
+    ended = os.pidfd_open(process)
+    if ended not in _ready(client, 0, ended):
+        os.kill(process, signal.SIGTERM)
+    _, status = os.waitpid(process, 0)
+    with suppress(BrokenPipeError):
+        client.sendall(_NUMBER.pack(os.waitstatus_to_exitcode(status)))
+    os._exit(0)
+
+
+def _ready(*files: socket.socket | int) -> list[socket.socket | int]:
+    """Wait until some of the files have something to read, or have ended, and return these."""
+    return select.select([*files], [], [])[0]
+
+
+def _become(task: Mapping[str, Any], streams: Sequence[int]) -> NoReturn:
+    """Be what the client would have been, had it been started as `python -m MODULE ARGUMENT…`."""
+    code = 1
+    try:
+        for stream, given in zip(_STREAMS, streams, strict=True):
+            os.dup2(given, stream)
+            os.close(given)
+        os.chdir(task["folder"])
+        os.environ.clear()
+        os.environ.update(task["environment"])
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process in the background lacks
+        sys.argv[1:] = task["arguments"]
+        runpy.run_module(task["module"], run_name="__main__", alter_sys=True)
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1 if end.code else 0
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+    except KeyboardInterrupt:
+        code = -signal.SIGINT
+    except Exception:  # noqa: BLE001 (what Python itself does with one that nobody catches)
+        traceback.print_exc()
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    _end(code)
+
+
+def run(address: str, module: str, arguments: Sequence[str]) -> NoReturn:
+    """Be the client: have a process run the module, hand signals on to it, and end as it does."""
+    task = {"module": module, "arguments": arguments, "folder": str(Path.cwd()), "environment": dict(os.environ)}
+    text = json.dumps(task).encode()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.connect(address)
+        socket.send_fds(server, [_LENGTH.pack(len(text))], _STREAMS)
+        server.sendall(text)
+        process = _NUMBER.unpack(_receive(server, _NUMBER.size))[0]
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda received, _: os.kill(process, received))
+        _end(_NUMBER.unpack(_receive(server, _NUMBER.size))[0])
+
+
+def _receive(connection: socket.socket, size: int) -> bytes:
+    received = b""
+    while len(received) < size:
+        some = connection.recv(size - len(received))
+        if not some:
+            raise ConnectionError("the other end of the connection is gone")
+        received += some
+    return received
+
+
+def _end(code: int) -> NoReturn:
+    """End with an exit code, or by a signal where it is below 0. What was registered to be done at exit is not done."""
+    if code < 0:
+        with suppress(OSError):  # of one that cannot be caught anyhow
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    what, where, *words = sys.argv[1:]
+    if what == "serve":
+        serve(socket.socket(fileno=int(where)), words)
+    else:
+        run(where, words[0], words[1:])
