@@ -39,6 +39,7 @@ OTHER_POLICY = POLICY.replace(
 COLUMNS = ("event_id", "kind", "occurred_at", "ticket_id", "draft_id", "prompt", "completion")
 # What a later release adds is in its two lists and nowhere else.
 LATER_RELEASE = """
+import sys
 import pyarrow as pa
 from label_policy.schema import draft_columns as columns, event_kinds as kinds
 
