@@ -33,7 +33,8 @@ def desk(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     settings = DeskSettings(
         source="canonical", input=logs, policy="harbor-support.v1", first_day=DAYS[0], heldout=0.3,
         as_of=datetime(2026, 3, 13, 2, tzinfo=UTC), reference={"sft": {"steps": 1, "batch_rows": 4, "tiny": TOY}},
-        kto={"max_steps": 1, "group_rows": 4, "batch_groups": 1, "beta": 1.0}, launcher=forked_python("training_worker"),
+        kto={"max_steps": 1, "group_rows": 4, "batch_groups": 1, "beta": 1.0},
+        launcher=forked_python("training_worker"),
     )  # fmt: skip
     made = Desk.create(tmp_path_factory.mktemp("audited"), "audited", settings)
     ingest(made.lake, made.source, discover(logs, made.source), DAYS, input_root=logs)
