@@ -179,7 +179,7 @@ def test_too_few_are_not_measured(run):
         ("apo_zero:beta=much", "KTOConfig.beta must be of type float, not 'much'"),
         ("dpo:beta", "has 'beta', which is no setting=value"),
         ("dpo:beta=much", "PairConfig.beta must be of type float or nothing, not 'much'"),
-        ("dpo:gamma=1", "gamma says nothing to dpo"),
+        ("dpo:gamma=1", "gamma has no effect on dpo"),
         ("dpo:steps=5", "sets steps, but all make the same number of steps"),
         ("dpo:beta=[", "whose value is not valid YAML"),
         ("kto", "kto always takes part"),
