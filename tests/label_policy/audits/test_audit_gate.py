@@ -97,7 +97,7 @@ def test_a_tier_that_unread_rows_could_lift_is_not_excluded_but_waited_for() -> 
 
 def test_nobody_could_tell_and_nobody_has_read_are_said_apart() -> None:
     assert "nobody has read any" in decide(found(0.9), found(None, read=0), best=0.9).reasons[0]
-    assert "nobody could tell of any" in decide(found(0.9), found(None, unsure=100)).notes[0]
+    assert "no reader could decide on any" in decide(found(0.9), found(None, unsure=100)).notes[0]
 
 
 def test_all_right_but_too_few_to_show_it_says_so() -> None:

@@ -253,6 +253,6 @@ def test_dictionary_columns_are_read():
 
 def test_a_draft_in_several_labels_is_refused():
     labels = table([("desirable", "strong", "a", "x"), ("undesirable", "weak", "b", None)])
-    with pytest.raises(PolicyError, match="'d0' stands in several labels"):
+    with pytest.raises(PolicyError, match="'d0' has several labels"):
         draw(pa.concat_tables([labels, labels]))
     assert len(draw(labels)) == 2, "the connection works on"
