@@ -66,8 +66,8 @@ def test_the_card_says_what_people_found_and_who_overrode_it(release, training_s
         place.write_text(plain)
     card = (folder / "README.md").read_text()
     assert (
-        "| audit of the labels | **simulated: some of these verdicts are not from people**; desirable 92.5% right (at least "
-        "88.0%; 150 rows read by people, 50 simulated); excluded because it failed: weak |"
+        "| audit of the labels | **simulated: some of these verdicts are not from people**; desirable 92.5% right "
+        "(at least 88.0%; 150 rows read by people, 50 simulated); excluded because it failed: weak |"
     ) in card
     assert r"| **audit overridden** | Ann \| \<b\>, until 2026-03-09, for every tier: the \*launch\* |" in card
     assert json.loads((folder / "manifest.json").read_text())["audit"]["gate"]["override"] == override
