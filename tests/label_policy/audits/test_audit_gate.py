@@ -119,7 +119,7 @@ def test_nobody_could_tell_and_nobody_has_read_are_said_apart() -> None:
 def test_all_right_but_too_few_to_show_it_says_so() -> None:
     for precision in (1.0, 0.6):
         note = decide(found(0.9), found(0.55, precision=precision)).notes[0]
-        assert "which so few rows cannot show; raise audit.floor or audit.per_class in the policy" in note
+        assert "but so few rows cannot show it; raise audit.floor or audit.per_class in the policy" in note
     assert "raise" not in decide(found(0.9), found(0.55, precision=0.59)).notes[0]
 
 
