@@ -20,7 +20,7 @@ from kto_core.base.store import read_json
 
 Split = Literal["train", "heldout"]
 CLASSES: Final = ("desirable", "undesirable")
-"""What a row can be, and the folders of a training set that hold the rows of each."""
+"""The two classes of rows, and the folders of a training set that hold them."""
 
 
 class Message(TypedDict):
