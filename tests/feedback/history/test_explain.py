@@ -142,7 +142,7 @@ def test_another_policy_is_held_against_the_stored_label(
     explanation = ask_row("d1", now=at(days=30), by=other)
     assert explanation.stored is not None and explanation.computed is not None
     assert (explanation.stored.rule, explanation.computed.rule) == ("up", "no_rule")
-    assert not explanation.stored.says_the_same(explanation.computed)
+    assert not explanation.stored.agrees_with(explanation.computed)
     assert [row["was_rule"] for row in explanation.corrections] == ["down"]
     assert ask_row("d1", now=at(days=30)).stored == explanation.stored
 
