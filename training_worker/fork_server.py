@@ -76,7 +76,12 @@ class ForkServer:
     def command(self, module: str, *arguments: str) -> list[str]:
         """Return the command that does what `python -m MODULE ARGUMENT…` does, in a process of the server's."""
         self.start()
-        return [sys.executable, "-IS", __file__, "run", str(self.address), module, *arguments]
+        return client_command(str(self.address), module, *arguments)
+
+
+def client_command(address: str, module: str, *arguments: str) -> list[str]:
+    """Return the command that does what `python -m MODULE ARGUMENT…` does, in a process of the server at `address`."""
+    return [sys.executable, "-IS", __file__, "run", address, module, *arguments]
 
 
 def serve(listener: socket.socket, modules: Sequence[str]) -> None:

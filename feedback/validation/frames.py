@@ -41,7 +41,7 @@ CREATE TEMP MACRO name_of(value) AS
 """
 
 
-_FILLED_IN: Final = {
+_PLACEHOLDERS: Final = {
     "draft_kinds": literals(DRAFT_KINDS),
     "row_kinds": literals(ROW_KINDS),
     "complete": "CASE kind "
@@ -133,6 +133,6 @@ def _frames(connection: duckdb.DuckDBPyConnection, asset: str) -> dict[str, pa.T
 def frame_queries(asset: str) -> dict[str, str]:
     """Return the queries of `<asset>.sql` by the name of the frame that each gives."""
     file = {"feedback_events": "events"}.get(asset, asset)
-    text = Path(__file__).with_name(f"{file}.sql").read_text(encoding="utf-8").format(**_FILLED_IN)
+    text = Path(__file__).with_name(f"{file}.sql").read_text(encoding="utf-8").format(**_PLACEHOLDERS)
     _, *parts = re.split(r"^-- Frame (\w+)$", text, flags=re.MULTILINE)
     return {name: query.strip().removesuffix(";") for name, query in zip(parts[::2], parts[1::2], strict=True)}

@@ -68,7 +68,7 @@ def show_explanation(
 def _show_head(explanation: Explanation, console: Console) -> None:
     draft = explanation.draft
     title = Text(visible(explanation.row_id), style="bold")
-    facts = [f"{name.split('_')[0]} {visible(draft[name])}" for name in _FACTS if draft[name]]
+    facts = [f"{name.split('_')[0]} {visible(str(draft[name]))}" for name in _FACTS if draft[name] not in (None, "")]
     title.append("  " + " · ".join(facts), style="not bold dim")
     print_trimmed(title, console)
     label = explanation.stored or explanation.computed
