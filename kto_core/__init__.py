@@ -1,7 +1,7 @@
-"""Learning from labelled replies: SFT, KTO, pairs, evaluation and releases, from a training-set folder and a config.
+"""Training on labelled replies: SFT, KTO, pairs, evaluation and releases, from a training-set folder and a config.
 
-Importing the package is light; each name below loads its module, and with it torch, on first use. The configs and
-exceptions never do.
+The import of the package is light: each name below loads its module, and with it torch, on first use. Configs and
+exceptions never load torch.
 """
 
 import importlib
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from kto_core.training.pairs import train_pairs
     from kto_core.training.sft import train_sft
 
-# Threads that wait for each other by spinning stall one another when the machine has other work: with two more
-# processes on 2 cores, a training step took 8 times as long. OpenMP reads this when torch is loaded, hence here.
+# Threads that wait by spinning block each other when the machine has other work: with two more processes on 2 cores,
+# a training step took 8 times as long. OpenMP reads this when torch is loaded, so it is set here.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# Progress is ours to report; the bars of the libraries would run through it.
+# This package reports progress itself; the bars of the libraries would mix with it.
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 

@@ -1,4 +1,4 @@
-"""`python -m kto_core`: each step of learning on its own, without the orchestrator."""
+"""The commands of `python -m kto_core`: each training step on its own, without the orchestrator."""
 
 import json
 import os
@@ -26,7 +26,7 @@ FOLDER = click.Path(path_type=Path)
 
 
 def settings(kind: type[Config], *, but: Collection[str] = ()) -> Callable[[Command], Command]:
-    """Give a command `--config FILE` and an option a setting of `kind`; what is not given stays out of its `values`.
+    """Add `--config FILE` and one option for each setting of `kind`; an omitted option stays out of `values`.
 
     Settings named in `but` can only be set in the file.
     """
@@ -54,26 +54,26 @@ def _type(hint: Any) -> click.Choice[str] | type:  # noqa: ANN401 - a type hint 
 
 
 def build(kind: type[C], file: Path | None, values: Mapping[str, object]) -> C:
-    """Make the config from a file and the options given.
+    """Build the config from a file and the options.
 
     Raises:
         TrainingError: if the file cannot be read as a mapping, or a setting is wrong.
     """
-    given: dict[str, object] = {}
+    from_file: dict[str, object] = {}
     if file is not None:
         try:
-            found = yaml.safe_load(file.read_text())
+            content = yaml.safe_load(file.read_text())
         except (OSError, yaml.YAMLError) as error:
             raise TrainingError(f"config {file} cannot be read: {' '.join(str(error).split())}") from error
-        if not isinstance(found, dict):
-            raise TrainingError(f"config {file} must hold settings by name, not {type(found).__name__}")
-        given = found
-    return kind.from_dict({**given, **{name: value for name, value in values.items() if value is not None}})
+        if not isinstance(content, dict):
+            raise TrainingError(f"config {file} must hold settings by name, not {type(content).__name__}")
+        from_file = content
+    return kind.from_dict({**from_file, **{name: value for name, value in values.items() if value is not None}})
 
 
 @contextmanager
 def _terminal() -> Iterator[Report]:
-    """Where a command says how far it is. Processes that were launched for it part when it has ended well."""
+    """Report a command's progress; the processes launched for it end when it succeeds."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     with TerminalReport() as report:
         yield report
@@ -86,7 +86,7 @@ def _print(value: object) -> None:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def cli() -> None:
-    """Learn from labelled replies: SFT, KTO, evaluation, comparison, releases."""
+    """Train on labelled replies: SFT, KTO, evaluation, comparison, releases."""
 
 
 @cli.command()
@@ -123,8 +123,8 @@ def train(
 
 
 @cli.command()
-@click.option("--reference", type=FOLDER, required=True, help="Model folder before.")
-@click.option("--candidate", type=FOLDER, required=True, help="Model folder after.")
+@click.option("--reference", type=FOLDER, required=True, help="Model folder of the reference.")
+@click.option("--candidate", type=FOLDER, required=True, help="Model folder of the candidate.")
 @click.option("--training-set", type=FOLDER, required=True, help="Training-set folder.")
 @click.option("--cache", type=FOLDER, default=Path("cache"), show_default=True, help="Folder of log-probabilities.")
 @settings(EvaluationConfig)
@@ -146,7 +146,7 @@ def evaluate(
 
 
 @cli.command()
-@click.option("--reference", type=FOLDER, required=True, help="Model folder that all start from.")
+@click.option("--reference", type=FOLDER, required=True, help="Model folder that every contestant starts from.")
 @click.option("--training-set", type=FOLDER, required=True, help="Training-set folder with pairs.")
 @click.option(
     "--objectives",
@@ -154,7 +154,7 @@ def evaluate(
     show_default=True,
     help=COMPARED_HELP,
 )
-@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Trainings of each.")
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Trainings of each contestant.")
 @click.option("--max-rows", type=click.IntRange(min=2), default=4000, show_default=True, help="Held-out rows scored.")
 @click.option("--store", type=FOLDER, default=Path("models"), show_default=True, help="Folder that keeps models.")
 @click.option("--cache", type=FOLDER, default=Path("cache"), show_default=True, help="Folder of log-probabilities.")
@@ -174,7 +174,7 @@ def compare(
     config_file: Path | None,
     **values: object,
 ) -> None:
-    """KTO on all rows against other objectives, on all rows or on the pairs: same reference, same budget."""
+    """Compare KTO on all rows with other objectives, on all rows or on the pairs: same reference, same budget."""
     from kto_core.comparison.comparison_table import show_comparison
 
     kto = build(KTOConfig, config_file, values)
@@ -217,10 +217,10 @@ def compare(
     "--objective",
     default="auc_within",
     show_default=True,
-    help="What decides which is best: auc_within, auc, accuracy or choice_accuracy.",
+    help="The measure that decides which trial is best: auc_within, auc, accuracy or choice_accuracy.",
 )
 @click.option("--max-rows", type=click.IntRange(min=2), default=4000, show_default=True, help="Held-out rows scored.")
-@click.option("--keep-all", is_flag=True, help="Keep every trial's weights, not only the best one's.")
+@click.option("--keep-all", is_flag=True, help="Keep every trial's weights, not only those of the best.")
 @click.option("--cache", type=FOLDER, default=Path("cache"), show_default=True, help="Folder of log-probabilities.")
 @click.option("--out", type=FOLDER, default=Path("sweeps"), show_default=True, help="Folder of sweeps.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
@@ -242,18 +242,18 @@ def sweep(
     config_file: Path | None,
     **values: object,
 ) -> None:
-    """KTO at other β, λ_U and learning rates, each measured on held-out rows; run again, it goes on where it was."""
+    """Train KTO at several β, λ_U and learning rates, and measure each on held-out rows; run it again to resume."""
     from kto_core.sweep.sweep_table import show_sweep
 
     kto = build(KTOConfig, config_file, values)
     lengths = {name: getattr(kto, name) for name in ("max_prompt_tokens", "max_completion_tokens", "precision")}
-    tried = {"beta": beta, "undesirable_weight": undesirable_weight, "learning_rate": learning_rate}
+    swept = {"beta": beta, "undesirable_weight": undesirable_weight, "learning_rate": learning_rate}
     with _terminal() as report:
         result = kto_core.run_sweep(
             reference=reference,
             training_set=training_set,
             config=kto,
-            space=parse_space(tried, kto),
+            space=parse_space(swept, kto),
             sampler=sampler,
             trials=trials,
             objective=objective,
@@ -272,28 +272,30 @@ def sweep(
 
 @cli.command()
 @click.option("--candidate", type=FOLDER, help="Model folder to bundle.")
-@click.option("--training-set", type=FOLDER, help="Training set it was trained on.")
+@click.option("--training-set", type=FOLDER, help="Training set of the candidate.")
 @click.option("--evaluation", type=FOLDER, help="JSON file that `evaluate` printed.")
-@click.option("--gate", type=FOLDER, help="JSON file with the gate's results; its `passed` decides about promotion.")
+@click.option(
+    "--gate", type=FOLDER, help="JSON file with the gate's results; its `passed` decides whether promotion is allowed."
+)
 @click.option("--releases", type=FOLDER, default=Path("releases"), show_default=True, help="Folder of releases.")
-@click.option("--promote", "promoted", help="Make this release the champion; `new` is the one bundled now.")
+@click.option("--promote", "promote_id", help="Make this release the champion; `new` is the one just bundled.")
 @click.option("--force", is_flag=True, help="Promote even if the gate did not pass.")
-@click.option("--rollback", "back", is_flag=True, help="Go back to the champion before.")
+@click.option("--rollback", "roll_back", is_flag=True, help="Go back to the previous champion.")
 def release(
     candidate: Path | None,
     training_set: Path | None,
     evaluation: Path | None,
     gate: Path | None,
     releases: Path,
-    promoted: str | None,
+    promote_id: str | None,
     force: bool,
-    back: bool,
+    roll_back: bool,
 ) -> None:
     """Bundle a candidate, promote a release, or roll back. Prints the release folder or the champion's."""
-    if back:
+    if roll_back:
         click.echo(kto_core.rollback(releases))
         return
-    name = promoted
+    name = promote_id
     if candidate is not None:
         if training_set is None or evaluation is None:
             raise TrainingError("a release needs --candidate, --training-set and --evaluation")
@@ -305,16 +307,16 @@ def release(
             gate=_json(gate) if gate is not None else None,
         )
         click.echo(folder)
-        name = folder.name if promoted == "new" else promoted
-    elif promoted is None:
-        raise TrainingError("say what to do: --candidate to bundle one, --promote ID, or --rollback")
+        name = folder.name if promote_id == "new" else promote_id
+    elif promote_id is None:
+        raise TrainingError("choose an action: --candidate to bundle a release, --promote ID, or --rollback")
     if name is not None:
         click.echo(kto_core.promote(releases, name, force=force))
 
 
 @cli.command()
 @click.option("--model", type=FOLDER, required=True, help="Model folder.")
-@click.option("--prompt", required=True, help="What the customer says.")
+@click.option("--prompt", required=True, help="The customer's message.")
 @click.option("--system", help="A system message before it.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=128, show_default=True)
 @click.option(
@@ -322,7 +324,7 @@ def release(
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def generate(model: Path, prompt: str, system: str | None, max_new_tokens: int, temperature: float, seed: int) -> None:
-    """Ask a model."""
+    """Generate a reply to a prompt."""
     turns: list[Any] = [{"role": "system", "content": system}] if system else []
     turns.append({"role": "user", "content": prompt})
     with _terminal():
@@ -337,7 +339,7 @@ def _json(file: Path) -> dict[str, object]:
 
 
 def main() -> None:
-    """Run the command; a mistake of the user's ends in one sentence and exit code 1."""
+    """Run the command; an error of the user ends in one sentence and exit code 1."""
     try:
         cli(prog_name="python -m kto_core")
     except TrainingError as error:

@@ -1,10 +1,10 @@
-"""The one error of this package that is meant to be read by a person."""
+"""Exceptions of this package, with messages for people."""
 
 
 class PolicyError(ValueError):
-    """A policy, a condition or a request that cannot be used as written.
+    """Raised for a policy, a condition or a request that cannot be used as written.
 
-    The message is one sentence: what is wrong, where (file, line and field, as far as they are known), what to do.
+    The message is one sentence: the error, its place (file, line and field, as far as known), and what to do.
     It is a ``ValueError`` so that pydantic carries it through validation and `load_policy` can add the place.
     """
 
@@ -13,8 +13,8 @@ class FieldError(PolicyError):
     """A `PolicyError` about one place inside a policy, before the file and line are known.
 
     Args:
-        loc: the keys and indices that lead from where it was raised to the field, e.g. ``("rules", 2, "id")``.
-        message: what is wrong with it and what to do.
+        loc: keys and indices from the place of the error to the field, e.g. ``("rules", 2, "id")``.
+        message: the error and what to do.
 
     """
 

@@ -1,1 +1,1 @@
-"""What every room of kto_core uses: configs, errors, progress, content-addressed folders."""
+"""Shared by all of kto_core: configs, errors, progress, content-addressed folders."""

@@ -1,8 +1,8 @@
-"""The settings of SFT, KTO, training on pairs, and evaluation, checked when they are made.
+"""The settings of SFT, KTO, training on pairs, and evaluation, checked on construction.
 
-They stand together, and apart from the code that reads them, because the orchestrator builds them and must never load
-torch. What several configs have is declared once, in a base class or in a type that has its sentence of help. Help and
-`to_dict` list the settings of the last base first and a class's own ones last: read bases from right to left.
+They are in a module without torch, because the orchestrator builds them and must never load torch. Settings of several
+configs are declared once, in a base class or in a type with its help text. Help and `to_dict` list the settings of the
+last base first and a class's own ones last: read bases from right to left.
 """
 
 from typing import Annotated, Final, Literal, Self
@@ -43,7 +43,7 @@ class TinyConfig(Config):
 
 
 class Optimization(Config):
-    """How the weights move."""
+    """Settings of the optimizer."""
 
     learning_rate: Positive | None = Field(
         default=None,
@@ -56,29 +56,27 @@ class Optimization(Config):
 
 
 class Lengths(Config):
-    """How much of a row is read."""
+    """Maximum lengths of a row."""
 
     max_prompt_tokens: Count = Field(default=512, description="a longer prompt loses its beginning")
     max_completion_tokens: Count = Field(default=256, description="a longer completion loses its end")
 
 
 class Weights(Config):
-    """Which weights are trained, and what that takes."""
+    """Which weights are trained, in which precision and memory."""
 
     lora_rank: Natural = Field(
         default=0, description="rank of LoRA adapters on every linear layer; 0 trains all weights"
     )
     lora_alpha: Count = Field(default=32, description="LoRA scale: adapters are multiplied by alpha / rank")
-    precision: Precision = Field(
-        default="float32", description="what the forward pass computes in; weights stay float32"
-    )
+    precision: Precision = Field(default="float32", description="precision of the forward pass; weights stay float32")
     gradient_checkpointing: bool = Field(
-        default=False, description="compute activations again on the way back: less memory, a third more time"
+        default=False, description="recompute activations in the backward pass: less memory, a third more time"
     )
 
 
 class Run(Config):
-    """What a run is besides its steps."""
+    """Seed and tracker of a run."""
 
     seed: Natural = Field(default=0, description="decides the order of rows, and adapters")
     tracker: str | None = Field(
@@ -87,17 +85,17 @@ class Run(Config):
 
 
 class SFTSteps(Config):
-    """How many steps SFT makes, of how many rows."""
+    """Number of SFT steps, and rows of each."""
 
     steps: Natural | None = Field(
-        default=None, description="optimizer steps; 0 takes the model as it is, none goes by epochs"
+        default=None, description="optimizer steps; 0 takes the model unchanged, none uses epochs"
     )
     epochs: Positive = Field(default=1.0, description="passes over the rows, when steps is not set")
     batch_rows: Count = Field(default=32, description="rows an optimizer step")
 
 
 class SFTPasses(Config):
-    """How much SFT computes at a time."""
+    """Size of an SFT forward pass."""
 
     batch_tokens: PaddedTokens = 2048
 
@@ -120,7 +118,7 @@ class SFTConfig(Run, Weights, Lengths, SFTPasses, Optimization, SFTSteps):
 class KTOSteps(Config):
     """The loss of a row, and how rows make groups and steps."""
 
-    objective: SingleObjectiveName = added("kto", "what is learned from a row")
+    objective: SingleObjectiveName = added("kto", "the loss of a row")
     beta: Positive = Field(
         default=0.1,
         description="1/β is the summed log-ratio at which a row counts as learned; keep β × completion tokens around "
@@ -130,13 +128,12 @@ class KTOSteps(Config):
     undesirable_weight: NotNegative = Field(default=1.8, description="λ_U, the weight of undesirable rows")
     noise_correction: Literal["none", "weight", "unbiased"] = Field(
         default="none",
-        description="what the audit's precision does to the loss: nothing, rows weigh 2p − 1, or λ of the unbiased "
+        description="use of the audit's precision in the loss: none, row weights of 2p − 1, or λ of the unbiased "
         "estimator",
     )
     balance: Literal["oversample", "lambda", "none"] = Field(
         default="oversample",
-        description="unequal classes: repeat rows of the smaller one, scale λ by class counts, or leave them as they "
-        "are",
+        description="unequal classes: repeat rows of the smaller one, scale λ by class counts, or leave them unchanged",
     )
     group_rows: int = Field(
         default=8, ge=2, description="rows a group: z0 is estimated, and completions are mismatched, within a group"
@@ -150,7 +147,7 @@ class KTOSteps(Config):
 
 
 class KTOWatch(Config):
-    """What KTO measures while it runs, and what it does about it."""
+    """Measurements of a KTO run, and the reaction to bad ones."""
 
     class_gradients_every: Natural = Field(
         default=50, description="steps between measurements of each class's gradient, which cost two steps; 0 never"
@@ -160,7 +157,7 @@ class KTOWatch(Config):
     )
     stop_when_unhealthy: bool = Field(
         default=False,
-        description="end training when KL saturates, one class dominates or both rewards fall, not only say so",
+        description="end training when KL saturates, one class dominates or both rewards fall; otherwise only warn",
     )
 
 
@@ -168,22 +165,22 @@ class KTOConfig(Run, KTOWatch, Weights, Lengths, Optimization, KTOSteps):
     """KTO (Ethayarajh et al. 2024, arXiv 2402.01306) from a reference model, on a training set.
 
     **Choosing beta.** The loss of a row moves with the sigmoid of β·(r − z0), where r is the log-ratio to the reference
-    summed over the completion's tokens, so that 1/β is the log-ratio at which a row counts as learned. A reply of n
+    summed over the completion's tokens. So 1/β is the log-ratio at which a row counts as learned. A reply of n
     tokens reaches r = n·δ when each token moves by δ nats: at 150 tokens, β 0.1 saturates once tokens have moved by
     about 0.1 nats; at 10 tokens it would take a nat each, which ruins a small model first (format tokens are pushed
     down together with the wrong ones). Keep β·n around 10: β 0.05–0.1 for replies of 100–200 tokens, β 1 for about
-    10. For short replies with `tiny`, β 1.0 with undesirable_weight 0.5 and learning rate 1e-4 is what worked.
+    10. For short replies with `tiny`, β 1.0 with undesirable_weight 0.5 and learning rate 1e-4 worked.
 
-    **Choosing the weights.** With class-balanced groups (`balance` oversample, the default) the weights apply as they
-    are; with `none`, keep λ_D·n_D / (λ_U·n_U) between 1 and 3/2 (section 4.2 of the paper).
+    **Choosing the weights.** With class-balanced groups (`balance` oversample, the default) the weights apply
+    unchanged; with `none`, keep λ_D·n_D / (λ_U·n_U) between 1 and 3/2 (section 4.2 of the paper).
 
-    **Choosing the objective.** APO-zero (`apo_zero`; D'Oosterlinck et al. 2024, arXiv 2408.06266) is KTO whose
-    reference point z0 stays at 0: desirable rows are pushed above the reference and undesirable ones below it, however
-    far the policy has moved. It computes no mismatched completions. All other settings mean the same.
+    **Choosing the objective.** APO-zero (`apo_zero`; D'Oosterlinck et al. 2024, arXiv 2408.06266) is KTO with
+    its reference point z0 fixed at 0: desirable rows are pushed above the reference and undesirable ones below it,
+    however far the policy has moved. It computes no mismatched completions. All other settings mean the same.
 
-    **Choosing noise_correction.** KTO's loss is symmetric and bears labels that are wrong by chance: with 40 % of
-    Harbor's accepts wrong it keeps most of what it gains, and no correction gave more back (docs/noise.md), so that
-    `none` is the default. `weight` is for rules of very different precision, `unbiased` for doubtful labels where λ
+    **Choosing noise_correction.** KTO's loss is symmetric and tolerates labels that are wrong by chance: with 40 % of
+    Harbor's accepts wrong it keeps most of its gain, and no correction recovered more (docs/noise.md), so `none` is
+    the default. `weight` is for rules of very different precision, `unbiased` for doubtful labels where λ
     cannot be swept.
     """
 
@@ -206,29 +203,27 @@ class KTOConfig(Run, KTOWatch, Weights, Lengths, Optimization, KTOSteps):
 class PairSteps(Config):
     """The loss of a pair, and how pairs make steps."""
 
-    objective: PairObjectiveName = Field(default="dpo", description="what is learned from a pair")
+    objective: PairObjectiveName = Field(default="dpo", description="the loss of a pair")
     beta: Positive | None = Field(
         default=None, description="dpo and ipo: 1/β is a log-ratio, as in KTO [0.1]; simpo: scale of rewards [2.0]"
     )
-    gamma: NotNegative | None = Field(
-        default=None, description="simpo: the margin between rewards that is aimed at [1.0]"
-    )
+    gamma: NotNegative | None = Field(default=None, description="simpo: the target margin between rewards [1.0]")
     odds_weight: NotNegative | None = Field(
-        default=None, description="orpo: λ, the weight of the odds ratio beside SFT's loss [0.1]"
+        default=None, description="orpo: λ, the weight of the odds ratio relative to SFT's loss [0.1]"
     )
     batch_pairs: Count = Field(default=16, description="pairs an optimizer step")
     batch_tokens: Count = Field(
         default=4096, description="tokens a forward pass, in whole pairs; 4096 suits a CPU, a GPU takes more"
     )
-    steps: Count | None = Field(default=None, description="optimizer steps; none goes by epochs")
+    steps: Count | None = Field(default=None, description="optimizer steps; none uses epochs")
     epochs: Positive = Field(default=1.0, description="passes over the pairs, when steps is not set")
 
 
 class PairConfig(Run, Weights, Lengths, Optimization, PairSteps):
     """DPO, IPO, ORPO or SimPO from a reference model, on pairs of which one completion was preferred.
 
-    What KTO has as well means the same here. `beta`, `gamma` and `odds_weight` are filled in from `OBJECTIVES` where
-    the objective reads them and they are not given.
+    Settings shared with KTO mean the same here. Unset `beta`, `gamma` and `odds_weight` are filled in from `OBJECTIVES`
+    where the objective reads them.
     """
 
     seed: Natural = Field(default=0, description="decides the order of pairs, and adapters")
@@ -237,19 +232,19 @@ class PairConfig(Run, Weights, Lengths, Optimization, PairSteps):
     def _of_the_objective(self) -> Self:
         read = OBJECTIVES[self.objective].settings
         for name in _OF_PAIRS:
-            given = getattr(self, name)
-            if given is not None and name not in read:
+            value = getattr(self, name)
+            if value is not None and name not in read:
                 raise TrainingError(
-                    f"PairConfig.{name} says nothing to {self.objective}, which reads {' and '.join(read)}"
+                    f"PairConfig.{name} has no effect on {self.objective}, which reads {' and '.join(read)}"
                 )
-            object.__setattr__(self, name, read.get(name) if given is None else given)  # once, while it is made
+            object.__setattr__(self, name, read.get(name) if value is None else value)  # once, during construction
         return self
 
     @classmethod
     def like(cls, kto: KTOConfig, /, *, steps: int, **settings: object) -> Self:
-        """Settings for pairs that see as many completions a step as a KTO run does, in `steps` steps.
+        """Build settings for pairs with as many completions a step as a KTO run, in `steps` steps.
 
-        DPO and IPO take KTO's β too, since it scales the same log-ratio. `settings` go before all.
+        DPO and IPO take KTO's β too, because it scales the same log-ratio. `settings` override everything.
         """
         names = set(cls.model_fields) - {"objective", "beta", "epochs"}
         shared = {name: value for name, value in kto.to_dict().items() if name in names}
@@ -261,7 +256,7 @@ class PairConfig(Run, Weights, Lengths, Optimization, PairSteps):
 
 
 # The settings that a pair's loss may read.
-_OF_PAIRS: Final = tuple({name: None for entry in OBJECTIVES.values() for name in entry.settings})
+_OF_PAIRS: Final = tuple({name: None for objective in OBJECTIVES.values() for name in objective.settings})
 TrainingConfig = SFTConfig | KTOConfig | PairConfig
 
 
@@ -272,14 +267,14 @@ class HeldOutRows(Config):
         default=4000, description="score at most this many held-out rows, drawn by prompt; none scores all"
     )
     beta: Positive | None = Field(
-        default=None, description="β of the reward margin; none means the one the candidate was trained with"
+        default=None, description="β of the reward margin; none means the β of the candidate's training"
     )
 
 
 class EvaluationConfig(Lengths, HeldOutRows):
     """Reference against candidate on held-out rows."""
 
-    precision: Precision = Field(default="float32", description="what the forward pass computes in")
+    precision: Precision = Field(default="float32", description="precision of the forward pass")
     batch_tokens: PaddedTokens = 2048
     prior_smoothing: Positive = Field(
         default=1.0, description="pseudo-counts of the prior baseline, spread by the base rate"

@@ -1,8 +1,8 @@
-"""What all configs share: pydantic checks them, and a wrong setting is a `TrainingError` of one sentence.
+"""Base class of all configs: pydantic checks them, and a wrong setting raises a `TrainingError` of one sentence.
 
-A setting is a field: its type, its default and its sentence of help, which is also what the command line prints. Types
-are strict: a bool is no int, and text is no number. Only a float may be a whole number, or text that is a number: YAML
-reads 1e-4 as text, for want of a point.
+A setting is a field with its type, its default and its help text, which the command line prints too. Types are strict:
+a bool is not an int, and text is not a number. Only a float setting also takes a whole number or text of a number,
+because YAML reads 1e-4, without a point, as text.
 """
 
 import difflib
@@ -39,13 +39,13 @@ _UNKNOWN: Final = ("extra_forbidden", "invalid_key")
 
 
 class Config(BaseModel):
-    """Settings that are checked when they are made, and cannot be changed then.
+    """Immutable settings, checked on construction.
 
-    `to_dict` is part of the ids of models, sweeps and comparisons, so that ids change where a name, a default or a
-    number's type changes. A setting that comes later is declared by `added`, which keeps the ids of before.
+    `to_dict` is part of the ids of models, sweeps and comparisons, so ids change where a name, a default or a number's
+    type changes. Declare later settings by `added`, which keeps earlier ids.
 
     Raises:
-        TrainingError: naming a setting that does not exist, has the wrong type or is out of bounds.
+        TrainingError: names a setting that does not exist, has the wrong type or is out of bounds.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -56,11 +56,11 @@ class Config(BaseModel):
         return cls.model_validate(dict(values))
 
     def to_dict(self) -> dict[str, Any]:
-        """Every setting as plain JSON values, but for `added` ones at their default; `from_dict` takes them back."""
+        """Return all settings as JSON values, except `added` ones at their default; `from_dict` reads them back."""
         return self.model_dump()
 
     def replace(self, /, **changes: object) -> Self:
-        """The same settings but for `changes`. Raises TrainingError as the class does."""
+        """Return the settings with `changes`. Raises TrainingError as the class does."""
         return self.from_dict({**self.to_dict(), **changes})
 
     @field_validator("*", mode="before")
@@ -85,12 +85,12 @@ class Config(BaseModel):
 
 
 def added(default: object, description: str) -> Any:  # noqa: ANN401 - as pydantic's Field
-    """A field that is not in `to_dict` at its default, so that what was made before it came keeps its id."""
+    """Declare a field that `to_dict` omits at its default, so that results from before it keep their ids."""
     return Field(default, description=description, exclude_if=lambda value: value == default)
 
 
 def plain_types(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401 - a type hint is any object
-    """The types that a hint allows, without their bounds: (float, NoneType) of `Positive | None`."""
+    """Return the types that a hint allows, without their bounds: (float, NoneType) of `Positive | None`."""
     if typing.get_origin(hint) is Annotated:
         return plain_types(typing.get_args(hint)[0])
     if typing.get_origin(hint) is Literal or not typing.get_args(hint):
@@ -99,13 +99,13 @@ def plain_types(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401 - a type hint is 
 
 
 def did_you_mean(names: typing.Iterable[str], known: typing.Collection[str]) -> str | None:
-    """`did you mean …?` with the nearest known name of each, or None where one has none that is near."""
+    """Return `did you mean …?` with the nearest known name of each, or None if a name has no near one."""
     near = [difflib.get_close_matches(name, known, n=1) for name in names]
     return f"did you mean {', '.join(match[0] for match in near)}?" if all(near) else None
 
 
 def _say(config: type[Config], error: ValidationError) -> str:
-    """What is wrong: settings that do not exist, or else the first that is wrong."""
+    """Return the message: unknown settings, or else the first wrong setting."""
     faults = error.errors(include_url=False)
     known = config.model_fields
     if unknown := sorted(str(fault["loc"][0]) for fault in faults if fault["type"] in _UNKNOWN):

@@ -1,5 +1,5 @@
-"""What a person can put right: wrong paths, configs, rows and models."""
+"""Errors that a user can fix: wrong paths, configs, rows and models."""
 
 
 class TrainingError(Exception):
-    """A mistake in what was asked for; the message is one sentence: what, where, what to do."""
+    """A wrong input of the user; the message is one sentence: the error, its place, what to do."""

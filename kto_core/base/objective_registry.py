@@ -1,8 +1,8 @@
-"""The objectives that a candidate can be trained by, an entry each. The losses themselves need torch, and lie apart.
+"""Registry of the training objectives, one `Objective` each. The losses need torch and are in another module.
 
-From an entry follow: the choices of `KTOConfig.objective` and `PairConfig.objective`, which completions a step
-computes, how the loss is called, the choices of `compare` with their help, and by what a comparison ranks pairs. To add
-an objective, write `<name>_loss` in `kto_core.training.objectives` and an entry here, and list it in docs/compare.md.
+The registry decides the choices of `KTOConfig.objective` and `PairConfig.objective`, which completions a step
+computes, the call of the loss, the choices of `compare` with their help, and the measure that ranks pairs. To add an
+objective, write `<name>_loss` in `kto_core.training.objectives` and an entry here, and list it in docs/compare.md.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """What training and comparisons know of an objective.
+class Objective:
+    """The properties of an objective that training and comparisons read.
 
     Attributes:
         name: in settings and in names of model folders; the loss is `<name>_loss` of `kto_core.training.objectives`.
         title: in tables and texts.
-        rows: what a loss is of: `singles`, rows that are labelled desirable or undesirable, or `pairs`.
+        rows: what the loss reads: `singles`, rows labelled desirable or undesirable, or `pairs`.
         reference: whether the loss reads log π_ref. If so, rewards are log-ratios to the reference, and pairs are
             ranked by them; otherwise pairs are ranked by score, the mean token log-probability.
-        z0: whether the loss reads the reference point z0, for which a step computes mismatched completions y' too.
-        lengths: whether the loss reads how many tokens completions have.
+        z0: whether the loss reads the reference point z0; a step then computes mismatched completions y' too.
+        lengths: whether the loss reads the number of tokens of completions.
         settings: the settings of `PairConfig` that the loss reads, and the paper's values.
     """
 
@@ -46,24 +46,24 @@ class Entry:
 
     @property
     def ranked_by(self) -> Literal["reward", "score"]:
-        """By what a model trained with it ranks the completions of a pair."""
+        """The measure that ranks the completions of a pair under a model trained with it."""
         return "reward" if self.reference else "score"
 
 
 # DPO's value (arXiv 2305.18290, appendix B), which TRL takes for IPO's τ as well; ORPO's λ for Mistral (2403.07691);
 # SimPO's β and γ for Llama-3 Base (2405.14734, table 8).
-OBJECTIVES: Final[Mapping[str, Entry]] = MappingProxyType(
+OBJECTIVES: Final[Mapping[str, Objective]] = MappingProxyType(
     {
-        entry.name: entry
-        for entry in (
-            Entry(name="kto", title="KTO", rows="singles", z0=True),
-            Entry(name="apo_zero", title="APO-zero", rows="singles"),
-            Entry(name="dpo", title="DPO", rows="pairs", settings={"beta": 0.1}),
-            Entry(name="ipo", title="IPO", rows="pairs", settings={"beta": 0.1}),
-            Entry(
+        objective.name: objective
+        for objective in (
+            Objective(name="kto", title="KTO", rows="singles", z0=True),
+            Objective(name="apo_zero", title="APO-zero", rows="singles"),
+            Objective(name="dpo", title="DPO", rows="pairs", settings={"beta": 0.1}),
+            Objective(name="ipo", title="IPO", rows="pairs", settings={"beta": 0.1}),
+            Objective(
                 name="orpo", title="ORPO", rows="pairs", reference=False, lengths=True, settings={"odds_weight": 0.1}
             ),
-            Entry(
+            Objective(
                 name="simpo",
                 title="SimPO",
                 rows="pairs",
@@ -74,16 +74,16 @@ OBJECTIVES: Final[Mapping[str, Entry]] = MappingProxyType(
         )
     }
 )
-COMPARED: Final = ("dpo", "orpo", "simpo")  # with KTO, where nothing is said
+COMPARED: Final = ("dpo", "orpo", "simpo")  # compared with KTO by default
 COMPARED_HELP: Final = (
-    f"{', '.join(name for name in OBJECTIVES if name != 'kto')}, or kto, with settings of their own where wanted: "
+    f"{', '.join(name for name in OBJECTIVES if name != 'kto')}, or kto, each with its own settings if wanted: "
     "dpo:beta=0.1."
 )
 
 
-def titles(entries: Iterable[Entry], *more: str, last: str = "and") -> str:
-    """The titles as a text lists them, and `more` behind them: `KTO, DPO and IPO`."""
-    *names, end = [*(entry.title for entry in entries), *more]
+def titles(objectives: Iterable[Objective], *more: str, last: str = "and") -> str:
+    """List the titles, then `more`, as a text does: `KTO, DPO and IPO`."""
+    *names, end = [*(objective.title for objective in objectives), *more]
     return f"{', '.join(names)} {last} {end}" if names else end
 
 
@@ -91,5 +91,5 @@ if TYPE_CHECKING:
     SingleObjectiveName = str
     PairObjectiveName = str
 else:
-    SingleObjectiveName = Literal[tuple(name for name, entry in OBJECTIVES.items() if entry.rows == "singles")]
-    PairObjectiveName = Literal[tuple(name for name, entry in OBJECTIVES.items() if entry.rows == "pairs")]
+    SingleObjectiveName = Literal[tuple(name for name, objective in OBJECTIVES.items() if objective.rows == "singles")]
+    PairObjectiveName = Literal[tuple(name for name, objective in OBJECTIVES.items() if objective.rows == "pairs")]

@@ -1,4 +1,4 @@
-"""Progress: long work calls `report`, whoever started it decides what becomes of the call."""
+"""Progress reports: long work calls `report`; the caller of the work decides how to show it."""
 
 import sys
 import time
@@ -33,7 +33,7 @@ def under(report: Report, name: str) -> Report:
 
 
 class Paced:
-    """Pass on at most one report every `seconds`, and always a stage's first and last."""
+    """Passes on at most one report every `seconds`, and always a stage's first and last."""
 
     def __init__(self, report: Report, *, seconds: float = 0.3) -> None:
         self._report = report
@@ -49,9 +49,9 @@ class Paced:
 
 
 class TerminalReport:
-    """A bar a stage on stderr, the figures beside it, or a line now and then where stderr is no terminal.
+    """Shows one bar per stage on stderr with its figures, or a line from time to time if stderr is not a terminal.
 
-    The bars of the last stages are shown, as many as fit a screen. Use it as a context manager.
+    Only the bars of the last stages are shown, as many as fit a screen. Use it as a context manager.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Content-addressed folders: named by what went into them, written beside and renamed, so one that exists is whole."""
+"""Content-addressed folders: named by a hash of their inputs, and renamed into place only when complete."""
 
 import hashlib
 import json
@@ -17,31 +17,31 @@ from kto_core.base.exceptions import TrainingError
 
 
 def digest(value: object) -> str:
-    """SHA-256 in hex over `value` as canonical JSON (sorted keys, no spaces)."""
+    """Return the SHA-256 in hex of `value` as canonical JSON (sorted keys, no spaces)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, if they are missing.
+    """Create a folder and its parents, if they are missing.
 
     Raises:
-        TrainingError: if it cannot be made.
+        TrainingError: if it cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise TrainingError(f"the folder {folder} cannot be made ({error}); give one that can be written") from error
+        raise TrainingError(f"the folder {folder} cannot be created ({error}); give a writable one") from error
 
 
 @contextmanager
 def publish(folder: Path) -> Iterator[Path]:
-    """Give a scratch folder beside `folder`; rename it into place if the block ends well, remove it otherwise.
+    """Yield a scratch folder beside `folder`; rename it into place if the block succeeds, remove it otherwise.
 
-    A folder that another process put there meanwhile wins: it was made from the same content.
+    A folder that another process published in the meantime stays: it has the same content.
 
     Raises:
-        TrainingError: if the folder above cannot be made.
+        TrainingError: if the parent folder cannot be created.
     """
     make_folder(folder.parent)
     scratch = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}"
@@ -58,17 +58,17 @@ def publish(folder: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:
-    """Write `value` as indented JSON, beside and renamed; NaN is an error."""
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    beside.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    os.replace(beside, path)  # noqa: PTH105 - atomic on every platform, like Path.replace
+    """Write `value` as indented JSON, to a scratch file that is renamed; NaN is an error."""
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    scratch.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    os.replace(scratch, path)  # noqa: PTH105 - atomic on every platform, like Path.replace
 
 
 def read_json(path: Path) -> dict[str, object]:
     """Read a JSON object.
 
     Raises:
-        TrainingError: if the file is missing or holds no JSON object.
+        TrainingError: if the file is missing or is not a JSON object.
 
     """
     try:
@@ -83,7 +83,7 @@ def read_json(path: Path) -> dict[str, object]:
 
 
 def code_version() -> str:
-    """The installed version of feedback-kto, or `0+unknown` when run without installing."""
+    """Return the installed version of feedback-kto, or `0+unknown` when run without installing."""
     try:
         return metadata.version("feedback-kto")
     except metadata.PackageNotFoundError:
@@ -91,5 +91,5 @@ def code_version() -> str:
 
 
 def write_metrics(path: Path, metrics: Sequence[Mapping[str, float | None]]) -> None:
-    """Write a row a step as Parquet."""
+    """Write one row per step as Parquet."""
     pq.write_table(pa.Table.from_pylist([dict(figures) for figures in metrics]), path)

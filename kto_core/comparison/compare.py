@@ -1,20 +1,20 @@
-"""KTO on all rows against other objectives on rows or pairs: same reference, same budget, same held-out tickets.
+"""Compare KTO on all rows with other objectives, on rows or pairs: same reference, budget and held-out tickets.
 
-**Budget.** Every contestant makes as many optimizer steps as KTO's settings give, of as many completions each: n rows
-are n/2 pairs. Learning rate, its schedule, lengths, precision and adapters are KTO's too, unless
-an objective is given its own. What KTO adds, a pass without gradient over mismatched completions, is not counted in
-completions, and shows in seconds.
+**Budget.** Every contestant makes the number of optimizer steps that KTO's settings give, with the same number of
+completions a step: n rows are n/2 pairs. Learning rate, its schedule, lengths, precision and adapters are KTO's too,
+unless an objective has settings of its own. KTO's extra pass without gradient over mismatched completions is not
+counted in completions; it shows in seconds.
 
-**Contestants.** `kto` learns from every row; `kto on pairs` from the completions of the pairs alone, as single rows, so
-that what the objective does and what the other rows add can be told apart. Another objective on single rows, such as
-APO-zero, learns from every row too, and one on pairs from the pairs. Beside them stand the reference, and the prior,
-which knows how often a text was liked in training and reads no prompt.
+**Contestants.** `kto` learns from every row. `kto on pairs` learns from the completions of the pairs alone, as single
+rows: this separates the effect of the objective from that of the other rows. Another objective on single rows, such as
+APO-zero, learns from every row too; one on pairs learns from the pairs. The reference is measured as well, and the
+prior, which knows how often a text was liked in training and reads no prompt.
 
-**Figures**, each with an interval over resampled tickets (`kto_core.evaluation.bootstrap`), for every contestant and
-for KTO minus each. Over all held-out rows: AUC within categories and balanced accuracy by a row's score, its mean
-token log-probability, as `kto_core.evaluation.heldout` has them. On the paired slice: choice accuracy by score, and
-the share of pairs in order, ties as half: by *reward*, the log-ratio to the reference, by which objectives rank that
-read one; by *score*, by which SimPO and ORPO do; and each by its own.
+**Figures** come for every contestant and for KTO minus each, with an interval over resampled tickets
+(`kto_core.evaluation.bootstrap`). Over all held-out rows: AUC within categories and balanced accuracy by a row's
+score, its mean token log-probability, as in `kto_core.evaluation.heldout`. On the paired slice: choice accuracy by
+score, and the share of pairs in order, ties as half. Pairs are ranked by *reward*, the log-ratio to the reference,
+which objectives with a reference use; by *score*, which SimPO and ORPO use; and by each contestant's own measure.
 """
 
 import math
@@ -49,14 +49,14 @@ _BUDGET = frozenset({"steps", "max_steps", "epochs", "batch_pairs", "batch_group
 
 @dataclass(frozen=True, kw_only=True)
 class Contestant:
-    """Who is compared.
+    """One side of the comparison: an objective, its settings and its data.
 
     Attributes:
-        name: as in tables.
+        name: as tables show it.
         train: `train_kto` or `train_pairs`.
         config: what `train` takes, with the seed of the first training.
-        training_set: what it learns from.
-        completions: how many distinct ones that has for it.
+        training_set: folder of the training set that it learns from.
+        completions: how many distinct completions it learns from.
     """
 
     name: str
@@ -82,46 +82,46 @@ def compare(
     """Train every contestant and measure them on held-out tickets.
 
     Args:
-        reference: the model folder that all start from.
+        reference: the model folder that every contestant starts from.
         training_set: a training-set folder with pairs; see `kto_core.data.preferences`.
         kto: KTO's settings; they give the budget. Their `objective` is not read: each contestant has its own.
         objectives: names in `kto_core.base.objective_registry`, each with settings of its own if wanted:
-            `dpo:beta=0.1`; `kto` needs some, since KTO is compared with anyway.
-        seeds: how many trainings of each; figures are means over them, and intervals are over tickets alone.
+            `dpo:beta=0.1`; `kto` needs settings of its own, since plain KTO always takes part.
+        seeds: trainings of each contestant; figures are means over them, intervals are over tickets alone.
         evaluation: which held-out rows, and how they are scored.
-        store: folder of model folders; what is there already is not trained again.
+        store: folder of model folders; a model that is there already is not trained again.
         cache: folder of the log-probability cache.
-        out: folder that `compare-<id>` with comparison.json and comparison.png is written to.
+        out: folder for `compare-<id>`, which gets comparison.json and comparison.png.
         report: called with the stages of every training and scoring, and `bootstrap` (figures).
 
     Returns:
-        What comparison.json holds, and `folder`: budget, data, held-out counts, `contestants` and `differences` with
-        value, low, high and by_seed of each measure, None on fewer than 30 pairs, choice sets or rows of a class.
+        comparison.json as a dict, and `folder`: budget, data, held-out counts, `contestants` and `differences` with
+        value, low, high and by_seed of each measure; None on fewer than 30 pairs, choice sets or rows of a class.
 
     Raises:
-        TrainingError: if there are no pairs, an objective is none, or a training or scoring cannot be done.
+        TrainingError: if there are no pairs, an objective is unknown, or a training or scoring fails.
     """
     data = TrainingSet.open(Path(training_set))
-    rows = data.rows("train")
-    pairs = read_pairs(data, "train", rows)
+    train_rows = data.rows("train")
+    pairs = read_pairs(data, "train", train_rows)
     pairs.require(data.folder)
     kto = kto.replace(objective=KTO)
-    groups, steps = plan(rows, kto)
-    contestants = _contestants(data, rows, pairs, kto, objectives, len(steps), Path(cache) / "slices")
-    held = held_out(data, rows, pairs, evaluation)
+    groups, steps = plan(train_rows, kto)
+    contestants = _contestants(data, train_rows, pairs, kto, objectives, len(steps), Path(cache) / "slices")
+    held = held_out(data, train_rows, pairs, evaluation)
     folders = {
-        one.name: [
-            one.train(
+        contestant.name: [
+            contestant.train(
                 reference=Path(reference),
-                training_set=one.training_set,
-                config=one.config.replace(seed=one.config.seed + seed),
+                training_set=contestant.training_set,
+                config=contestant.config.replace(seed=contestant.config.seed + seed),
                 store=Path(store),
                 cache=Path(cache),
-                report=under(report, _named(one.name, seed, seeds)),
+                report=under(report, _named(contestant.name, seed, seeds)),
             )
             for seed in range(seeds)
         ]
-        for one in contestants
+        for contestant in contestants
     }
     budget = {
         "steps": len(steps),
@@ -132,8 +132,8 @@ def compare(
         "training_set": data.version,
         "reference": Path(reference).name,
         "budget": budget,
-        "rows": {"train": len(rows), "of_pairs": contestants[1].completions},
-        "pairs": _counted(pairs),
+        "rows": {"train": len(train_rows), "of_pairs": contestants[1].completions},
+        "pairs": _pair_counts(pairs),
         "heldout": held.counts(),
         "evaluation": evaluation.to_dict(),
         "bootstrap": {"draws": DRAWS, "level": 0.95, "resampled": "tickets"},
@@ -141,10 +141,10 @@ def compare(
     models = {name: [folder.name for folder in trained] for name, trained in folders.items()}
     place = Path(out) / f"compare-{digest({'format': FORMAT, 'models': models, **inputs})[:16]}"
     if not place.is_dir():
-        scored = {PRIOR: [score_prior(held, rows, evaluation)]}
-        ranked_by = {one.name: OBJECTIVES[one.config.objective].ranked_by for one in contestants}
+        scored = {PRIOR: [score_prior(held, train_rows, evaluation)]}
+        ranked_by = {contestant.name: OBJECTIVES[contestant.config.objective].ranked_by for contestant in contestants}
         for name, trained in {**folders, REFERENCE: [Path(reference)]}.items():
-            says = [under(report, _named(name, seed, len(trained))) for seed in range(len(trained))]
+            reports = [under(report, _named(name, seed, len(trained))) for seed in range(len(trained))]
             scored[name] = [
                 score_model(
                     folder,
@@ -153,18 +153,21 @@ def compare(
                     by=ranked_by.get(name, "score"),
                     config=evaluation,
                     cache=Path(cache),
-                    report=say,
+                    report=stage_report,
                 )
-                for folder, say in zip(trained, says, strict=True)
+                for folder, stage_report in zip(trained, reports, strict=True)
             ]
         values, differences = measure(
             held, scored, against=(KTO, KTO_ON_PAIRS), seed=evaluation.seed, report=Paced(report)
         )
-        told: dict[str, dict[str, Any]] = {one.name: _told(folders[one.name], one.completions) for one in contestants}
+        trainings: dict[str, dict[str, Any]] = {
+            contestant.name: _training_summary(folders[contestant.name], contestant.completions)
+            for contestant in contestants
+        }
         result = {
             **inputs,
             "contestants": {
-                name: {**told.get(name, {}), "ranked_by": scored[name][0].by, "measures": values[name]}
+                name: {**trainings.get(name, {}), "ranked_by": scored[name][0].by, "measures": values[name]}
                 for name in (*folders, REFERENCE, PRIOR)
             },
             "differences": differences,
@@ -184,12 +187,12 @@ def _contestants(
     steps: int,
     slices: Path,
 ) -> list[Contestant]:
-    """KTO, KTO on pairs, and one for each objective; nothing is trained yet."""
+    """Return KTO, KTO on pairs, and a contestant for each objective; nothing is trained yet."""
     configs = {text: _parsed(text, kto, steps) for text in objectives}
     sliced, of_pairs = _slice(data, rows, pairs, slices)
-    # As many epochs of the fewer rows as it takes to make the same steps.
+    # The fewer rows need more epochs to make the same number of steps.
     epochs = float(math.ceil(steps * kto.batch_groups / len(plan(of_pairs, kto)[0])))
-    found = [
+    contestants = [
         Contestant(name=KTO, train=train_kto, config=kto, training_set=data.folder, completions=len(rows)),
         Contestant(
             name=KTO_ON_PAIRS,
@@ -201,7 +204,7 @@ def _contestants(
     ]
     for text, config in configs.items():
         single = OBJECTIVES[config.objective].rows == "singles"
-        found.append(
+        contestants.append(
             Contestant(
                 name=text,
                 train=train_kto if single else train_pairs,
@@ -210,10 +213,10 @@ def _contestants(
                 completions=len(rows) if single else len(of_pairs),
             )
         )
-    return found
+    return contestants
 
 
-def _counted(pairs: Pairs) -> dict[str, Any]:
+def _pair_counts(pairs: Pairs) -> dict[str, Any]:
     return {
         "train": len(pairs),
         "from_preferences": pairs.preferred,
@@ -224,57 +227,57 @@ def _counted(pairs: Pairs) -> dict[str, Any]:
 
 
 def _parsed(text: str, kto: KTOConfig, steps: int) -> KTOConfig | PairConfig:
-    """The config of `objective` or `objective:setting=value:…`."""
-    name, *given = text.split(":")
+    """Parse `objective` or `objective:setting=value:…` into a config."""
+    name, *parts = text.split(":")
     objective = OBJECTIVES.get(name)
     if objective is None:
         raise TrainingError(f"there is no objective {name!r}; choose from {', '.join(OBJECTIVES)}")
     settings: dict[str, object] = {}
-    for part in given:
+    for part in parts:
         setting, equals, value = part.partition("=")
         if not equals:
-            raise TrainingError(f"objective {text!r} has {part!r}, which sets nothing; write it as dpo:beta=0.1")
+            raise TrainingError(f"objective {text!r} has {part!r}, which is no setting=value; write it as dpo:beta=0.1")
         if setting == "objective":
-            raise TrainingError(f"objective {text!r} sets its objective, which is what it begins with; leave it out")
+            raise TrainingError(f"objective {text!r} sets its objective, which its name gives already; leave it out")
         if setting in _BUDGET:
             raise TrainingError(
-                f"objective {text!r} sets {setting}, but all are given the same number of steps and completions; leave "
-                "it out, and set max_steps or batch_groups of KTO to change it for all"
+                f"objective {text!r} sets {setting}, but all make the same number of steps with the same number of "
+                "completions; leave it out, and set max_steps or batch_groups of KTO to change it for all"
             )
         try:
             settings[setting] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise TrainingError(
-                f"objective {text!r} has {part!r}, whose value is no YAML ({' '.join(str(error).split())}); write it "
-                "as dpo:beta=0.1"
+                f"objective {text!r} has {part!r}, whose value is not valid YAML ({' '.join(str(error).split())}); "
+                "write it as dpo:beta=0.1"
             ) from error
     if objective.rows == "pairs":
         return PairConfig.like(kto, steps=steps, objective=name, **settings)
     if name == KTO and not settings:
-        raise TrainingError("kto is compared with anyway; name it only with settings of its own, as kto:beta=0.3")
+        raise TrainingError("kto always takes part; name it only with settings of its own, as kto:beta=0.3")
     return kto.replace(objective=name, max_steps=steps, **settings)
 
 
 def _named(name: str, seed: int, seeds: int) -> str:
-    """One training of a contestant, as reports name it."""
+    """Name one training of a contestant, for progress reports."""
     return f"{name}, seed {seed + 1} of {seeds}" if seeds > 1 else name
 
 
 def _slice(data: TrainingSet, rows: Rows, pairs: Pairs, folder: Path) -> tuple[Path, Rows]:
-    """A training set, and its rows, of the pairs' completions alone: each (prompt, completion, label) is one row.
+    """Write a training set of the pairs' completions alone, and return its folder and rows.
 
-    It has the weight that it has in `rows`, or 1.
+    Each (prompt, completion, label) is one row, with its weight in `rows`, or 1.
     """
     keys, texts = rows.prompt_keys(), rows.table["completion"].to_pylist()
-    known = zip(rows.weights().tolist(), rows.table["precision"].to_pylist(), strict=True)
-    told = dict(zip(zip(keys, texts, rows.desirable().tolist(), strict=True), known, strict=True))
+    weighed = zip(rows.weights().tolist(), rows.table["precision"].to_pylist(), strict=True)
+    weight_of = dict(zip(zip(keys, texts, rows.desirable().tolist(), strict=True), weighed, strict=True))
     prompts, tickets = pairs.table["prompt"].to_pylist(), pairs.table["ticket_id"].to_pylist()
     categories = pairs.table["category"].to_pylist()
-    found: dict[tuple[bytes, str, bool], dict[str, object]] = {}
+    sliced: dict[tuple[bytes, str, bool], dict[str, object]] = {}
     for place, (key, chosen, rejected) in enumerate(pairs.texts()):
         for text, label in ((chosen, True), (rejected, False)):
-            weight, precision = told.get((key, text, label), (1.0, None))
-            found.setdefault(
+            weight, precision = weight_of.get((key, text, label), (1.0, None))
+            sliced.setdefault(
                 (key, text, label),
                 {
                     "prompt": prompts[place],
@@ -284,10 +287,10 @@ def _slice(data: TrainingSet, rows: Rows, pairs: Pairs, folder: Path) -> tuple[P
                     "precision": precision,
                     "category": categories[place],
                     "ticket_id": tickets[place],
-                    "row_id": f"{len(found)}",
+                    "row_id": f"{len(sliced)}",
                 },
             )
-    table = pa.Table.from_pylist(list(found.values()), schema=LABELLED)
+    table = pa.Table.from_pylist(list(sliced.values()), schema=LABELLED)
     version = f"{data.version}-pairs-{Rows(table=table, refused={}).content_hash()[:8]}"
     if not (folder / version).is_dir():
         with publish(folder / version) as scratch:
@@ -299,21 +302,23 @@ def _slice(data: TrainingSet, rows: Rows, pairs: Pairs, folder: Path) -> tuple[P
     return folder / version, Rows(table=table, refused={})
 
 
-def _told(trained: Sequence[Path], rows: int) -> dict[str, Any]:
-    """How a contestant was trained: its settings and models, and how often it met what it learned from.
+def _training_summary(trained: Sequence[Path], rows: int) -> dict[str, Any]:
+    """Return how a contestant was trained: settings, models, and passes over its data.
 
     Args:
-        trained: its model of each seed.
-        rows: distinct completions that were there to learn from.
+        trained: folder of its model of each seed.
+        rows: distinct completions in its data.
     """
     records: list[dict[str, Any]] = [read_json(folder / "training.json") for folder in trained]
     config, steps = records[0]["config"], records[0]["metrics"]["steps"]
-    a_step = 2 * config["batch_pairs"] if "batch_pairs" in config else config["batch_groups"] * config["group_rows"]
+    completions_a_step = (
+        2 * config["batch_pairs"] if "batch_pairs" in config else config["batch_groups"] * config["group_rows"]
+    )
     return {
         "models": [folder.name for folder in trained],
         "config": config,
         "steps": steps,
-        "completions": steps * a_step,
-        "passes": steps * a_step / rows,
+        "completions": steps * completions_a_step,
+        "passes": steps * completions_a_step / rows,
         "step_seconds": [record["metrics"]["step_seconds"] for record in records],
     }

@@ -1,4 +1,4 @@
-"""A comparison as one figure: every contestant by every measure above, KTO minus each below, with intervals."""
+"""Draw a comparison: every contestant by every measure above, KTO minus each below, with intervals."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ PANELS = {
 
 
 def draw_comparison(result: Mapping[str, Any], path: Path) -> None:
-    """Draw what `kto_core.compare` gives; a measure that could not be taken leaves its panel empty."""
+    """Draw the result of `kto_core.compare`; a measure without a value leaves its panel empty."""
     contestants = list(result["contestants"])
     others = [arm for arm in contestants if arm != "kto"]
     figure = Figure(
@@ -34,7 +34,7 @@ def draw_comparison(result: Mapping[str, Any], path: Path) -> None:
         values = {arm: result["contestants"][arm]["measures"][name] for arm in contestants}
         differences = {f"kto − {arm}": result["differences"]["kto"][arm][name] for arm in others}
         _dots(above, values, [NEUTRAL if arm in ("reference", "prior") else DESIRABLE for arm in values])
-        _dots(below, differences, [_verdict(figure) for figure in differences.values()])
+        _dots(below, differences, [_color(figure) for figure in differences.values()])
         below.axvline(0, color="0.7", linewidth=0.8, zorder=0)
         above.set_title(title, fontsize=10)
         if column:
@@ -45,11 +45,11 @@ def draw_comparison(result: Mapping[str, Any], path: Path) -> None:
 
 
 def _dots(axis: Axes, figures: Mapping[str, Mapping[str, float] | None], colors: list[str]) -> None:
-    """A figure a line, from the top, with its interval."""
-    for line, (found, color) in enumerate(zip(figures.values(), colors, strict=True)):
-        if found is not None:
-            axis.plot([found["low"], found["high"]], [line, line], color=color, linewidth=2, alpha=0.5)
-            axis.plot(found["value"], line, "o", color=color, markersize=5)
+    """Draw one figure a line, from the top, with its interval."""
+    for line, (estimate, color) in enumerate(zip(figures.values(), colors, strict=True)):
+        if estimate is not None:
+            axis.plot([estimate["low"], estimate["high"]], [line, line], color=color, linewidth=2, alpha=0.5)
+            axis.plot(estimate["value"], line, "o", color=color, markersize=5)
     axis.set_yticks(range(len(figures)), list(figures), fontsize=9)
     axis.set_ylim(len(figures) - 0.5, -0.5)
     axis.tick_params(axis="x", labelsize=8)
@@ -59,8 +59,8 @@ def _dots(axis: Axes, figures: Mapping[str, Mapping[str, float] | None], colors:
     axis.set_axisbelow(True)
 
 
-def _verdict(found: Mapping[str, float] | None) -> str:
-    """Green where KTO is better, red where it is worse, grey where the interval holds 0."""
-    if found is None or found["low"] <= 0 <= found["high"]:
+def _color(difference: Mapping[str, float] | None) -> str:
+    """Return green where KTO is better, red where it is worse, grey where the interval holds 0."""
+    if difference is None or difference["low"] <= 0 <= difference["high"]:
         return "0.45"
-    return DESIRABLE if found["low"] > 0 else UNDESIRABLE
+    return DESIRABLE if difference["low"] > 0 else UNDESIRABLE

@@ -1,4 +1,4 @@
-"""What contestants are measured by: held-out rows and pairs, and figures of them with intervals over tickets."""
+"""Measures of a comparison: held-out rows and pairs, and their figures with intervals over tickets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,15 +24,15 @@ MEASURES: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """What is measured on: N distinct held-out texts, R rows and P pairs of them.
+    """Held-out data of a comparison: N distinct texts, and R rows and P pairs of them.
 
     Attributes:
         texts: the prompts and completions, [N].
         row: place of each row among the texts, [R].
-        rows: what is known of the rows.
+        rows: labels, categories, tickets and choice sets of the rows.
         chosen: place of each pair's preferred text, [P].
-        rejected: place of the other, [P].
-        pair_tickets: of each pair.
+        rejected: place of its rejected text, [P].
+        pair_tickets: ticket of each pair, [P].
     """
 
     texts: Rows
@@ -43,7 +43,7 @@ class Held:
     pair_tickets: np.ndarray
 
     def counts(self) -> dict[str, int]:
-        """Rows, pairs, choice sets, and tickets of all of them."""
+        """Count the rows, the pairs, the choice sets, and the tickets of all of them."""
         return {
             "rows": len(self.row),
             "pairs": len(self.chosen),
@@ -54,7 +54,7 @@ class Held:
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """A contestant's figures of the N held-out texts; a reward is a log-ratio in nats, None where there is none."""
+    """A contestant's scores of the N held-out texts, and its rewards: log-ratios in nats, None where it has none."""
 
     score: np.ndarray
     reward: np.ndarray | None
@@ -62,7 +62,7 @@ class Scored:
 
 
 def held_out(data: TrainingSet, train: Rows, pairs: Pairs, config: EvaluationConfig) -> Held:
-    """Held-out rows and pairs, without any text that training has for the same prompt."""
+    """Return held-out rows and pairs, without any text that training has for the same prompt."""
     heldout = data.rows("heldout")
     prompts = heldout.prompt_keys()
     drawn = draw_rows(heldout, prompts, unseen(heldout, prompts, train), max_rows=config.max_rows, seed=config.seed)
@@ -70,34 +70,38 @@ def held_out(data: TrainingSet, train: Rows, pairs: Pairs, config: EvaluationCon
 
     seen = set(zip(train.prompt_keys(), train.table["completion"].to_pylist(), strict=True))
     seen |= {(key, text) for key, *both in pairs.texts() for text in both}
-    found = read_pairs(data, "heldout", rows)
-    fresh = [i for i, (key, *both) in enumerate(found.texts()) if not any((key, text) in seen for text in both)]
-    found = found.take(_at_most(fresh, found.preferred, config))
+    heldout_pairs = read_pairs(data, "heldout", rows)
+    fresh = [i for i, (key, *both) in enumerate(heldout_pairs.texts()) if not any((key, text) in seen for text in both)]
+    heldout_pairs = heldout_pairs.take(_at_most(fresh, heldout_pairs.preferred, config))
 
-    columns = [rows.table.select(CORPUS.names), found.side("chosen").table, found.side("rejected").table]
+    columns = [
+        rows.table.select(CORPUS.names),
+        heldout_pairs.side("chosen").table,
+        heldout_pairs.side("rejected").table,
+    ]
     table = pa.concat_tables(columns)
     places: dict[tuple[bytes, str], int] = {}
     first: list[int] = []
-    at: list[int] = []
-    whose = zip(Rows(table=table, refused={}).prompt_keys(), table["completion"].to_pylist(), strict=True)
-    for number, text in enumerate(whose):
+    text_places: list[int] = []
+    keyed_texts = zip(Rows(table=table, refused={}).prompt_keys(), table["completion"].to_pylist(), strict=True)
+    for number, text in enumerate(keyed_texts):
         if text not in places:
             places[text] = len(first)
             first.append(number)
-        at.append(places[text])
-    row, chosen, rejected = np.split(np.array(at, dtype=np.int64), [len(rows), len(rows) + len(found)])
+        text_places.append(places[text])
+    row, chosen, rejected = np.split(np.array(text_places, dtype=np.int64), [len(rows), len(rows) + len(heldout_pairs)])
     return Held(
         texts=Rows(table=table.take(pa.array(first, pa.int64())), refused={}),
         row=row,
         rows=MeasuredRows.of(rows),
         chosen=chosen,
         rejected=rejected,
-        pair_tickets=np.array([str(ticket) for ticket in found.table["ticket_id"].to_pylist()]),
+        pair_tickets=np.array([str(ticket) for ticket in heldout_pairs.table["ticket_id"].to_pylist()]),
     )
 
 
 def _at_most(places: Sequence[int], preferred: int, config: EvaluationConfig) -> list[int]:
-    """`places`, with at most `config.max_rows` from `preferences/`; rows of choice sets have been drawn before."""
+    """Keep at most `config.max_rows` places of `preferences/`; the rows of choice sets were drawn earlier."""
     stated = [place for place in places if place < preferred]
     if config.max_rows is not None and len(stated) > config.max_rows:
         drawn = np.random.default_rng(config.seed).choice(len(stated), size=config.max_rows, replace=False)
@@ -108,13 +112,13 @@ def _at_most(places: Sequence[int], preferred: int, config: EvaluationConfig) ->
 def score_model(
     folder: Path, held: Held, *, reference: Path, by: str, config: EvaluationConfig, cache: Path, report: Report
 ) -> Scored:
-    """Score the held-out texts under a model, and reward them against the reference, which has no reward itself."""
-    every = np.arange(len(held.texts))
-    logps, lengths = score_rows(folder, held.texts, every, config, cache, "score", report)
+    """Score the held-out texts under a model, with rewards against the reference; the reference itself has none."""
+    all_texts = np.arange(len(held.texts))
+    logps, lengths = score_rows(folder, held.texts, all_texts, config, cache, "score", report)
     if folder == reference:
         return Scored(score=logps / lengths, reward=None, by=by)
-    known, _ = score_rows(reference, held.texts, every, config, cache, "score reference", report)
-    return Scored(score=logps / lengths, reward=logps - known, by=by)
+    reference_logps, _ = score_rows(reference, held.texts, all_texts, config, cache, "score reference", report)
+    return Scored(score=logps / lengths, reward=logps - reference_logps, by=by)
 
 
 def score_prior(held: Held, train: Rows, config: EvaluationConfig) -> Scored:
@@ -131,56 +135,60 @@ def score_prior(held: Held, train: Rows, config: EvaluationConfig) -> Scored:
 def measure(
     held: Held, scored: Mapping[str, Sequence[Scored]], *, against: Sequence[str], seed: int, report: Report
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Every measure of every contestant, and those in `against` minus each other one, with intervals.
+    """Measure every contestant, and each in `against` minus every other one, with intervals.
 
     Args:
-        held: what is measured on.
-        scored: of each contestant, a figure set a training seed; those without seeds have one.
-        against: whose differences are wanted.
-        seed: of the resamples.
+        held: the held-out rows and pairs.
+        scored: scores of each contestant, one entry a training seed; a contestant without seeds has one.
+        against: contestants whose differences from the others are returned.
+        seed: seed of the resamples.
         report: called with the stage `bootstrap` (figures).
 
     Returns:
         By contestant and measure, and by contestant in `against`, other contestant and measure: `value`, `low`, `high`
-        and `by_seed`, or None where it cannot be measured, or on too little.
+        and `by_seed`, or None where the measure has no value or too few rows.
     """
     values: dict[str, dict[str, Any]] = {name: {} for name in scored}
-    differences: dict[str, dict[str, Any]] = {one: {other: {} for other in scored if other != one} for one in against}
+    differences: dict[str, dict[str, Any]] = {
+        contestant: {other: {} for other in scored if other != contestant} for contestant in against
+    }
     total = len(MEASURES) * len(scored)
-    for done, name in enumerate(MEASURES):
+    for measured, name in enumerate(MEASURES):
         points: dict[str, np.ndarray] = {}
         draws: dict[str, np.ndarray] = {}
         for place, (arm, figures) in enumerate(scored.items()):
-            parts = [found for figure in figures if (found := _statistic(name, held, figure)) is not None]
+            statistics = [statistic for figure in figures if (statistic := _statistic(name, held, figure)) is not None]
             values[arm][name] = None
-            if parts:
-                points[arm] = np.array([float(of(np.ones((1, len(tickets))))[0]) for of, tickets in parts])
-                draws[arm] = np.mean([bootstrap(of, tickets, draws=DRAWS, seed=seed) for of, tickets in parts], axis=0)
+            if statistics:
+                points[arm] = np.array([float(of(np.ones((1, len(tickets))))[0]) for of, tickets in statistics])
+                draws[arm] = np.mean(
+                    [bootstrap(of, tickets, draws=DRAWS, seed=seed) for of, tickets in statistics], axis=0
+                )
                 values[arm][name] = _figure(points[arm], draws[arm])
-            report("bootstrap", done * len(scored) + place + 1, total, "figures")
-        for one, others in differences.items():
+            report("bootstrap", measured * len(scored) + place + 1, total, "figures")
+        for contestant, others in differences.items():
             for other in others:
-                both = one in points and other in points
-                differences[one][other][name] = (
-                    _figure(points[one] - points[other], draws[one] - draws[other]) if both else None
+                both = contestant in points and other in points
+                differences[contestant][other][name] = (
+                    _figure(points[contestant] - points[other], draws[contestant] - draws[other]) if both else None
                 )
     return values, differences
 
 
 def _figure(points: np.ndarray, draws: np.ndarray) -> dict[str, Any] | None:
-    """A figure of one value a seed, and its interval; None where the rows cannot tell."""
-    found = interval(draws)
-    if found is None or np.isnan(points).any():
+    """Return the mean of one value a seed, with its interval; None where a value or the interval is missing."""
+    estimate = interval(draws)
+    if estimate is None or np.isnan(points).any():
         return None
-    return {"value": float(points.mean()), "low": found.low, "high": found.high, "by_seed": points.tolist()}
+    return {"value": float(points.mean()), "low": estimate.low, "high": estimate.high, "by_seed": points.tolist()}
 
 
-def _statistic(name: str, held: Held, of: Scored) -> tuple[Statistic, np.ndarray] | None:
-    """A measure as a function of how often each row, pair or set counts, and whose ticket each is."""
+def _statistic(name: str, held: Held, scored: Scored) -> tuple[Statistic, np.ndarray] | None:
+    """Return a measure as a function of how often each row, pair or set counts, and the ticket of each."""
     if not name.startswith("preference"):
-        return held.rows.statistic(name, of.score[held.row])
-    by = of.by if name == "preference" else name.removeprefix("preference_by_")
-    rank = of.reward if by == "reward" else of.score
+        return held.rows.statistic(name, scored.score[held.row])
+    by = scored.by if name == "preference" else name.removeprefix("preference_by_")
+    rank = scored.reward if by == "reward" else scored.score
     if rank is None or len(held.chosen) < FEWEST:
         return None
     chosen, rejected = rank[held.chosen], rank[held.rejected]

@@ -1,4 +1,4 @@
-"""A comparison as tables in a terminal."""
+"""Print a comparison as tables in a terminal."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -19,7 +19,7 @@ MEASURES: Final = {
 
 
 def show_comparison(result: Mapping[str, Any], console: Console) -> None:
-    """Print what `kto_core.compare` gives: the budget, how each was trained, and every measure."""
+    """Print the result of `kto_core.compare`: the budget, how each contestant was trained, and every measure."""
     budget, pairs, held = result["budget"], result["pairs"], result["heldout"]
     console.print(
         f"Budget of each: {budget['steps']:,} optimizer steps, {budget['completions']:,} completions"
@@ -45,7 +45,7 @@ def show_comparison(result: Mapping[str, Any], console: Console) -> None:
 
 
 def _ranked_by(figure: str, *more: str) -> str:
-    return titles((entry for entry in OBJECTIVES.values() if entry.ranked_by == figure), *more)
+    return titles((objective for objective in OBJECTIVES.values() if objective.ranked_by == figure), *more)
 
 
 def _trainings(result: Mapping[str, Any]) -> Table:
@@ -67,19 +67,19 @@ def _measures(result: Mapping[str, Any]) -> Table:
         table.add_column(name, justify="right")
     for name, title in MEASURES.items():
         table.add_section()
-        values = {arm: told["measures"][name] for arm, told in result["contestants"].items()}
+        values = {arm: contestant["measures"][name] for arm, contestant in result["contestants"].items()}
         if not any(values.values()):
             table.add_row(f"[bold]{title}[/]", "too few", "", "", "")
             continue
         table.add_row(f"[bold]{title}[/]", "", "", "", "")
-        for arm, found in values.items():
-            if found is not None:
+        for arm, estimate in values.items():
+            if estimate is not None:
                 difference = result["differences"]["kto"].get(arm, {}).get(name)
-                table.add_row(f"  {arm}", *_cells(found, ".3f"), *_cells(difference, "+.3f"))
+                table.add_row(f"  {arm}", *_cells(estimate, ".3f"), *_cells(difference, "+.3f"))
     return table
 
 
-def _cells(found: Mapping[str, float] | None, form: str) -> tuple[str, str]:
-    if found is None:
+def _cells(estimate: Mapping[str, float] | None, form: str) -> tuple[str, str]:
+    if estimate is None:
         return "", ""
-    return f"{found['value']:{form}}", f"{found['low']:{form}} … {found['high']:{form}}"
+    return f"{estimate['value']:{form}}", f"{estimate['low']:{form}} … {estimate['high']:{form}}"

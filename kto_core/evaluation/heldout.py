@@ -1,7 +1,7 @@
-"""Reference against candidate on held-out rows, beside what a table of popular replies would score.
+"""Evaluation on held-out rows: reference against candidate, with a prior of popular replies beside them.
 
 A row's score is its mean token log-probability, log π(y|x)/|y|, under each model. A held-out (prompt, completion)
-that training also has is left out: it would measure memory.
+that is also in training is left out: it would measure memory.
 """
 
 import hashlib
@@ -32,13 +32,13 @@ from kto_core.reference.logp_cache import LogpCache
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """Rows to be scored, [rows] each.
+    """Held-out rows with their scores, [rows] each.
 
     Attributes:
         scores: `before`, `after` and `prior`; the higher, the more desirable.
         rewards: β·(log π − log π_ref).
         desirable: bool.
-        prompts: a key of each row's prompt.
+        prompts: key of each row's prompt.
         folds: 0 or 1, by ticket.
         categories: category of each row.
     """
@@ -51,7 +51,7 @@ class HeldOut:
     categories: Sequence[str]
 
     def at(self, places: np.ndarray) -> "HeldOut":
-        """Those of the rows."""
+        """Return the rows at `places`."""
         return HeldOut(
             scores={name: scores[places] for name, scores in self.scores.items()},
             rewards=self.rewards[places],
@@ -78,19 +78,19 @@ def evaluate(
         reference: the model before.
         candidate: the model after.
         training_set: a training-set folder; its held-out rows are scored, its training rows give the prior.
-        config: which rows, how long, how precise.
-        cache: folder of the log-probability cache; rows that it has for a model's weights are not computed again.
-        scores: a Parquet file to write, a row a held-out row that was scored: `row_id`, `ticket_id`, `category`,
-            `desirable`, `tokens` of its completion, and `before` and `after`, its summed log-probability.
+        config: number of rows, lengths and precision.
+        cache: folder of the log-probability cache; rows cached for a model's weights are not computed again.
+        scores: a Parquet file to write, one row for each held-out row scored: `row_id`, `ticket_id`, `category`,
+            `desirable`, `tokens` of its completion, and `before` and `after`, its summed log-probabilities.
         report: called with the stages `score before` and `score after` (rows).
 
     Returns:
         JSON values: `rows`, `rows_held_out`, `rows_seen_in_training` (left out), `training_set`, `weights` (hashes),
         `desirable`, `undesirable`, `choice_sets`; `auc_*`, `auc_within_*` (its mean over categories), `accuracy_*`
         (balanced, cross-fitted) and `choice_accuracy_*` for `before`, `after` and `prior`, with
-        `choice_accuracy_random`; `auc_within_gain`, the 95 % interval (low, high) of how far AUC within categories rose
-        from before to after, over tickets; `reward_desirable`, `reward_undesirable`, `reward_margin`, `beta`; and the
-        same figures under `categories`. What cannot be measured on these rows is None.
+        `choice_accuracy_random`; `auc_within_gain`, the 95 % interval (low, high), over tickets, of the rise of AUC
+        within categories from before to after; `reward_desirable`, `reward_undesirable`, `reward_margin`, `beta`; and
+        the same figures under `categories`. A figure that these rows cannot give is None.
 
     Raises:
         TrainingError: if the models or the training set cannot be read.
@@ -150,20 +150,20 @@ def _write_scores(path: Path, held: Rows, drawn: np.ndarray, **columns: np.ndarr
     for name, values in columns.items():
         table = table.append_column(name, pa.array(values, pa.float64()))
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}")
-    pq.write_table(table, beside)
-    beside.rename(path)
+    scratch = path.with_name(f".{path.name}")
+    pq.write_table(table, scratch)
+    scratch.rename(path)
 
 
 def fold_of(ticket: str) -> int:
-    """0 or 1: which of the two folds that balanced accuracy is cross-fitted on a ticket's rows are in."""
+    """Return the fold, 0 or 1, of a ticket's rows; balanced accuracy is cross-fitted on the two."""
     return _hashed(ticket.encode(), 0) % 2
 
 
 def auc_within(categories: Iterable[Mapping[str, Any]], name: str) -> float | None:
-    """AUC over pairs of one category each, or None where no category has both classes.
+    """Return AUC over pairs within a category, or None where no category has both classes.
 
-    Pooled AUC rewards knowing the category alone wherever categories differ in how often drafts are liked; this one
+    Where categories differ in how often drafts are liked, pooled AUC rewards knowing the category alone. This AUC
     does not: it is the mean of the categories' AUCs, weighted by how many (desirable, undesirable) pairs each has.
     """
     pairs = [(c["desirable"] * c["undesirable"], c[f"auc_{name}"]) for c in categories if c[f"auc_{name}"] is not None]
@@ -172,7 +172,7 @@ def auc_within(categories: Iterable[Mapping[str, Any]], name: str) -> float | No
 
 
 def measure(rows: HeldOut) -> dict[str, float | int | None]:
-    """Every figure on these rows; None where they cannot tell."""
+    """Compute every figure on these rows; None where the rows do not suffice."""
     good = rows.desirable
     sets = choice_sets(rows.prompts, good)
     figures: dict[str, float | int | None] = {
@@ -196,10 +196,10 @@ def measure(rows: HeldOut) -> dict[str, float | int | None]:
 def draw_rows(
     held: Rows, prompts: Sequence[bytes], fresh: Sequence[int], *, max_rows: int | None, seed: int
 ) -> np.ndarray:
-    """Indices of at most `max_rows` of the `fresh` rows, whole prompts at a time so that choice sets stay whole.
+    """Draw at most `max_rows` of the `fresh` rows, as indices; whole prompts at a time, so choice sets stay whole.
 
-    Prompts are strata by category and by the classes they have; every stratum gives the same share. The draw depends
-    on the rows and the seed alone.
+    Prompts are stratified by category and by the classes they have; every stratum gives the same share. The draw
+    depends on the rows and the seed alone.
     """
     if max_rows is None or len(fresh) <= max_rows:
         return np.array(sorted(fresh), dtype=np.int64)
@@ -223,7 +223,7 @@ def draw_rows(
 
 
 def unseen(held: Rows, prompts: Sequence[bytes], train: Rows) -> list[int]:
-    """Indices of those `held` rows whose (prompt, completion) training does not have; `prompts` are their keys."""
+    """Return indices of the `held` rows whose (prompt, completion) is not in training; `prompts` are their keys."""
     trained = set(zip(train.prompt_keys(), train.table["completion"].to_pylist(), strict=True))
     pairs = zip(prompts, held.table["completion"].to_pylist(), strict=True)
     return [row for row, pair in enumerate(pairs) if pair not in trained]
@@ -233,9 +233,9 @@ def unseen(held: Rows, prompts: Sequence[bytes], train: Rows) -> list[int]:
 def score_rows(
     folder: Path, held: Rows, drawn: np.ndarray, config: EvaluationConfig, cache: Path, stage: str, report: Report
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Summed log-probability and tokens of each drawn completion, float64 [drawn] each.
+    """Return summed log-probability and tokens of each drawn completion, float64 [drawn] each.
 
-    The model in `folder` is loaded only if the cache lacks any.
+    The model in `folder` is loaded only if the cache lacks a row.
     """
     encoder = Encoder(
         load_tokenizer(folder),
@@ -243,15 +243,15 @@ def score_rows(
         max_completion_tokens=config.max_completion_tokens,
     )
     rows = encoder.encode(held.pairs(drawn.tolist()))
-    with LogpCache(Path(cache), weights=weights_hash(folder), precision=config.precision) as kept:
-        lacking = [row for row, logp in zip(rows, kept.get(rows), strict=True) if logp is None]
-        if lacking:
+    with LogpCache(Path(cache), weights=weights_hash(folder), precision=config.precision) as logp_cache:
+        uncached = [row for row, logp in zip(rows, logp_cache.get(rows), strict=True) if logp is None]
+        if uncached:
             accelerator = make_accelerator(config.precision)
             model, _ = load(folder)
             check_context(model, prompt=config.max_prompt_tokens, completion=config.max_completion_tokens)
             network = CompletionLogps(model.to(accelerator.device).eval())
-            done = len(rows) - len(lacking)
-            for batch in token_batches(lacking, tokens=config.batch_tokens):
+            scored = len(rows) - len(uncached)
+            for batch in token_batches(uncached, tokens=config.batch_tokens):
                 with accelerator.autocast():
                     logps = network(Batch.collate(batch).to(accelerator.device))
                 if not logps.isfinite().all():
@@ -259,17 +259,17 @@ def score_rows(
                         f"{folder} gives log-probabilities that are not finite; it was trained at too high a learning "
                         "rate, or its weights are damaged"
                     )
-                kept.put(batch, logps.tolist())
-                done += len(batch)
-                report(stage, done, len(rows), "rows")
+                logp_cache.put(batch, logps.tolist())
+                scored += len(batch)
+                report(stage, scored, len(rows), "rows")
         else:
             report(stage, len(rows), len(rows), "rows")
-        scores = np.array(kept.get(rows), dtype=np.float64)
+        scores = np.array(logp_cache.get(rows), dtype=np.float64)
     return scores, np.array([row.completion_tokens for row in rows], dtype=np.float64)
 
 
 def _beta(candidate: Path) -> float:
-    """β that the candidate was trained with, or KTO's default for a model that came from elsewhere."""
+    """Return the β of the candidate's training, or KTO's default for a model from elsewhere."""
     file = candidate / "training.json"
     config = read_json(file).get("config") if file.is_file() else None
     beta = config.get("beta") if isinstance(config, dict) else None

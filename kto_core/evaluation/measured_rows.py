@@ -1,4 +1,4 @@
-"""Held-out rows that scores are measured on, over resampled tickets: what a comparison and a sweep both do."""
+"""Measures of scores on held-out rows over resampled tickets, shared by comparison and sweep."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -15,13 +15,13 @@ FEWEST: Final = 30  # rows of a class, choice sets, or pairs; chance alone decid
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredRows:
-    """What a measure needs to know of R rows besides their scores.
+    """The data of R rows that measures need besides scores.
 
     Attributes:
         desirable: bool [R].
-        categories: of each row.
-        tickets: of each row.
-        sets: rows of each prompt with both classes.
+        categories: category of each row.
+        tickets: ticket of each row.
+        sets: rows of each prompt that has both classes.
     """
 
     desirable: np.ndarray
@@ -31,7 +31,7 @@ class MeasuredRows:
 
     @classmethod
     def of(cls, rows: Rows) -> "MeasuredRows":
-        """What is known of these rows."""
+        """Read the data from rows of a training set."""
         return cls(
             desirable=rows.desirable(),
             categories=np.array([category or "none" for category in rows.table["category"].to_pylist()]),
@@ -40,14 +40,14 @@ class MeasuredRows:
         )
 
     def statistic(self, measure: str, scores: np.ndarray) -> tuple[Statistic, np.ndarray] | None:
-        """A measure of `kto_core.evaluate` by these scores: `auc`, `auc_within`, `accuracy` or `choice_accuracy`.
+        """Return a measure of `kto_core.evaluate` for these scores.
 
         Args:
-            measure: which one.
-            scores: of each row; the higher, the more desirable.
+            measure: `auc`, `auc_within`, `accuracy` or `choice_accuracy`.
+            scores: score of each row; the higher, the more desirable.
 
         Returns:
-            A function of how often each row or set counts, and whose ticket each is; None where too few rows can tell.
+            A function of how often each row or set counts, and the ticket of each; None with too few rows.
         """
         if measure == "choice_accuracy":
             if len(self.sets) < FEWEST:

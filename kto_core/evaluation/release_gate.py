@@ -1,4 +1,4 @@
-"""The gate between an evaluated candidate and the champion."""
+"""The release gate: decides whether an evaluated candidate may become champion."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ FEWEST_PER_CLASS = 30
 
 
 def decide_promotion(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """Whether the candidate may become champion, with a reason for each measure that stands against it.
+    """Decide whether the candidate may become champion, with a reason for each measure that fails.
 
-    It must rank held-out drafts better than the reference did (within a category, so that knowing which categories are
-    liked counts for nothing; by more than other tickets would move it, at 95 %) and put desirable ones above
-    undesirable ones in reward. Where the truth is known, it must resolve no fewer tickets at first contact and invent
-    policy no more often.
+    It must rank held-out drafts better than the reference: within categories, so that knowing which categories are
+    liked does not count, and by more than other tickets would change it, at 95 %. Its reward of desirable drafts must
+    exceed that of undesirable ones. Where the truth is known, it must resolve no fewer tickets at first contact and
+    invent policy no more often.
 
     Returns:
         `{"passed": bool, "reasons": [str, …]}`; reasons are empty when it passed.
@@ -25,7 +25,7 @@ def decide_promotion(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """
     heldout, truth = evaluation["heldout"], evaluation["truth"]
     reasons = [
-        f"{heldout[name]} held-out {name} rows are too few to judge by; {FEWEST_PER_CLASS} are the least"
+        f"{heldout[name]} held-out {name} rows are too few to decide; at least {FEWEST_PER_CLASS} are needed"
         for name in CLASSES
         if heldout[name] < FEWEST_PER_CLASS
     ]

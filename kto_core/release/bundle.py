@@ -1,9 +1,9 @@
-"""Releases: immutable bundles of a candidate with all that vouches for it, and the pointer to the one in service.
+"""Releases: immutable bundles of a candidate with its evidence, and the pointer to the champion.
 
     releases/<id>/        weights, tokenizer, manifest.json, README.md (model card), curve.png
-    releases/champion     JSON: the release in service, the ones before it, and every move
+    releases/champion     JSON: the current release, the earlier ones, and every move
 
-The pointer is one file, replaced in one rename: a reader sees the old champion or the new one.
+The pointer is one file, replaced by one rename: a reader sees the old champion or the new one.
 """
 
 import shutil
@@ -18,7 +18,7 @@ from kto_core.base.store import digest, publish, read_json, write_json
 from kto_core.data.datasets import TrainingSet
 from kto_core.release.model_card import model_card
 
-# What a model folder holds that belongs to training, not to serving.
+# Files of a model folder that belong to training, not to serving.
 NOT_SERVED = ("training.json", "metrics.parquet")
 
 
@@ -31,43 +31,43 @@ def write_release(
     gate: Mapping[str, object] | None = None,
     extra: Mapping[str, object] | None = None,
 ) -> Path:
-    """Bundle a candidate; the same candidate, training set, evaluation and gate give the same release, which is reused.
+    """Bundle a candidate; equal candidate, training set, evaluation and gate give the same release, which is reused.
 
     Args:
         candidate: a model folder that `train_kto` wrote.
-        training_set: the folder it was trained on.
-        evaluation: what `evaluate` returned.
+        training_set: the training-set folder of the candidate.
+        evaluation: the result of `evaluate`.
         releases: folder of releases.
-        gate: the gate's results; `passed` (bool) decides whether `promote` takes the release.
+        gate: the gate's results; `passed` (bool) decides whether `promote` accepts the release.
         extra: more for the manifest, such as links or names; JSON values.
 
     Returns:
         releases/<objective>-<training set>-<content>.
 
     Raises:
-        TrainingError: if the candidate was not trained on single rows of this training set, or something to be bundled
-            is missing.
+        TrainingError: if the candidate was not trained on single rows of this training set, or a file to bundle is
+            missing.
     """
     candidate = Path(candidate)
     training = read_json(candidate / "training.json")
     objective = OBJECTIVES.get(str(training.get("kind")))
     if objective is None or objective.rows != "singles":
-        released = titles((entry for entry in OBJECTIVES.values() if entry.rows == "singles"), last="or")
+        released = titles((other for other in OBJECTIVES.values() if other.rows == "singles"), last="or")
         raise TrainingError(
-            f"candidate {candidate.name} was trained by {training.get('kind')}, and only what {released} trained is "
-            "released; give a folder that `train` wrote"
+            f"candidate {candidate.name} was trained by {training.get('kind')}, but only candidates trained by "
+            f"{released} are released; give a folder that `train` wrote"
         )
     data = TrainingSet.open(Path(training_set))
     inputs = cast("dict[str, object]", training.get("inputs", {}))
     if inputs.get("training_set") != data.version:
         raise TrainingError(
             f"candidate {candidate.name} was trained on training set {inputs.get('training_set')}, "
-            f"not {data.version}; give the one it was trained on"
+            f"not {data.version}; give the training set of the candidate"
         )
     weights = evaluation.get("weights")
     if isinstance(weights, Mapping) and weights.get("candidate") != training["weights_hash"]:
         raise TrainingError(
-            f"the evaluation is of other weights than candidate {candidate.name} has; evaluate it first"
+            f"the evaluation has other weights than candidate {candidate.name}; evaluate the candidate first"
         )
     content: dict[str, object] = {
         "candidate": {"id": training["id"], "weights_hash": training["weights_hash"]},
@@ -93,7 +93,7 @@ def write_release(
         for file in sorted(candidate.iterdir()):
             if file.is_file() and file.name not in NOT_SERVED:
                 shutil.copy2(file, scratch / file.name)
-        # Where and when it was made does not change what it is, so it is not part of the id.
+        # Time and extra entries are not part of the content, so they are not part of the id.
         manifest = {"id": release, "created_at": _now(), **content, "extra": dict(extra or {})}
         write_json(scratch / "manifest.json", manifest)
         (scratch / "README.md").write_text(model_card(manifest))
@@ -105,8 +105,8 @@ def promote(releases: Path, release: str, *, force: bool = False) -> Path:
 
     Args:
         releases: folder of releases.
-        release: id of one of them.
-        force: take a release whose gate did not pass.
+        release: id of the release.
+        force: promote even if the gate did not pass.
 
     Returns:
         The champion's folder.
@@ -129,10 +129,10 @@ def promote(releases: Path, release: str, *, force: bool = False) -> Path:
 
 
 def rollback(releases: Path) -> Path:
-    """Make the champion before this one champion again, and return its folder.
+    """Make the previous champion the champion again, and return its folder.
 
     Raises:
-        TrainingError: if there is none to go back to, or it was removed.
+        TrainingError: if there is no previous champion, or it was removed.
     """
     state = _state(releases)
     before = _names(state["before"])
@@ -146,7 +146,7 @@ def rollback(releases: Path) -> Path:
 
 
 def champion(releases: Path) -> Path | None:
-    """Folder of the release in service, or None before the first promotion."""
+    """Return the folder of the champion, or None before the first promotion."""
     release = _state(releases)["release"]
     return Path(releases) / str(release) if release else None
 
@@ -169,7 +169,7 @@ def _names(value: object) -> list[str]:
 
 
 def _policy(manifest: Mapping[str, object]) -> dict[str, object]:
-    """The policy as the training set names it: an object, or fields `policy`, `policy_version`, `policy_digest`."""
+    """Return the policy from a manifest: an object, or fields `policy`, `policy_version`, `policy_digest`."""
     named = manifest.get("policy")
     if isinstance(named, dict):
         return dict(named)

@@ -1,4 +1,4 @@
-"""The model card: what a release is, made of, and measured to do, for a person."""
+"""Write the model card of a release for people: its identity, inputs and measurements."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from kto_core.base.objective_registry import OBJECTIVES
 
 
 def model_card(manifest: Mapping[str, Any]) -> str:
-    """Markdown from a release's manifest; a hub reads its header."""
+    """Return Markdown from a release's manifest; model hubs read its header."""
     evaluation, rows, metrics = manifest["evaluation"], manifest["rows"], manifest["metrics"]
     policy, reference, training_set = manifest["policy"], manifest["reference"], manifest["training_set"]
     settings = manifest["hyperparameters"]
@@ -75,34 +75,36 @@ def _measured(evaluation: Mapping[str, Any]) -> list[str]:
 
 
 def _corrected(noise: Mapping[str, Any] | None, applied: Mapping[str, float] | None) -> list[str]:
-    """What a correction for wrong labels made of the λ or of the rows' weights, a line of the table."""
+    """Return a table line on how a noise correction changed λ or the rows' weights."""
     if not noise or not applied or noise["correction"] == "none":
         return []
     if noise["correction"] == "unbiased":
         right = " and ".join(f"{share:.1%} of the {name}" for name, share in noise["precision"].items())
-        how = f"{right} labels are right"
+        effect = f"{right} labels are right"
     else:
         kept = [f"{share:.1%} of the {name}" for name, share in noise["weight_kept"].items() if share is not None]
-        how = f"{noise['rows_measured']:,} rows count by how sure they are; {' and '.join(kept)} rows' weight is left"
+        effect = (
+            f"{noise['rows_measured']:,} rows count by how sure they are; {' and '.join(kept)} rows' weight is left"
+        )
     lambdas = f"λ_D {applied['desirable_weight']:.4g}, λ_U {applied['undesirable_weight']:.4g}"
-    return [f"| noise correction | {noise['correction']}: {how}; trained with {lambdas} |"]
+    return [f"| noise correction | {noise['correction']}: {effect}; trained with {lambdas} |"]
 
 
 def _audited(audit: Mapping[str, Any] | None) -> list[str]:
-    """What people found of the labels, a line of the table; and who let them train, where that was not enough."""
+    """Return table lines on the audit of the labels, and on the override that opened its gate, if any."""
     if audit is None or (not audit["asked"] and not any(map(_verdicts, audit["precision"].values()))):
         return ["| audit of the labels | none was asked for |"]
     gate = audit["gate"]
-    found = [
-        f"{name} {each['precision']:.1%} right (at least {each['low']:.1%}; {_read(each)})"
-        for name, each in audit["precision"].items()
-        if each["precision"] is not None
+    findings = [
+        f"{name} {estimate['precision']:.1%} right (at least {estimate['low']:.1%}; {_read(estimate)})"
+        for name, estimate in audit["precision"].items()
+        if estimate["precision"] is not None
     ]
     if audit["simulated"]:
-        found.insert(0, "**simulated: nobody gave some of these verdicts**")
+        findings.insert(0, "**simulated: some of these verdicts are not from people**")
     if gate["excluded"]:
-        found.append(f"left out, since it failed: {', '.join(gate['excluded'])}")
-    lines = [f"| audit of the labels | {'; '.join(found) or 'nothing was read'} |"]
+        findings.append(f"excluded because it failed: {', '.join(gate['excluded'])}")
+    lines = [f"| audit of the labels | {'; '.join(findings) or 'nothing was read'} |"]
     if override := gate["override"]:
         tiers = ", ".join(override["tiers"]) or "every tier"
         lines.append(
@@ -112,20 +114,20 @@ def _audited(audit: Mapping[str, Any] | None) -> list[str]:
     return lines
 
 
-def _verdicts(found: Mapping[str, Any]) -> int:
-    return int(found["read"]) + int(found.get("simulated", 0))
+def _verdicts(estimate: Mapping[str, Any]) -> int:
+    return int(estimate["read"]) + int(estimate.get("simulated", 0))
 
 
-def _read(found: Mapping[str, Any]) -> str:
-    """How many rows were read, and how many of the verdicts are nobody's."""
-    if "simulated" not in found:  # a training set from before the two were counted apart
-        return f"{found['read']:,} rows read"
-    simulated = f", {found['simulated']:,} simulated" if found["simulated"] else ""
-    return f"{found['read']:,} rows read by people{simulated}"
+def _read(estimate: Mapping[str, Any]) -> str:
+    """Write the number of rows that people read, and of simulated verdicts."""
+    if "simulated" not in estimate:  # older training sets do not count the two separately
+        return f"{estimate['read']:,} rows read"
+    simulated = f", {estimate['simulated']:,} simulated" if estimate["simulated"] else ""
+    return f"{estimate['read']:,} rows read by people{simulated}"
 
 
 def _cell(text: str) -> str:
-    """Words of a person that may not end a table's cell, or begin markup."""
+    """Escape a person's words so that they cannot end a table cell or start markup."""
     return "".join(f"\\{character}" if character in "\\|`*_<>[]!" else character for character in text)
 
 

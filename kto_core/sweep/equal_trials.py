@@ -1,8 +1,8 @@
-"""Which trials are as good as the best one, as far as the held-out tickets can tell.
+"""Find the trials that held-out tickets cannot distinguish from the best one.
 
-The best of many differs from the next by less than other tickets would change. Each trial's figure minus the best
-one's gets a 95 % interval over resampled tickets, the same for both (`kto_core.evaluation.bootstrap`); a trial whose
-interval holds 0 is as good.
+The best of many trials often differs from the next by less than other tickets would change. Each trial's figure minus
+the best one's gets a 95 % interval over the same resampled tickets (`kto_core.evaluation.bootstrap`). A trial whose
+interval contains 0 is as good.
 """
 
 from pathlib import Path
@@ -32,14 +32,14 @@ class HeldOutScores:
         fresh = unseen(self._held, prompts, data.rows("train"))
         self._drawn = draw_rows(self._held, prompts, fresh, max_rows=config.max_rows, seed=config.seed)
         self.rows = MeasuredRows.of(Rows(table=self._held.table.take(pa.array(self._drawn)), refused={}))
-        """What is known of the rows that are scored."""
+        """Labels, categories, tickets and choice sets of the scored rows."""
 
     def of(self, model: Path, *, cache: Path, report: Report) -> np.ndarray:
-        """Mean token log-probability of each row, float64 [rows]."""
+        """Return the mean token log-probability of each row, float64 [rows]."""
         logps, lengths = score_rows(model, self._held, self._drawn, self._config, cache, "score after", report)
         return np.asarray(logps / lengths)
 
     def draws(self, measure: str, scores: np.ndarray) -> np.ndarray | None:
-        """A measure of `evaluate` by these scores over resampled tickets; None where too few rows can tell."""
-        found = self.rows.statistic(measure, scores)
-        return None if found is None else bootstrap(*found, seed=self._config.seed)
+        """Return a measure of `evaluate` for these scores over resampled tickets; None with too few rows."""
+        statistic = self.rows.statistic(measure, scores)
+        return None if statistic is None else bootstrap(*statistic, seed=self._config.seed)

@@ -1,4 +1,4 @@
-"""What a sweep tries: values of the settings that decide how far and by what KTO moves a model."""
+"""The search space of a sweep: values of β, λ_U and the learning rate."""
 
 import itertools
 from collections.abc import Mapping
@@ -11,19 +11,19 @@ from kto_core.base.exceptions import TrainingError
 Space = Mapping[str, tuple[float, ...]]
 """Values by setting, rising."""
 
-# Each with what it is called in tables and figures.
+# Each with its name in tables and figures.
 SWEPT: Final[Mapping[str, str]] = MappingProxyType(
     {"beta": "β", "undesirable_weight": "λ_U", "learning_rate": "learning rate"}
 )
-# What β and λ_U are tried at where nothing is said, as multiples of the base's.
+# Default values of β and λ_U, as multiples of the base's.
 _AROUND: Final = {"beta": (1 / 3, 1.0, 3.0), "undesirable_weight": (0.5, 1.0, 2.0)}
 
 
 def parse_space(texts: Mapping[str, str | None], base: KTOConfig) -> Space:
-    """Read values as a person writes them, `0.05,0.1,0.3`; β and λ_U that are not given are tried around the base's.
+    """Read values from text such as `0.05,0.1,0.3`; without text, β and λ_U get values around the base's.
 
     Raises:
-        TrainingError: if a text is no list of numbers that the setting takes.
+        TrainingError: if a text is not a list of numbers that the setting accepts.
     """
     space: dict[str, tuple[float, ...]] = {}
     for name in SWEPT:
@@ -42,10 +42,10 @@ def parse_space(texts: Mapping[str, str | None], base: KTOConfig) -> Space:
 
 
 def checked(space: Mapping[str, tuple[float, ...]], base: KTOConfig) -> Space:
-    """The space with each value once, rising.
+    """Check the space and return it with each value once, in rising order.
 
     Raises:
-        TrainingError: if it is empty, names another setting, or holds a value that the setting does not take.
+        TrainingError: if it is empty, names another setting, or holds a value that the setting does not accept.
     """
     if not space or not all(space.values()):
         raise TrainingError(f"a sweep needs values of some setting: {', '.join(SWEPT)}")
@@ -57,16 +57,16 @@ def checked(space: Mapping[str, tuple[float, ...]], base: KTOConfig) -> Space:
 
 
 def cells(space: Space) -> list[dict[str, float]]:
-    """Every combination."""
+    """Return every combination of values."""
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
 
 
 def _value(name: str, value: float | str, base: KTOConfig) -> float:
-    """The value as the setting takes it. Raises TrainingError where it does not."""
-    taken: float = getattr(base.replace(**{name: value}), name)
-    return taken
+    """Return the value as the setting stores it. Raises TrainingError if the setting refuses it."""
+    stored: float = getattr(base.replace(**{name: value}), name)
+    return stored
 
 
-def told(settings: Mapping[str, float]) -> str:
-    """Settings in words: `β 0.1, λ_U 1.8`."""
+def settings_text(settings: Mapping[str, float]) -> str:
+    """Write settings as text: `β 0.1, λ_U 1.8`."""
     return ", ".join(f"{SWEPT[name]} {value:.4g}" for name, value in settings.items())

@@ -1,8 +1,8 @@
-"""A sweep's trials, kept by Optuna in an SQLite file, so that a sweep that was killed goes on where it was.
+"""Stores a sweep's trials with Optuna in an SQLite file, so that a killed sweep can resume.
 
-A trial's settings are fixed before it runs (a grid's cells wait in the study from the beginning), and it is told to the
-study only when all of it is done. One that was under way when its process died is marked as failed, and its settings
-wait again. A trial that failed by what it was asked to do has the sentence that says so as its `error`.
+A trial's settings are fixed before it runs (a grid's cells wait in the study from the start), and the study gets its
+result only when all of it is done. A trial whose process died is marked as failed, and its settings wait again. A trial
+that failed because of its settings or inputs has the error message as its `error`.
 """
 
 import fcntl
@@ -27,15 +27,15 @@ ERROR: Final = "error"
 
 @contextmanager
 def open_study(folder: Path, *, higher: bool, seed: int) -> Iterator[Study]:
-    """Open the study in `folder`, named like it, or begin it; no other process has it while the block runs.
+    """Open the study in `folder`, named like it, or create it; locks out other processes while the block runs.
 
     Args:
-        folder: made if missing.
-        higher: whether the value of a trial is to be high, or low.
-        seed: of the draws; those of another process that goes on with the study are others.
+        folder: created if missing.
+        higher: whether a trial's value is better high or low.
+        seed: seed of the draws; a process that resumes the study draws others.
 
     Raises:
-        TrainingError: if another process has it, or its file cannot be read.
+        TrainingError: if another process uses it, or its file cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     verbosity = optuna.logging.get_verbosity()
@@ -60,8 +60,8 @@ def open_study(folder: Path, *, higher: bool, seed: int) -> Iterator[Study]:
                 study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
             except (SQLAlchemyError, RuntimeError) as error:
                 raise TrainingError(
-                    f"{folder / FILE} cannot be used ({' '.join(str(error).split())[:200]}); remove {folder}, and the "
-                    "sweep begins anew"
+                    f"{folder / FILE} cannot be used ({' '.join(str(error).split())[:200]}); remove {folder} to "
+                    "start the sweep again"
                 ) from error
             yield study
         finally:
@@ -72,39 +72,39 @@ def open_study(folder: Path, *, higher: bool, seed: int) -> Iterator[Study]:
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
-    """What each setting is drawn from: between its smallest and largest value, by ratio where all are above 0."""
+    """Return each setting's distribution: between its smallest and largest value, log-scaled if all are above 0."""
     return {name: FloatDistribution(values[0], values[-1], log=values[0] > 0) for name, values in space.items()}
 
 
 def recover(study: Study, space: Space, wanted: Iterable[Mapping[str, float]]) -> None:
-    """Let what is still to be tried wait in the study: of `wanted`, and of the trials whose process died.
+    """Enqueue the settings still to be tried: of `wanted`, and of trials whose process died.
 
-    Only for the process that holds the study: all trials that are under way are taken for dead.
+    Only for the process that holds the study: all running trials count as dead.
     """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
     trials = study.get_trials(deepcopy=False)
     killed = [trial for trial in trials if trial.state is TrialState.FAIL and ERROR not in trial.user_attrs]
-    there = {_settings(trial, space) for trial in trials if trial not in killed}
+    existing = {_settings(trial, space) for trial in trials if trial not in killed}
     again = [*(_settings(trial, space) for trial in killed), *(_values(settings, space) for settings in wanted)]
     for settings in dict.fromkeys(again):
-        if settings not in there and None not in settings:
+        if settings not in existing and None not in settings:
             study.enqueue_trial(dict(zip(space, settings, strict=True)))
 
 
 def finished(study: Study) -> list[FrozenTrial]:
-    """Trials that gave figures or an error, as they were begun."""
+    """Return the trials with figures or an error, in the order of their start."""
     trials = study.get_trials(deepcopy=False)
     return [trial for trial in trials if trial.state is TrialState.COMPLETE or ERROR in trial.user_attrs]
 
 
 def waiting(study: Study) -> int:
-    """How many trials wait to be run with settings that are fixed."""
+    """Count the trials that wait with fixed settings."""
     return len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
 
 def _settings(trial: FrozenTrial, space: Space) -> tuple[Any, ...]:
-    """The trial's settings in the space's order; None where a process died before one was drawn."""
+    """Return the trial's settings in the space's order; None where the process died before drawing one."""
     return _values({**trial.params, **trial.system_attrs.get("fixed_params", {})}, space)
 
 

@@ -1,4 +1,4 @@
-"""A sweep as one figure: quality by what was set, and quality against the distance from the reference."""
+"""Draw a sweep: quality by setting, and quality against the distance from the reference."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from kto_core.sweep.space import SWEPT, told
+from kto_core.sweep.space import SWEPT, settings_text
 from kto_core.training.curves import NEUTRAL
 
 NAMES: Final = {
@@ -27,14 +27,14 @@ MOST: Final = 6  # values of a setting that get a colour and a line each
 
 Trial = Mapping[str, Any]
 Line = tuple[str | None, tuple[Any, str], list[Trial]]
-"""What some trials have in common, their colour and line, and they."""
+"""Name of a group of trials, its colour and line style, and the trials."""
 
 
 def draw_sweep(result: Mapping[str, Any], path: Path) -> None:
-    """Draw what `kto_core.run_sweep` gives: a row for what it goes by, and one for the first KPI of the desk's task."""
+    """Draw the result of `kto_core.run_sweep`: a row for its objective, and one for the desk's first KPI."""
     goal = result["objective"]["name"]
     goals = [goal, *[name for name in result["kpis"] if name != goal][:1]]
-    # Along the axis goes the first setting that varies; each value of the others gives a line.
+    # The first setting that varies is the x axis; each value of the others gives a line.
     across, *others = sorted(result["space"], key=lambda name: len(result["space"][name]) == 1)
     lines = _lines(result["trials"], [name for name in others if len(result["space"][name]) > 1])
     figure = Figure(figsize=(11.5, 0.6 + 4.0 * len(goals)), layout="constrained")
@@ -43,9 +43,9 @@ def draw_sweep(result: Mapping[str, Any], path: Path) -> None:
     for name, (left, right) in zip(goals, axes, strict=True):
         _panels(left, right, result, lines, name, across)
     _front(axes[0, 1], result["trials"], goal, result["distance"], across)
-    axes[0, 0].set_title(f"best: {told(result['best']['settings'])}", fontsize=10)
+    axes[0, 0].set_title(f"best: {settings_text(result['best']['settings'])}", fontsize=10)
     axes[0, 1].set_title("trade-off; the line joins trials that no other beats in both", fontsize=10)
-    axes[0, 0].margins(y=0.12)  # room for what the points are named
+    axes[0, 0].margins(y=0.12)  # room for the names of points
     axes[-1, 0].set_xlabel(SWEPT[across])
     axes[-1, 1].set_xlabel(NAMES[result["distance"]])
     _scale(axes[-1, 0], [trial["settings"][across] for trial in result["trials"]], exact=result["sampler"] == "grid")
@@ -55,7 +55,7 @@ def draw_sweep(result: Mapping[str, Any], path: Path) -> None:
 
 
 def _panels(left: Axes, right: Axes, result: Mapping[str, Any], lines: Sequence[Line], goal: str, across: str) -> None:
-    """One figure of all trials: by what was set, and by the distance from the reference."""
+    """Draw one figure of all trials: by setting, and by the distance from the reference."""
     best, distance = result["trials"][0], result["distance"]
     for name, (color, style), trials in lines:
         points = sorted(trials, key=lambda trial: trial["settings"][across])
@@ -79,7 +79,7 @@ def _panels(left: Axes, right: Axes, result: Mapping[str, Any], lines: Sequence[
 
 
 def _lines(trials: Sequence[Trial], others: Sequence[str]) -> list[Line]:
-    """Trials that differ in one setting only, together; where there are too many, the outermost alone are named."""
+    """Group trials that differ only in the x setting; with too many groups, only the outermost have names."""
     if not others:
         return [(None, (NEUTRAL, "-"), list(trials))]
     color, *style = others
@@ -93,7 +93,7 @@ def _lines(trials: Sequence[Trial], others: Sequence[str]) -> list[Line]:
     named = sorted(lines) if few else [min(lines), max(lines)]
     return [
         (
-            told(dict(zip(others, values, strict=True))) if values in named else None,
+            settings_text(dict(zip(others, values, strict=True))) if values in named else None,
             (shades[values[0]], STYLES[styles.index(values[1])] if style and few else "-"),
             lines[values],
         )
@@ -102,7 +102,7 @@ def _lines(trials: Sequence[Trial], others: Sequence[str]) -> list[Line]:
 
 
 def _front(axis: Axes, trials: Sequence[Trial], goal: str, distance: str, across: str) -> None:
-    """Join the trials that no other beats in quality and distance, and say what was set for each."""
+    """Join the trials on the Pareto front of quality and distance, and label each with its setting."""
     front = sorted((trial for trial in trials if trial["pareto"]), key=lambda trial: trial[distance])
     axis.plot([t[distance] for t in front], [t[goal] for t in front], color="0.6", linewidth=0.9, zorder=0)
     for trial in front:
@@ -118,7 +118,7 @@ def _front(axis: Axes, trials: Sequence[Trial], goal: str, distance: str, across
 
 
 def _scale(axis: Axes, values: Sequence[float], *, exact: bool = False) -> None:
-    """A log scale where all values are above 0 and differ, with ticks at 1, 2 and 5, or at `exact`ly the values."""
+    """Set a log scale where all values are above 0 and differ, with ticks at 1, 2 and 5, or at the `exact` values."""
     if min(values) <= 0 or min(values) == max(values):
         return
     axis.set_xscale("log")

@@ -1,4 +1,4 @@
-"""A sweep as a table in a terminal."""
+"""Print a sweep as a table in a terminal."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kto_core.sweep.space import SWEPT, told
+from kto_core.sweep.space import SWEPT, settings_text
 
 COLUMNS: Final = {
     "auc_within": "AUC\nwithin",
@@ -20,7 +20,7 @@ DISTANCES: Final = {"kl": "KL", "z0": "z0"}
 
 
 def show_sweep(result: Mapping[str, Any], console: Console) -> None:
-    """Print what `kto_core.run_sweep` gives: every trial, best first, beside the reference and the prior."""
+    """Print the result of `kto_core.run_sweep`: every trial, best first, then the reference and the prior."""
     trials, failed, held = result["trials"], result["failed"], result["heldout"]
     console.print(
         f"{len(trials) + len(failed)} trials from {result['reference_id']}, measured on {held['rows']:,} held-out rows "
@@ -30,15 +30,17 @@ def show_sweep(result: Mapping[str, Any], console: Console) -> None:
     )
     console.print(_table(result))
     for trouble in sorted({name for trial in trials for name in trial["troubles"]}):
-        of = [told(trial["settings"]) for trial in trials if trouble in trial["troubles"]]
-        console.print(f"{trouble}: {'; '.join(of)}.", highlight=False, soft_wrap=True)
+        affected = [settings_text(trial["settings"]) for trial in trials if trouble in trial["troubles"]]
+        console.print(f"{trouble}: {'; '.join(affected)}.", highlight=False, soft_wrap=True)
     for trial in failed:
-        console.print(f"{told(trial['settings'])} failed: {escape(trial['error'])}", highlight=False, soft_wrap=True)
+        console.print(
+            f"{settings_text(trial['settings'])} failed: {escape(trial['error'])}", highlight=False, soft_wrap=True
+        )
     computed = [trial["reference_computed"] for trial in sorted(trials, key=lambda trial: trial["trial"])]
     best, nearest = result["best"]["settings"], result["nearest"]
     console.print(
-        f"Best by {result['objective']['name']}: {told(best)}."
-        + (f" As good, and nearest to the reference: {told(nearest)}." if nearest != best else "")
+        f"Best by {result['objective']['name']}: {settings_text(best)}."
+        + (f" As good, and nearest to the reference: {settings_text(nearest)}." if nearest != best else "")
         + "\n"
         f"Reference log-probabilities computed: {computed[0]:,} by the first trial, {sum(computed[1:]):,} by the "
         "others.",
@@ -57,8 +59,10 @@ def show_sweep(result: Mapping[str, Any], console: Console) -> None:
 
 def _table(result: Mapping[str, Any]) -> Table:
     settings, kpis, goal = list(result["space"]), list(result["kpis"]), result["objective"]["name"]
-    known = [name for name in COLUMNS if result["reference"][name] is not None]
-    measures = [name for name in known if name != "auc" or name == goal]  # what the categories tell is not the model's
+    measured = [name for name in COLUMNS if result["reference"][name] is not None]
+    measures = [
+        name for name in measured if name != "auc" or name == goal
+    ]  # plain AUC also measures what categories reveal
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in settings:
         table.add_column(SWEPT[name].replace(" ", "\n"), justify="right", no_wrap=True)

@@ -1,19 +1,18 @@
-"""A sweep: KTO again and again from one reference on one training set, at other β, λ_U and learning rates.
+"""Run a sweep: KTO from one reference on one training set, at several β, λ_U and learning rates.
 
-The reference's log-probabilities do not depend on any of these, so that after the first trial none is computed again
-(`reference_computed` of each trial says so). Every trial is measured on the same held-out rows by `kto_core.evaluate`,
-and by the desk's own task where it has one. What is sought is quality at a small distance from the reference: trials
-that no other beats in both are marked as `pareto`, and those that the held-out tickets cannot tell from the best one
-as `as_good`.
+The reference's log-probabilities do not depend on these settings, so after the first trial none is computed again
+(`reference_computed` of each trial shows it). Every trial is measured on the same held-out rows by `kto_core.evaluate`,
+and by the desk's own task if it has one. The goal is quality at a small distance from the reference: trials that no
+other beats in both are marked `pareto`, and those that held-out tickets cannot distinguish from the best `as_good`.
 
-A sweep lies in one folder, `sweep-<id>`, named by all that its figures depend on, so that a sweep over other data or
-settings never mixes with it:
+A sweep has one folder, `sweep-<id>`, named by a hash of everything its figures depend on, so that sweeps over other
+data or settings never mix with it:
 
     sweep.sqlite              the Optuna study: settings, state and figures of every trial
     sweep.json, sweep.png     the result, and its figure
     trials/<settings>/        training.json, metrics.parquet, curve.png and scores.npy (held-out rows) of each trial
     trials/<settings>/<objective>-*
-                              the candidate: only the best one's is kept
+                              the candidate: only that of the best trial is kept
 """
 
 import shutil
@@ -43,7 +42,7 @@ from kto_core.sweep.sweep_chart import draw_sweep
 from kto_core.training.kto import train_kto
 
 FORMAT: Final = 1  # raise it when the same inputs would give other figures
-DRAWN: Final = 20  # trials of a sweep that draws, where nothing is said
+DRAWN: Final = 20  # default number of trials of a sweep that draws
 MEASURES: Final = ("auc_within", "auc", "accuracy", "choice_accuracy")  # of `evaluate`; all are better high
 RECORDS: Final = ("training.json", "metrics.parquet", "curve.png")
 SCORES: Final = "scores.npy"
@@ -52,12 +51,12 @@ Sampler = Literal["grid", "tpe"]
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a desk measures a model by beside held-out rows.
+    """A desk's own measures of a model besides held-out rows.
 
     Attributes:
-        name: of the task; figures by one of another name are not mixed with its.
-        kpis: its figures, and whether each is better high.
-        measure: from a model folder to the figures.
+        name: name of the task; figures of tasks with different names are never mixed.
+        kpis: its figures, and whether higher is better for each.
+        measure: computes the figures of a model folder.
     """
 
     name: str
@@ -67,7 +66,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class _Sweep:
-    """What all trials share."""
+    """Inputs that all trials share."""
 
     reference: Path
     training_set: Path
@@ -80,11 +79,11 @@ class _Sweep:
     report: Report
 
     def home(self, settings: Mapping[str, float]) -> Path:
-        """The folder of one trial, of these settings whichever process runs it."""
+        """Return the folder of the trial with these settings, the same in every process."""
         return self.folder / "trials" / digest(dict(settings))[:12]
 
     def train(self, settings: Mapping[str, float], report: Report) -> Path:
-        """The candidate of these settings; one that is there, or was begun, is not begun anew."""
+        """Train the candidate of these settings; reuses a finished one and resumes a started one."""
         return train_kto(
             reference=self.reference,
             training_set=self.training_set,
@@ -95,7 +94,7 @@ class _Sweep:
         )
 
     def evaluate(self, candidate: Path, report: Report) -> dict[str, Any]:
-        """Held-out figures of a model, beside the reference's and the prior's."""
+        """Return held-out figures of a model, with the reference's and the prior's."""
         return evaluate(
             reference=self.reference,
             candidate=candidate,
@@ -122,43 +121,43 @@ def run_sweep(
     keep_all: bool = False,
     report: Report = silent,
 ) -> dict[str, Any]:
-    """Train and measure a candidate at each setting; run again, it goes on where it was.
+    """Train and measure a candidate at each setting; a second run resumes the first.
 
     Args:
-        reference: the model folder that all start from.
+        reference: the model folder that all trials start from.
         training_set: a training-set folder.
         config: the settings that the sweep does not vary.
         space: values of `beta`, `undesirable_weight` and `learning_rate`; see `kto_core.sweep.space`.
         sampler: `grid` tries every combination, `tpe` draws between the smallest and the largest value of each, where
-            earlier trials make it hope for most (Bergstra et al. 2011).
-        trials: how many there shall be in all; by default all cells of the grid, or 20 draws.
+            earlier trials promise most (Bergstra et al. 2011).
+        trials: total number of trials; by default all cells of the grid, or 20 draws.
         objective: the figure that decides which is best: one of `MEASURES`, or a KPI of the task.
         evaluation: which held-out rows, and how they are scored.
-        task: what else a model is measured by.
+        task: the desk's own measures.
         cache: folder of the log-probability cache.
         out: folder of sweeps.
         keep_all: keep every trial's candidate, not only the best one's.
         report: called with the stages of every trial, `sweep` (trials; figures of the last one) and `bootstrap`.
 
     Returns:
-        What sweep.json holds, and `folder`: `trials`, best first, each with its settings and figures; `failed`;
-        `best`, and `nearest`, of the trials as good as it the nearest to the reference; `reference` and `prior`,
-        figures of the same rows; `distance`, by which figure `pareto` and `nearest` go.
+        The content of sweep.json, and `folder`: `trials`, best first, each with its settings and figures; `failed`;
+        `best`, and `nearest`, the one nearest to the reference of the trials as good; `reference` and `prior`,
+        figures on the same rows; `distance`, the figure that `pareto` and `nearest` use.
 
     Raises:
-        TrainingError: if the space or the objective makes no sense, several processes were launched for the sweep,
+        TrainingError: if the space or the objective is not valid, several processes were launched for the sweep,
             another process works on it, or every trial failed.
     """
-    if (processes := PartialState().num_processes) > 1:  # one process holds the study, and decides what is tried next
+    if (processes := PartialState().num_processes) > 1:  # one process holds the study and chooses the next trial
         raise TrainingError(f"a sweep works in one process, not in {processes}; start it without a launcher")
     space = checked(space, config)
     higher = {**dict.fromkeys(MEASURES, True), **(task.kpis if task else {})}
     if objective not in higher:
-        raise TrainingError(f"a sweep cannot go by {objective!r} here; it goes by one of {', '.join(higher)}")
+        raise TrainingError(f"a sweep cannot rank by {objective!r} here; it ranks by one of {', '.join(higher)}")
     if not config.kl_prompts and not OBJECTIVES[config.objective].z0:
         raise TrainingError(
-            f"a sweep by {config.objective} needs KTOConfig.kl_prompts above 0: it has no z0 that could say how far a "
-            "candidate has gone from the reference"
+            f"a sweep by {config.objective} needs KTOConfig.kl_prompts above 0: it has no z0 to measure how far a "
+            "candidate has moved from the reference"
         )
     data = TrainingSet.open(Path(training_set))
     inputs = {
@@ -168,7 +167,7 @@ def run_sweep(
         "space": {name: list(values) for name, values in space.items()},
         "evaluation": evaluation.to_dict(),
         "task": task.name if task else None,
-        # Draws depend on what was hoped for; a grid does not.
+        # Draws depend on the objective; a grid does not.
         "sampler": [sampler, objective] if sampler == "tpe" else [sampler],
     }
     shared = _Sweep(
@@ -188,8 +187,8 @@ def run_sweep(
         baseline = _baseline(study, shared)
         if baseline["reference"][objective] is None:
             raise TrainingError(
-                f"the held-out rows of {data.folder} cannot tell {objective}, since none that it compares differ in "
-                "label; go by another objective"
+                f"the held-out rows of {data.folder} cannot measure {objective}, because no rows that it compares "
+                "differ in label; rank by another objective"
             )
         recover(study, space, wanted)
         while len(finished(study)) < total and (waiting(study) or not wanted):
@@ -199,9 +198,9 @@ def run_sweep(
         if not best_first:
             failed = finished(study)
             raise TrainingError(
-                f"all trials of the sweep failed ({len(failed)}), the last one so: {failed[-1].user_attrs[ERROR]}"
+                f"all trials of the sweep failed ({len(failed)}), the last one with: {failed[-1].user_attrs[ERROR]}"
             )
-        _prune(study, shared, objective, higher[objective], keep_all)  # what another objective has left
+        _prune(study, shared, objective, higher[objective], keep_all)  # candidates that another objective kept
         best = shared.home(best_first[0].params) / best_first[0].user_attrs["candidate"]
         if not best.is_dir():  # another objective had another best, or someone removed it
             best = shared.train(best_first[0].params, under(report, "best"))
@@ -227,13 +226,13 @@ def run_sweep(
 
 
 def _baseline(study: Study, shared: _Sweep) -> dict[str, Any]:
-    """Figures of the reference and of the prior on the rows that trials are measured on; taken once a study."""
+    """Return figures of the reference and the prior on the trials' held-out rows; computed once a study."""
     if "baseline" not in study.user_attrs:
         report = under(shared.report, "reference")
-        found = shared.evaluate(shared.reference, report)
-        figures = {of: {name: found[f"{name}_{of}"] for name in MEASURES} for of in ("before", "prior")}
+        evaluation = shared.evaluate(shared.reference, report)
+        figures = {model: {name: evaluation[f"{name}_{model}"] for name in MEASURES} for model in ("before", "prior")}
         kpis = dict(shared.task.measure(shared.reference, report)) if shared.task else {}
-        counts = {name: found[name] for name in ("rows", "desirable", "undesirable", "choice_sets")}
+        counts = {name: evaluation[name] for name in ("rows", "desirable", "undesirable", "choice_sets")}
         study.set_user_attr(
             "baseline", {"reference": {**figures["before"], **kpis}, "prior": figures["prior"], "heldout": counts}
         )
@@ -241,7 +240,7 @@ def _baseline(study: Study, shared: _Sweep) -> dict[str, Any]:
 
 
 def _try(study: Study, trial: Trial, shared: _Sweep, objective: str, total: int) -> None:
-    """Run one trial and tell the study; what it was asked to do may be what makes it fail."""
+    """Run one trial and tell the study; a TrainingError is recorded as the trial's failure."""
     number = len(finished(study)) + 1
     try:
         figures = _measure(trial.params, shared, under(shared.report, f"trial {number} of {total}"))
@@ -257,14 +256,14 @@ def _try(study: Study, trial: Trial, shared: _Sweep, objective: str, total: int)
 
 
 def _measure(settings: Mapping[str, float], shared: _Sweep, report: Report) -> dict[str, Any]:
-    """Train at these settings, and every figure of what came of it."""
+    """Train at these settings, and return every figure of the candidate."""
     candidate = shared.train(settings, report)
     record: dict[str, Any] = read_json(candidate / "training.json")
     heldout = shared.evaluate(candidate, report)
     for name in RECORDS:
         shutil.copyfile(candidate / name, candidate.parent / name)
     np.save(candidate.parent / SCORES, shared.held.of(candidate, cache=shared.cache, report=silent))
-    trained, asked = record["metrics"], record["reference_cache"]
+    trained, cache_use = record["metrics"], record["reference_cache"]
     return {
         "candidate": candidate.name,
         **{name: heldout[f"{name}_after"] for name in MEASURES},
@@ -273,29 +272,29 @@ def _measure(settings: Mapping[str, float], shared: _Sweep, report: Report) -> d
         **{f"train_{name}": trained[name] for name in ("reward_desirable", "reward_undesirable")},
         **{name: trained.get(name) for name in ("kl", "z0", "z0_raw", "loss_last", "steps", "seconds")},
         "troubles": sorted(record.get("troubles", {})),
-        "reference_computed": asked["computed"],
-        "reference_reused": asked["reused"],
+        "reference_computed": cache_use["computed"],
+        "reference_reused": cache_use["reused"],
     }
 
 
 def _prune(study: Study, shared: _Sweep, objective: str, higher: bool, keep_all: bool) -> None:
-    """Remove candidates that are not the best one's, and checkpoints of trials that failed; records stay."""
+    """Remove all candidates but the best, and checkpoints of failed trials; records stay."""
     best = [trial.number for trial in ranked(finished(study), objective, higher)[:1]]
     for trial in finished(study):
         home = shared.home(trial.params)
-        gone = list(home.glob(f".{shared.base.objective}-*"))
+        removed = list(home.glob(f".{shared.base.objective}-*"))
         if trial.number not in best and not keep_all:
-            gone += home.glob(f"{shared.base.objective}-*")
-        for folder in gone:
+            removed += home.glob(f"{shared.base.objective}-*")
+        for folder in removed:
             shutil.rmtree(folder)
 
 
 def _draws(trials: Sequence[FrozenTrial], shared: _Sweep, objective: str) -> list[np.ndarray | None]:
-    """The objective of each trial over resampled tickets; None of a KPI, whose tickets are not known here."""
+    """Return the objective of each trial over resampled tickets; None for a KPI, whose tickets are unknown here."""
     if objective not in MEASURES:
         return [None] * len(trials)
     draws = []
-    for done, trial in enumerate(trials, start=1):
+    for measured, trial in enumerate(trials, start=1):
         draws.append(shared.held.draws(objective, np.load(shared.home(trial.params) / SCORES)))
-        shared.report("bootstrap", done, len(trials), "trials")
+        shared.report("bootstrap", measured, len(trials), "trials")
     return draws

@@ -1,7 +1,7 @@
-"""Checkpoints of a training run: all that its further course depends on, so that a killed run ends as if it never was.
+"""Checkpoints of a training run: the full state, so that a killed run ends with the result of one never killed.
 
-A checkpoint is a folder written beside and renamed, with safetensors and JSON and no pickle. One whose bytes are not
-those that were written (a disk that filled up, a machine that lost power) is skipped, and the one before it is taken.
+A checkpoint is a folder with safetensors and JSON and no pickle, written under another name and renamed. A checkpoint
+whose bytes have changed (a full disk, a power loss) is skipped, and the one before it is used.
 """
 
 import hashlib
@@ -24,16 +24,16 @@ from torch.optim.lr_scheduler import LRScheduler
 from kto_core.base.store import make_folder, publish
 from kto_core.training.step_figures import Figures
 
-KEPT: Final = 2  # the newest, and the one before it in case that is torn
+KEPT: Final = 2  # the newest, and the one before it in case the newest is torn
 _TENSORS: Final = "state.safetensors"
 _RECORD: Final = "state.json"
-# Of torch's `StateDictOptions`. What LoRA leaves frozen is the reference's, and is there already.
+# Of torch's `StateDictOptions`. Weights that LoRA leaves frozen belong to the reference, which is stored already.
 _OPTIONS: Final = {"full_state_dict": True, "ignore_frozen_params": True}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What a run trains and goes by: the network and the optimizer as accelerate prepared them, and the schedule."""
+    """State of a run: the network and the optimizer as accelerate prepared them, and the schedule."""
 
     network: nn.Module
     optimizer: Any  # accelerate's wrapper of a torch optimizer
@@ -50,12 +50,12 @@ class Checkpoints:
     """The checkpoints of one run, in a folder of their own; every process calls every method.
 
     Args:
-        folder: of this run and of no other: of the same inputs, config and code.
-        seconds: a checkpoint is due so long after the last one; 0 writes one every step, infinity none.
-        accelerator: of the run.
+        folder: this run's own: one folder for each combination of inputs, config and code.
+        seconds: time from one checkpoint to the next; 0 writes one every step, infinity none.
+        accelerator: accelerator of the run.
 
     Raises:
-        TrainingError: if the folder above cannot be made; better now than once the run has something to keep.
+        TrainingError: if the parent folder cannot be made; raised now, before the run has results to lose.
     """
 
     def __init__(self, folder: Path, *, seconds: float, accelerator: Accelerator) -> None:
@@ -65,19 +65,19 @@ class Checkpoints:
         self._accelerator = accelerator
         self._last = time.monotonic()
         self.torn: list[str] = []
-        """Checkpoints that were skipped because they are not as they were written."""
+        """Names of checkpoints that were skipped because their bytes have changed."""
         self.resumed_after = 0
-        """Steps that an earlier process had made."""
+        """Number of steps that an earlier process made."""
 
     def resume(self, trained: Trained) -> list[Figures]:
-        """Bring everything to where the newest whole checkpoint was.
+        """Load the state of the newest intact checkpoint into `trained`.
 
         Returns:
-            The figures of the steps that had been made; none where there is no checkpoint.
+            Figures of the steps made so far; empty where there is no checkpoint.
 
         """
-        found = [self._newest()] if self._accelerator.is_main_process else [None]
-        [path] = broadcast_object_list(found)
+        newest = [self._newest()] if self._accelerator.is_main_process else [None]
+        [path] = broadcast_object_list(newest)
         if path is None:
             return []
         sharded = _sharded()
@@ -102,7 +102,7 @@ class Checkpoints:
         return metrics
 
     def save(self, trained: Trained, metrics: Sequence[Figures]) -> None:
-        """Write a checkpoint after the steps that `metrics` has figures of, if one is due."""
+        """Write a checkpoint after the steps in `metrics`, if one is due."""
         [due] = broadcast_object_list([time.monotonic() - self._last >= self._seconds])
         if not due:
             return
@@ -127,13 +127,13 @@ class Checkpoints:
         self._last = time.monotonic()
 
     def remove(self) -> None:
-        """Remove them all: the run has ended."""
+        """Remove all checkpoints; called when the run has ended."""
         if self._accelerator.is_main_process:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _write(self, step: int, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
         with publish(self._folder / f"step-{step:08}") as scratch:
-            # Tied weights are one tensor under two names, which safetensors asks to be told apart.
+            # Tied weights are one tensor under two names; safetensors needs a copy for each.
             save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, scratch / _TENSORS)
             text = json.dumps(record | {"sha256": _sha256(scratch / _TENSORS)}, allow_nan=False)
             (scratch / _RECORD).write_text(text)
@@ -145,7 +145,7 @@ class Checkpoints:
         return sorted(self._folder.glob("step-*"))
 
     def _newest(self) -> Path | None:
-        """The newest checkpoint that is whole; what else lies there is what a killed run was writing."""
+        """Return the newest intact checkpoint; removes torn ones and what a killed run left half written."""
         for scratch in self._folder.glob(".step-*"):
             shutil.rmtree(scratch, ignore_errors=True)
         for path in reversed(self._written()):
@@ -157,7 +157,7 @@ class Checkpoints:
 
 
 def _sharded() -> Any:  # noqa: ANN401 - a module
-    """Torch's reading and writing of states that may be sharded: a second to import, which short runs go without."""
+    """Import torch's module for states that may be sharded; it takes a second, which short runs save."""
     import torch.distributed.checkpoint.state_dict as sharded
 
     return sharded
@@ -166,8 +166,8 @@ def _sharded() -> Any:  # noqa: ANN401 - a module
 def _is_whole(path: Path) -> bool:
     try:
         text = (path / _RECORD).read_text()
-        said = (path / f"{_RECORD}.sha256").read_text()
-        return hashlib.sha256(text.encode()).hexdigest() == said and json.loads(text)["sha256"] == _sha256(
+        stated_digest = (path / f"{_RECORD}.sha256").read_text()
+        return hashlib.sha256(text.encode()).hexdigest() == stated_digest and json.loads(text)["sha256"] == _sha256(
             path / _TENSORS
         )
     except (OSError, UnicodeDecodeError):
@@ -189,7 +189,7 @@ def _rng() -> dict[str, Tensor]:
 
 
 def _set_rng(states: dict[str, Tensor]) -> None:
-    """Set what was stored; a process that the run did not have before goes on from its seed."""
+    """Set the stored states; a process that is new to the run keeps the state of its seed."""
     if "cpu" in states:
         torch.set_rng_state(states["cpu"])
     if "cuda" in states and torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""The training curve as one figure, for the model folder, the Dagster page and the model card."""
+"""Draw training curves, one figure a run, for the model folder, the Dagster page and the model card."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ def draw_sft_curve(metrics: Metrics, path: Path) -> None:
 
 
 def draw_kto_curve(metrics: Metrics, path: Path) -> None:
-    """Draw what a KTO run tells by step, desirable and undesirable apart: how it learns, how far it goes, how fast."""
+    """Draw a KTO run by step, each class apart: loss, reward, distance from the reference, gradients and speed."""
     figure, (loss, reward, distance, gradient, completion, speed) = _figure(3, rows=2)
     _line(loss, metrics, "loss", NEUTRAL, "all")
     _classes(loss, metrics, "loss")
@@ -82,7 +82,7 @@ def _figure(panels: int, *, rows: int = 1) -> tuple[Figure, list[Axes]]:
 
 
 def _line(axis: Axes, metrics: Metrics, name: str, color: str, label: str) -> None:
-    """The figure a step, faint, and its running mean over a twentieth of the steps; steps without it are left out."""
+    """Draw a figure by step, faint, and its running mean over a twentieth of the steps; skips steps without it."""
     points = [(m["step"], m[name]) for m in metrics if m.get(name) is not None]
     if not points:
         return
@@ -105,7 +105,7 @@ def _classes(axis: Axes, metrics: Metrics, name: str) -> None:
 
 
 def _points(axis: Axes, metrics: Metrics, name: str, color: str, label: str) -> None:
-    """A figure that few steps have."""
+    """Draw a figure that few steps have."""
     points = [(m["step"], m[name]) for m in metrics if m.get(name) is not None]
     if points:
         axis.plot(*zip(*points, strict=True), color=color, marker="o", markersize=4, linewidth=0.8, label=label)

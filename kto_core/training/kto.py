@@ -1,7 +1,7 @@
-"""KTO training, and APO-zero's: from a reference model and a training set to a candidate, a group at a time.
+"""KTO and APO-zero training: from a reference model and a training set to a candidate, group by group.
 
-Plan the groups, make them ready (tokens, log π_ref), train through accelerate, and keep the candidate with all that
-it was made from.
+The steps: plan the groups, prepare them (tokens, log π_ref), train through accelerate, and store the candidate with a
+record of all its inputs.
 """
 
 import math
@@ -62,10 +62,10 @@ def train_kto(
     checkpoint_seconds: float = 60.0,
     report: Report = silent,
 ) -> Path:
-    """Train a candidate from `reference` on `training_set` and keep it in `store`; one that is there already is reused.
+    """Train a candidate from `reference` on `training_set` into `store`; a candidate already there is reused.
 
-    A run that was killed goes on from its last checkpoint and, on the same machine, ends with the very weights that it
-    would have had.
+    A killed run resumes at its last checkpoint and, on the same machine, ends with the same weights as a run that was
+    not killed.
 
     Args:
         reference: a model folder: π_ref, and where π starts.
@@ -73,7 +73,7 @@ def train_kto(
         config: how to train.
         store: folder of model folders.
         cache: folder of the log-probability cache.
-        checkpoint_seconds: how often a checkpoint is written, beside the models; 0 is every step.
+        checkpoint_seconds: seconds between checkpoints, written beside the models; 0 is every step.
         report: called with the stages `tokenize` and `reference` (rows), and the objective's name (steps; figures loss,
             margin, and z0 where there is one).
 
@@ -87,7 +87,7 @@ def train_kto(
     started = time.monotonic()
     data = TrainingSet.open(Path(training_set))
     inputs: dict[str, Any] = {"reference": model_hash(Path(reference)), "training_set": data.version}
-    if config.noise_correction != "none":  # a later audit of the same rows is another run
+    if config.noise_correction != "none":  # a later audit of the same rows makes another run
         inputs["precision"] = measured_precision(data.manifest)
     name = f"{config.objective}-{digest({'format': FORMAT, 'inputs': inputs, 'config': config.to_dict()})[:16]}"
     folder = Path(store) / name
@@ -143,7 +143,7 @@ def train_kto(
             )
     policy = adapted(model, rank=config.lora_rank, alpha=config.lora_alpha)
     lambdas = _lambdas(correction, config)
-    watch = Watch(beta=config.beta, speaks=accelerator.is_main_process)
+    watch = Watch(beta=config.beta, warns=accelerator.is_main_process)
     ends = {math.ceil(epoch * len(groups) / config.batch_groups) for epoch in range(1, len(steps))} | {len(steps)}
     checkpoints = Checkpoints(
         folder.parent / f".{folder.name}.checkpoints", seconds=checkpoint_seconds, accelerator=accelerator
@@ -170,7 +170,7 @@ def train_kto(
     if held_out is not None and metrics[-1]["kl"] is None:  # stopped before its end
         metrics[-1]["kl"] = held_out.kl(network, accelerator)
     watch.look(metrics)
-    whole = gathered(
+    full_model = gathered(
         network,
         lambda: adapted(load(Path(reference))[0], rank=config.lora_rank, alpha=config.lora_alpha),
         accelerator,
@@ -188,12 +188,12 @@ def train_kto(
             "checkpoints": {"resumed_after": checkpoints.resumed_after, "torn": checkpoints.torn},
             "reference_cache": reference_cache,
             "packed": pack(model),
-            "troubles": watch.told,
+            "troubles": watch.reported,
             "metrics": summarize(metrics) | {"seconds": round(time.monotonic() - started, 2)},
             "code_version": code_version(),
         }
         with publish(folder) as scratch:
-            save(whole, tokenizer, scratch)
+            save(full_model, tokenizer, scratch)
             write_metrics(scratch / "metrics.parquet", metrics)
             draw_kto_curve(metrics, scratch / "curve.png")
             write_json(scratch / "training.json", record | {"weights_hash": weights_hash(scratch)})
@@ -203,7 +203,7 @@ def train_kto(
 
 
 def plan(rows: Rows, config: KTOConfig) -> tuple[list[Group], list[list[int]]]:
-    """Groups of rows, and the groups of each optimizer step."""
+    """Return groups of rows, and the groups of each optimizer step."""
     groups = plan_groups(
         rows.desirable().tolist(),
         rows.characters().tolist(),
@@ -222,7 +222,7 @@ def plan(rows: Rows, config: KTOConfig) -> tuple[list[Group], list[list[int]]]:
 
 
 def _count(rows: Rows, *, seen: int) -> dict[str, object]:
-    """What training was given, and what of it it met."""
+    """Count the rows of the training set, and those that training saw."""
     good = int(rows.desirable().sum())
     return {
         "given": len(rows),
@@ -254,7 +254,7 @@ def _class_gradients(
     config: KTOConfig,
     accelerator: Accelerator,
 ) -> Figures:
-    """The norm of each class's part of the step's gradient, in steps that measure it; training goes on as without."""
+    """Return the norm of each class's part of the gradient, in steps that measure it; training is not affected."""
     if not config.class_gradients_every or (number - 1) % config.class_gradients_every:
         return dict.fromkeys(CLASS_GRADIENTS.values())
     norms: Figures = {}
@@ -275,19 +275,19 @@ def _accumulate(
     accelerator: Accelerator,
     only: bool | None = None,
 ) -> Figures:
-    """Gradients of the mean loss over the step's rows, or of the part of it that one class has.
+    """Add the gradients of the mean loss over the step's rows, or of one class's part of it.
 
-    Each process takes its groups; the figures are of all of them.
+    Each process takes its groups; the figures returned cover all groups.
     """
     objective = OBJECTIVES[config.objective]
     total = sum(map(len, groups))
-    mine = groups[accelerator.process_index :: accelerator.num_processes]
+    own_groups = groups[accelerator.process_index :: accelerator.num_processes]
     sums = torch.zeros(len(SUMS), device=accelerator.device, dtype=torch.float64)
-    # As many groups a pass in every process, whatever it has: FSDP wants them to meet in each.
-    together = max(1, config.batch_tokens // max(sum(len(row.own.ids) for row in group) for group in groups))
-    for at in range(0, len(mine), together):
-        part = mine[at : at + together]
-        with nullcontext() if at + together >= len(mine) else accelerator.no_sync(network):
+    # Every process takes the same number of groups a pass: FSDP needs all processes in each pass.
+    groups_a_pass = max(1, config.batch_tokens // max(sum(len(row.own.ids) for row in group) for group in groups))
+    for start in range(0, len(own_groups), groups_a_pass):
+        part = own_groups[start : start + groups_a_pass]
+        with nullcontext() if start + groups_a_pass >= len(own_groups) else accelerator.no_sync(network):
             rows = [row for group in part for row in group]
             others = [row.mismatched for row in rows if row.mismatched is not None]
             batch = GroupBatch.collate([row.own for row in rows], others or None).to(accelerator.device)
@@ -307,7 +307,7 @@ def _accumulate(
                     [[row.weight, row.reference_logp, row.reference_kl_logp] for row in group],
                     device=accelerator.device,
                 ).unbind(dim=1)
-                point = {} if kl_logps is None else {"z0": estimate_z0(kl_logps, reference_kl)}
+                z0_argument = {} if kl_logps is None else {"z0": estimate_z0(kl_logps, reference_kl)}
                 losses, rewards = loss_of(objective)(
                     logps,
                     reference,
@@ -316,13 +316,13 @@ def _accumulate(
                     desirable_weight=lambdas[0],
                     undesirable_weight=lambdas[1],
                     weights=weights,
-                    **point,
+                    **z0_argument,
                 )
                 loss = loss + (losses if only is None else losses[desirable == only]).sum()
                 z0_raw = None if kl_logps is None else (kl_logps - reference_kl).mean()
-                sums[:-2] += sum_group(losses, rewards, lengths, desirable, z0_raw=z0_raw, z0=point.get("z0"))
+                sums[:-2] += sum_group(losses, rewards, lengths, desirable, z0_raw=z0_raw, z0=z0_argument.get("z0"))
             sums[-2:] += sums.new_tensor([batch.tokens, accelerator.unwrap_model(network).computed(batch)])
-            # Processes' gradients are averaged, so that the mean over all rows needs their number back.
+            # Gradients are averaged over processes, so the mean over all rows needs their number as a factor.
             accelerator.backward(loss * accelerator.num_processes / total)
     reduced = accelerator.reduce(sums, reduction="sum")
     return describe(dict(zip(SUMS, reduced.tolist(), strict=True)))

@@ -9,12 +9,12 @@
 | `orpo_loss`     | pairs | ORPO, Hong et al. 2024, arXiv 2403.07691, equations 3 to 7                      |
 | `simpo_loss`    | pairs | SimPO, Meng et al. 2024, arXiv 2405.14734, equation 6                           |
 
-What holds for all of them:
+Common to all of them:
 
 - A log-probability is of a whole completion: nats, summed over its tokens in float32 or float64. B rows, or P pairs.
-- A loss is of its row or pair alone, so that a batch of one class is as good as any; a step's loss is their mean.
+- A loss depends on its row or pair alone, so a batch may hold one class; a step's loss is the mean.
 - `weights` multiply losses, [B] or [P]; None is 1 for all, and 0 is exactly 0, in the loss and in its gradient.
-- Gradients reach the policy only, and are finite. Rewards carry none; they are what the loss compares.
+- Gradients reach the policy only, and are finite. Rewards, which the loss compares, carry none.
 - `TrainingError` names the argument and its row where shapes differ, a batch is empty, log-probabilities are in half
   precision, or a number is NaN, infinite or out of its range. Looking for such numbers waits once for the device.
 """
@@ -30,11 +30,11 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from kto_core.base.exceptions import TrainingError
-from kto_core.base.objective_registry import Entry
+from kto_core.base.objective_registry import Objective
 
 
-class Objective(NamedTuple):
-    """What an objective on single rows gives.
+class RowLosses(NamedTuple):
+    """Result of an objective on single rows.
 
     Attributes:
         losses: [B], weighted, with gradient; a step's loss is their mean.
@@ -45,8 +45,8 @@ class Objective(NamedTuple):
     rewards: Tensor
 
 
-class PairObjective(NamedTuple):
-    """What an objective on pairs gives; a pair counts as learned where the chosen reward is the greater.
+class PairLosses(NamedTuple):
+    """Result of an objective on pairs; a pair counts as learned where the chosen reward is the greater.
 
     Attributes:
         losses: [P], weighted, with gradient; a step's loss is their mean.
@@ -64,7 +64,7 @@ R = TypeVar("R")
 
 
 def _checked(objective: Callable[P, R]) -> Callable[P, R]:
-    """`objective`, with its arguments checked by their names."""
+    """Wrap `objective` so that its arguments are checked by their names."""
     signature = inspect.signature(objective)
 
     @wraps(objective)
@@ -79,8 +79,8 @@ def _checked(objective: Callable[P, R]) -> Callable[P, R]:
 def estimate_z0(policy_kl_logps: Tensor, reference_kl_logps: Tensor) -> Tensor:
     """Estimate KTO's reference point z0 = KL(π ‖ π_ref) from mismatched pairs (arXiv 2402.01306, section 4.1).
 
-    A biased estimate, of this group only, that no gradient goes through and that is clamped because a KL divergence
-    is never below 0: so in the paper, and so in its code. How far the policy has drifted shows before the clamp.
+    As in the paper and its code, the estimate is biased, of this group only, without gradient, and clamped, because a
+    KL divergence is never below 0. The value before the clamp shows how far the policy has drifted.
 
     Args:
         policy_kl_logps: log π(y'|x), [group], where y' answers another prompt than x.
@@ -90,7 +90,7 @@ def estimate_z0(policy_kl_logps: Tensor, reference_kl_logps: Tensor) -> Tensor:
         max(0, mean of the differences) in nats, a scalar without gradient.
 
     Raises:
-        TrainingError: for input that the top of this file rules out.
+        TrainingError: for input that the module docstring rules out.
     """
     return (policy_kl_logps - reference_kl_logps).detach().mean().clamp(min=0)
 
@@ -106,12 +106,12 @@ def kto_loss(
     desirable_weight: float,
     undesirable_weight: float,
     weights: Tensor | None = None,
-) -> Objective:
+) -> RowLosses:
     """KTO: the paper's λ_y − v(x, y) (arXiv 2402.01306, equation 8), times the row's weight.
 
     With r = log π(y|x) − log π_ref(y|x), a desirable row costs w·λ_D·(1 − σ(β(r − z0))), an undesirable one
-    w·λ_U·(1 − σ(β(z0 − r))): between 0 and w·λ. Computed as exp(log σ(−u)) for 1 − σ(u): nothing cancels, and a row far
-    on either side keeps its small gradient, in float32 as well.
+    w·λ_U·(1 − σ(β(z0 − r))): between 0 and w·λ. 1 − σ(u) is computed as exp(log σ(−u)): nothing cancels, and a row
+    far on either side keeps its small gradient, in float32 as well.
 
     Args:
         policy_logps: log π(y|x), [B].
@@ -127,14 +127,14 @@ def kto_loss(
         Losses and rewards, [B] each.
 
     Raises:
-        TrainingError: for input that the top of this file rules out.
+        TrainingError: for input that the module docstring rules out.
     """
     ratios = policy_logps - reference_logps.detach()
     gaps = ratios - (z0.detach() if isinstance(z0, Tensor) else z0)
     signs = torch.where(desirable, ratios.new_tensor(1.0), ratios.new_tensor(-1.0))
     classes = torch.where(desirable, ratios.new_tensor(desirable_weight), ratios.new_tensor(undesirable_weight))
     losses = classes * logsigmoid(-beta * signs * gaps).exp()
-    return Objective(losses=_weighted(losses, weights), rewards=beta * ratios.detach())
+    return RowLosses(losses=_weighted(losses, weights), rewards=beta * ratios.detach())
 
 
 def apo_zero_loss(
@@ -146,8 +146,8 @@ def apo_zero_loss(
     desirable_weight: float,
     undesirable_weight: float,
     weights: Tensor | None = None,
-) -> Objective:
-    """APO-zero on single rows (arXiv 2408.06266, equation 7): KTO whose reference point stays at 0.
+) -> RowLosses:
+    """APO-zero on single rows (arXiv 2408.06266, equation 7): KTO with its reference point fixed at 0.
 
     The paper's loss of a pair, −σ(βr_chosen) + σ(βr_rejected), is a sum of one term for each completion, and each
     stands alone here: a desirable row costs w·λ_D·(1 − σ(βr)), an undesirable one w·λ_U·σ(βr). The 1 is a constant
@@ -176,7 +176,7 @@ def dpo_loss(
     *,
     beta: float,
     weights: Tensor | None = None,
-) -> PairObjective:
+) -> PairLosses:
     """DPO: −log σ(β(r_chosen − r_rejected)) with r = log π(y|x) − log π_ref(y|x) (arXiv 2305.18290, equation 7).
 
     Args:
@@ -191,12 +191,12 @@ def dpo_loss(
         Losses and the rewards βr, [P] each.
 
     Raises:
-        TrainingError: for input that the top of this file rules out.
+        TrainingError: for input that the module docstring rules out.
     """
     chosen = policy_chosen_logps - reference_chosen_logps.detach()
     rejected = policy_rejected_logps - reference_rejected_logps.detach()
     losses = -logsigmoid(beta * (chosen - rejected))
-    return PairObjective(_weighted(losses, weights), beta * chosen.detach(), beta * rejected.detach())
+    return PairLosses(_weighted(losses, weights), beta * chosen.detach(), beta * rejected.detach())
 
 
 @_checked
@@ -208,19 +208,19 @@ def ipo_loss(
     *,
     beta: float,
     weights: Tensor | None = None,
-) -> PairObjective:
+) -> PairLosses:
     """IPO: (r_chosen − r_rejected − 1/(2β))² with r = log π(y|x) − log π_ref(y|x) (arXiv 2310.12036, equation 17).
 
-    Ours is the paper's: π(y|x) is the probability of the whole completion, so that r is a sum over tokens and the
-    margin 1/(2β) is in nats of the whole. TRL divides r by the completion's length, on advice of the paper's authors
-    that the paper does not hold; for that form, hand in log-probabilities divided by their lengths.
+    This is the form of the paper: π(y|x) is the probability of the whole completion, so r is a sum over tokens and the
+    margin 1/(2β) is in nats of the whole. TRL divides r by the completion's length, on advice of the authors that is
+    not in the paper; for that form, pass log-probabilities divided by their lengths.
 
     Arguments and errors are those of `dpo_loss`; beta is the paper's τ. Losses are in nats², rewards are βr.
     """
     chosen = policy_chosen_logps - reference_chosen_logps.detach()
     rejected = policy_rejected_logps - reference_rejected_logps.detach()
     losses = (chosen - rejected - 1 / (2 * beta)).square()
-    return PairObjective(_weighted(losses, weights), beta * chosen.detach(), beta * rejected.detach())
+    return PairLosses(_weighted(losses, weights), beta * chosen.detach(), beta * rejected.detach())
 
 
 @_checked
@@ -232,12 +232,12 @@ def orpo_loss(
     rejected_lengths: Tensor,
     odds_weight: float,
     weights: Tensor | None = None,
-) -> PairObjective:
+) -> PairLosses:
     """ORPO: L_SFT + λ·L_OR, without a reference (arXiv 2403.07691, equations 3 to 7).
 
     With p = exp(log π(y|x) / |y|), a token's mean probability, and odds = p / (1 − p): L_SFT = −log p_chosen, and
-    L_OR = −log σ(log odds_chosen − log odds_rejected). Both are of completions; TRL, like the authors' code, takes
-    L_SFT over the prompt's tokens too. A p within rounding of 1 is taken at 1 − eps, with the gradient there.
+    L_OR = −log σ(log odds_chosen − log odds_rejected). Both read completions only; TRL, like the authors' code,
+    takes L_SFT over the prompt's tokens too. A p within rounding of 1 becomes 1 − eps, with the gradient there.
 
     Args:
         policy_chosen_logps: log π of the preferred completions, [P].
@@ -251,12 +251,12 @@ def orpo_loss(
         Losses and the rewards log odds, [P] each.
 
     Raises:
-        TrainingError: for input that the top of this file rules out.
+        TrainingError: for input that the module docstring rules out.
     """
     chosen, rejected = policy_chosen_logps / chosen_lengths, policy_rejected_logps / rejected_lengths
     chosen_odds, rejected_odds = _log_odds(chosen), _log_odds(rejected)
     losses = -chosen - odds_weight * logsigmoid(chosen_odds - rejected_odds)
-    return PairObjective(_weighted(losses, weights), chosen_odds.detach(), rejected_odds.detach())
+    return PairLosses(_weighted(losses, weights), chosen_odds.detach(), rejected_odds.detach())
 
 
 @_checked
@@ -269,20 +269,20 @@ def simpo_loss(
     beta: float,
     gamma: float,
     weights: Tensor | None = None,
-) -> PairObjective:
+) -> PairLosses:
     """SimPO: −log σ(R_chosen − R_rejected − γ) with R = β·log π(y|x) / |y| (arXiv 2405.14734, equation 6).
 
-    Arguments and errors are those of `orpo_loss`, but for beta, above 0, the scale of the rewards R, and gamma, γ, 0 or
-    more, the margin between them that is aimed at: in units of R, so that log π / |y| is to differ by γ/β.
+    Arguments and errors are those of `orpo_loss`, except two. beta, above 0, is the scale of the rewards R. gamma, γ,
+    0 or more, is the target margin between them, in units of R: log π / |y| should differ by γ/β.
     """
     chosen, rejected = policy_chosen_logps / chosen_lengths, policy_rejected_logps / rejected_lengths
     losses = -logsigmoid(beta * (chosen - rejected) - gamma)
-    return PairObjective(_weighted(losses, weights), beta * chosen.detach(), beta * rejected.detach())
+    return PairLosses(_weighted(losses, weights), beta * chosen.detach(), beta * rejected.detach())
 
 
-def loss_of(entry: Entry) -> Callable[..., Any]:
-    """The loss of a registered objective: of B rows, giving an `Objective`, or of P pairs, giving a `PairObjective`."""
-    loss: Callable[..., Any] = globals()[f"{entry.name}_loss"]
+def loss_of(objective: Objective) -> Callable[..., Any]:
+    """Return the loss of a registered objective: of B rows, with `RowLosses`, or of P pairs, with `PairLosses`."""
+    loss: Callable[..., Any] = globals()[f"{objective.name}_loss"]
     return loss
 
 
@@ -304,11 +304,11 @@ class _Range(NamedTuple):
 
 
 _FINITE: Final = sys.float_info.max
-# Rounding lifts a sum of log-probabilities above 0 by less than a nat; a loss handed in for one is far above.
+# Rounding lifts a sum of log-probabilities above 0 by less than a nat; a loss passed by mistake is far above.
 _LOG_PROBABILITY: Final = _Range(
     -_FINITE,
     1.0,
-    "a finite log-probability; leave the row out or, if training made it so, lower the learning rate or use float32",
+    "a finite log-probability; leave the row out or, if training caused it, lower the learning rate or use float32",
 )
 _ZERO_OR_MORE: Final = _Range(0.0, _FINITE, "a finite number, 0 or more")
 _ABOVE_ZERO: Final = _Range(sys.float_info.min, _FINITE, "a finite number above 0")
@@ -326,7 +326,7 @@ def _check(*, desirable: Tensor | None = None, **arguments: Tensor | float | Non
     tensors = {name: value for name, value in arguments.items() if isinstance(value, Tensor)}
     first, shape = next((name, list(value.shape)) for name, value in tensors.items())
     if len(shape) != 1 or not shape[0]:
-        raise TrainingError(f"{first} has shape {shape}; hand in one number a row, for at least one row")
+        raise TrainingError(f"{first} has shape {shape}; pass one number a row, for at least one row")
     for name, value in tensors.items():
         if list(value.shape) != shape and not (name == "z0" and value.ndim == 0):
             raise TrainingError(f"{name} has shape {list(value.shape)} and {first} {shape}; make them the same")

@@ -1,7 +1,7 @@
 """Training on pairs: DPO, IPO, ORPO or SimPO from a reference model, for comparison with KTO.
 
-Chosen and rejected completions of some pairs go through the model as one batch, in the layout that KTO's rows have. A
-pair's loss is its own, so that pairs need no groups: every epoch meets them in a new order, and pairs of similar length
+Chosen and rejected completions of several pairs pass the model as one batch, in the layout of KTO's rows. A pair's loss
+depends on that pair alone, so pairs need no groups: every epoch takes them in a new order, and pairs of similar length
 share a forward pass.
 """
 
@@ -45,7 +45,7 @@ from kto_core.reference.logp_cache import LogpCache
 from kto_core.reference.reference_logps import fill, known_logps
 from kto_core.training.checkpoints import Checkpoints
 from kto_core.training.curves import draw_pair_curve
-from kto_core.training.objectives import PairObjective, loss_of
+from kto_core.training.objectives import PairLosses, loss_of
 from kto_core.training.step_figures import Figures, summarize_steps
 from kto_core.training.step_loop import StepTask, run_steps
 
@@ -57,13 +57,13 @@ SUMS: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class ReadyPair:
-    """A pair with all that its loss needs besides the policy.
+    """A pair with everything its loss needs besides the policy.
 
     Attributes:
         chosen: tokens of the prompt and the preferred completion.
-        rejected: tokens of the prompt and the other.
-        reference_logps: log π_ref of both; NaN where the objective does without.
-        weight: of its loss.
+        rejected: tokens of the prompt and the rejected completion.
+        reference_logps: log π_ref of both; NaN where the objective does not read it.
+        weight: weight of its loss.
     """
 
     chosen: Encoded
@@ -87,17 +87,17 @@ def train_pairs(
     checkpoint_seconds: float = 60.0,
     report: Report = silent,
 ) -> Path:
-    """Train a candidate from `reference` on the pairs of `training_set`; one that `store` has already is reused.
+    """Train a candidate from `reference` on the pairs of `training_set`; a candidate already in `store` is reused.
 
-    A run that was killed goes on from its last checkpoint.
+    A killed run resumes at its last checkpoint.
 
     Args:
         reference: a model folder: π_ref, and where π starts.
-        training_set: a training-set folder; `kto_core.data.preferences` says what its pairs are.
+        training_set: a training-set folder; see `kto_core.data.preferences` for its pairs.
         config: how to train.
         store: folder of model folders.
         cache: folder of the log-probability cache.
-        checkpoint_seconds: how often a checkpoint is written, beside the models; 0 is every step.
+        checkpoint_seconds: seconds between checkpoints, written beside the models; 0 is every step.
         report: called with the stages `tokenize` (pairs), `reference` (rows), and the objective's name (steps; figures
             loss, margin, accuracy).
 
@@ -140,9 +140,9 @@ def train_pairs(
         tokenizer, max_prompt_tokens=config.max_prompt_tokens, max_completion_tokens=config.max_completion_tokens
     )
     reference_weights = weights_hash(Path(reference))
-    with LogpCache(Path(cache), weights=reference_weights, precision=config.precision) as kept:
-        met = sorted({pair for step in steps for pair in step})
-        ready, computed = _prepare(pairs, met, encoder, model, kept, config, accelerator, report)
+    with LogpCache(Path(cache), weights=reference_weights, precision=config.precision) as logps:
+        places = sorted({pair for step in steps for pair in step})
+        ready, computed = _prepare(pairs, places, encoder, model, logps, config, accelerator, report)
     policy = adapted(model, rank=config.lora_rank, alpha=config.lora_alpha)
     checkpoints = Checkpoints(
         folder.parent / f".{folder.name}.checkpoints", seconds=checkpoint_seconds, accelerator=accelerator
@@ -161,7 +161,7 @@ def train_pairs(
         checkpoints=checkpoints,
         report=report,
     )
-    whole = gathered(
+    full_model = gathered(
         network,
         lambda: adapted(load(Path(reference))[0], rank=config.lora_rank, alpha=config.lora_alpha),
         accelerator,
@@ -178,8 +178,8 @@ def train_pairs(
                 "from_choice_sets": len(pairs) - pairs.preferred,
                 "refused": pairs.refused,
                 "same_when_cut": sum(pair.chosen.key() == pair.rejected.key() for pair in ready.values()),
-                "seen": len(met),
-                "share_seen": len(met) / len(pairs),
+                "seen": len(places),
+                "share_seen": len(places) / len(pairs),
             },
             "checkpoints": {"resumed_after": checkpoints.resumed_after, "torn": checkpoints.torn},
             "reference_cache": {"computed": computed},
@@ -187,7 +187,7 @@ def train_pairs(
             "code_version": code_version(),
         }
         with publish(folder) as scratch:
-            save(whole, tokenizer, scratch)
+            save(full_model, tokenizer, scratch)
             write_metrics(scratch / "metrics.parquet", metrics)
             draw_pair_curve(metrics, scratch / "curve.png", objective=config.objective)
             write_json(scratch / "training.json", record | {"weights_hash": weights_hash(scratch)})
@@ -198,14 +198,14 @@ def train_pairs(
 
 def pair_loss(
     logps: Tensor, lengths: Tensor, reference_logps: Tensor, weights: Tensor, config: PairConfig
-) -> PairObjective:
-    """The loss of P pairs by the config's objective, from log-probabilities of completions, the chosen ones first.
+) -> PairLosses:
+    """Return the loss of P pairs by the config's objective, from log-probabilities of completions, chosen ones first.
 
     Args:
         logps: log π, [2P], with gradient.
         lengths: completion tokens, [2P].
         reference_logps: log π_ref, [2P]; NaN where the objective does not read it.
-        weights: of the losses, [P].
+        weights: weights of the losses, [P].
         config: the objective and its parameters.
     """
     objective = OBJECTIVES[config.objective]
@@ -213,8 +213,8 @@ def pair_loss(
     more = {name: getattr(config, name) for name in objective.settings}
     if objective.lengths:
         more["chosen_lengths"], more["rejected_lengths"] = lengths.chunk(2)
-    found: PairObjective = loss_of(objective)(*read, **more, weights=weights)
-    return found
+    losses: PairLosses = loss_of(objective)(*read, **more, weights=weights)
+    return losses
 
 
 def accumulate(
@@ -223,7 +223,7 @@ def accumulate(
     config: PairConfig,
     accelerator: Accelerator,
 ) -> Figures:
-    """Gradients of the mean loss over the step's pairs, and figures of all of them; each process takes its share."""
+    """Add gradients of the step's mean loss; each process takes its share of the pairs. Returns figures of all."""
     parts = share_passes(
         pairs,
         partial(_passes, tokens=config.batch_tokens),
@@ -235,12 +235,12 @@ def accumulate(
         with nullcontext() if i == len(parts) - 1 else accelerator.no_sync(network):
             rows = [pair.chosen for pair in part] + [pair.rejected for pair in part]
             lengths = torch.tensor([row.completion_tokens for row in rows], device=accelerator.device)
-            known = [[pair.reference_logps[side] for pair in part] for side in (0, 1)]
-            reference_logps = torch.tensor(known, device=accelerator.device).flatten()
+            logps_by_side = [[pair.reference_logps[side] for pair in part] for side in (0, 1)]
+            reference_logps = torch.tensor(logps_by_side, device=accelerator.device).flatten()
             logps = network(Batch.collate(rows).to(accelerator.device))
             weights = torch.tensor([pair.weight for pair in part], device=accelerator.device)
             losses, good, bad = pair_loss(logps, lengths, reference_logps, weights, config)
-            # Processes' gradients are averaged, so that the mean over all pairs needs their number back.
+            # Gradients are averaged over processes, so the mean over all pairs needs their number as a factor.
             accelerator.backward(losses.sum() * counts * accelerator.num_processes / len(pairs))
             columns = (torch.ones_like(good), losses.detach(), good, bad, good > bad, *lengths.chunk(2))
             of_tokens = sums.new_tensor(sum(pair.tokens for pair in part))
@@ -249,7 +249,7 @@ def accumulate(
 
 
 def _passes(pairs: Sequence[ReadyPair], tokens: int) -> list[list[ReadyPair]]:
-    """Pairs of similar length together, at most `tokens` tokens a pass if all were as long as its longest (or one)."""
+    """Split pairs into passes of similar length: at most `tokens` tokens when padded to the longest, or one pair."""
     parts: list[list[ReadyPair]] = []
     for pair in sorted(pairs, key=lambda pair: pair.tokens):
         if not parts or (len(parts[-1]) + 1) * pair.tokens > tokens:
@@ -260,7 +260,7 @@ def _passes(pairs: Sequence[ReadyPair], tokens: int) -> list[list[ReadyPair]]:
 
 def _prepare(
     pairs: Pairs,
-    met: Sequence[int],
+    places: Sequence[int],
     encoder: Encoder,
     model: PreTrainedModel,
     cache: LogpCache,
@@ -268,11 +268,11 @@ def _prepare(
     accelerator: Accelerator,
     report: Report,
 ) -> tuple[dict[int, ReadyPair], int]:
-    """The pairs at `met`, ready, by their place, and how many reference log-probabilities had to be computed."""
+    """Return the pairs at `places`, ready for training, and the count of reference logps that were computed."""
     readers = (pairs.side("chosen").pairs, pairs.side("rejected").pairs)
-    sides = encode_sides(encoder, met, *readers, unit="pairs", report=report)
+    sides = encode_sides(encoder, places, *readers, unit="pairs", report=report)
     computed = 0
-    logps = np.full((2, len(met)), math.nan)
+    logps = np.full((2, len(places)), math.nan)
     if OBJECTIVES[config.objective].reference:
         computed = fill(
             cache,
@@ -290,13 +290,13 @@ def _prepare(
             reference_logps=(float(good), float(bad)),
             weight=float(pairs.weights[place]),
         )
-        for place, chosen, rejected, good, bad in zip(met, *sides, *logps, strict=True)
+        for place, chosen, rejected, good, bad in zip(places, *sides, *logps, strict=True)
     }
     return ready, computed
 
 
 def describe(sums: Mapping[str, float]) -> Figures:
-    """Means over the step's pairs; `accuracy` is the share whose chosen reward is the greater."""
+    """Return means over the step's pairs; `accuracy` is the share whose chosen reward is the greater."""
     names = [name for name in SUMS if name not in ("pairs", "learned", "tokens")]
     means = {name: sums[name] / sums["pairs"] for name in names}
     return {
@@ -309,6 +309,6 @@ def describe(sums: Mapping[str, float]) -> Figures:
 
 
 def summarize(metrics: Sequence[Figures]) -> Figures:
-    """Figures of a run, as means over the last tenth of its steps."""
+    """Return figures of a run, as means over the last tenth of its steps."""
     of_last = ("reward_chosen", "reward_rejected", "margin", "accuracy", "grad_norm")
     return summarize_steps(metrics, of_last=of_last)

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: the reference that KTO starts from, or a model taken as it is (`steps=0`).
+"""Supervised fine-tuning (SFT): makes the reference that KTO starts from, or takes a model unchanged (`steps=0`).
 
 Cross-entropy over completion tokens only, rows bucketed by length, one folder in the store per (model, rows, config).
 """
@@ -54,17 +54,17 @@ def train_sft(
     checkpoint_seconds: float = 60.0,
     report: Report = silent,
 ) -> Path:
-    """Fine-tune `model` on `rows` and keep the result in `store`; a result that is there already is reused.
+    """Fine-tune `model` on `rows` into `store`; a result already there is reused.
 
-    A run that was killed goes on from its last checkpoint.
+    A killed run resumes at its last checkpoint.
 
     Args:
         model: a preset (`tiny`, `smollm2`) or a folder that transformers can load.
         rows: Parquet file or folder with `prompt` and `completion`, or a training set (its desirable side); None only
-            with `config.steps == 0`, which keeps the model as it is.
+            with `config.steps == 0`, which leaves the model unchanged.
         config: how to train.
         store: folder of model folders.
-        checkpoint_seconds: how often a checkpoint is written, beside the models; 0 is every step.
+        checkpoint_seconds: seconds between checkpoints, written beside the models; 0 is every step.
         report: called with the stages `tokenize` (rows) and `sft` (steps; figures loss, tokens_per_second).
 
     Returns:
@@ -77,7 +77,7 @@ def train_sft(
     report = Paced(report)
     corpus = read_corpus(Path(rows)) if rows is not None else None
     if corpus is None and config.steps != 0:
-        raise TrainingError("SFT needs rows to learn from; give rows, or steps=0 to take the model as it is")
+        raise TrainingError("SFT needs rows to learn from; give rows, or steps=0 to take the model unchanged")
     inputs = {
         "model": str(model) if str(model) in PRESETS else model_hash(Path(model)),
         "rows": corpus.content_hash() if corpus is not None else None,
@@ -90,18 +90,18 @@ def train_sft(
     accelerator = make_accelerator(config.precision, tracker=config.tracker, project_dir=str(store / "logs"))
     seeded(config.seed)
     started = time.monotonic()
-    made, tokenizer = load_or_make(str(model), rows=corpus, tiny=config.tiny, seed=config.seed)
+    loaded, tokenizer = load_or_make(str(model), rows=corpus, tiny=config.tiny, seed=config.seed)
     checkpoints = Checkpoints(
         store / f".{folder.name}.checkpoints", seconds=checkpoint_seconds, accelerator=accelerator
     )
-    whole: Any = made
+    full_model: Any = loaded
     metrics: list[Figures] = []
     seen = 0
     if corpus is not None and config.steps != 0:
-        check_context(made, prompt=config.max_prompt_tokens, completion=config.max_completion_tokens)
+        check_context(loaded, prompt=config.max_prompt_tokens, completion=config.max_completion_tokens)
         steps, seen = _steps(tokenizer, corpus, config, report)
         metrics, network = run_steps(
-            CompletionLogps(adapted(made, rank=config.lora_rank, alpha=config.lora_alpha)),
+            CompletionLogps(adapted(loaded, rank=config.lora_rank, alpha=config.lora_alpha)),
             steps,
             StepTask(
                 name="sft",
@@ -114,7 +114,7 @@ def train_sft(
             checkpoints=checkpoints,
             report=report,
         )
-        whole = gathered(
+        full_model = gathered(
             network,
             lambda: adapted(
                 load_or_make(str(model), rows=corpus, tiny=config.tiny, seed=config.seed)[0],
@@ -125,7 +125,7 @@ def train_sft(
         )
     if accelerator.is_main_process:
         with publish(folder) as scratch:
-            save(whole, tokenizer, scratch)
+            save(full_model, tokenizer, scratch)
             if metrics:
                 write_metrics(scratch / "metrics.parquet", metrics)
                 draw_sft_curve(metrics, scratch / "curve.png")
@@ -137,7 +137,7 @@ def train_sft(
                     "inputs": inputs | {"model_name": str(model) if str(model) in PRESETS else Path(model).name},
                     "config": config.to_dict(),
                     "weights_hash": weights_hash(scratch),
-                    "parameters": parameter_count(whole),
+                    "parameters": parameter_count(full_model),
                     "rows": {
                         "given": len(corpus) if corpus else 0,
                         "refused": corpus.refused if corpus else {},
@@ -156,7 +156,7 @@ def train_sft(
 def _steps(
     tokenizer: PreTrainedTokenizerBase, corpus: Rows, config: SFTConfig, report: Report
 ) -> tuple[list[list[Encoded]], int]:
-    """The rows of every step, and how many different ones they are."""
+    """Return the rows of every step, and the number of distinct rows."""
     steps = config.steps or max(1, math.ceil(config.epochs * len(corpus) / config.batch_rows))
     batches = plan_batches(corpus.characters(), batch_rows=config.batch_rows, steps=steps, seed=config.seed)
     encoder = Encoder(
@@ -164,9 +164,9 @@ def _steps(
         max_prompt_tokens=config.max_prompt_tokens,
         max_completion_tokens=config.max_completion_tokens,
     )
-    met = sorted({index for batch in batches for index in batch})
-    (found,) = encode_sides(encoder, met, corpus.pairs, unit="rows", report=report)
-    encoded = dict(zip(met, found, strict=True))
+    indices = sorted({index for batch in batches for index in batch})
+    (encodings,) = encode_sides(encoder, indices, corpus.pairs, unit="rows", report=report)
+    encoded = dict(zip(indices, encodings, strict=True))
     return [[encoded[index] for index in batch] for batch in batches], len(encoded)
 
 
@@ -177,7 +177,7 @@ def _accumulate(
     batch_tokens: int,
     accelerator: Accelerator,
 ) -> Figures:
-    """Gradients of the cross-entropy a completion token over all processes' rows, and figures of all of them."""
+    """Add the gradients of the cross-entropy per completion token over all processes' rows. Returns their figures."""
     tokens = sum(row.completion_tokens for row in rows)
     loss = torch.zeros((), device=accelerator.device)
     parts = share_passes(
@@ -200,7 +200,7 @@ def _accumulate(
 
 
 def plan_batches(lengths: np.ndarray, *, batch_rows: int, steps: int, seed: int) -> list[list[int]]:
-    """Row indices of every step: all rows once an epoch, similar lengths together, in an order given by the seed."""
+    """Return row indices of every step: all rows once an epoch, similar lengths together, in the seed's order."""
     rng = random.Random(seed)
     batches: list[list[int]] = []
     while len(batches) < steps:

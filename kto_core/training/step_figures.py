@@ -1,4 +1,4 @@
-"""What a step on single rows tells about itself, desirable and undesirable ones apart, and what a run amounts to."""
+"""Figures of a step on single rows, by class, and the summary of a run."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from kto_core.data.datasets import CLASSES
 
 Figures = dict[str, float | None]
 
-# What is summed over groups and processes to describe a step.
+# Summed over groups and processes to describe a step.
 SUMS = (
     "rows_desirable",
     "rows_undesirable",
@@ -32,7 +32,7 @@ SUMS = (
 def sum_group(
     losses: Tensor, rewards: Tensor, lengths: Tensor, desirable: Tensor, *, z0_raw: Tensor | None, z0: Tensor | None
 ) -> Tensor:
-    """A group's part of `SUMS`, all but the tokens, float64 [11], without gradient.
+    """Return a group's part of `SUMS`, all but the tokens, float64 [11], without gradient.
 
     Args:
         losses: of each row, [B].
@@ -40,7 +40,7 @@ def sum_group(
         lengths: completion tokens of each row, [B].
         desirable: bool [B].
         z0_raw: mean log-ratio of the mismatched pairs, before the clamp at 0; None where the objective reads no z0.
-        z0: after it.
+        z0: the same after the clamp.
     """
     by_class = [
         values.detach()[side].sum()
@@ -53,9 +53,9 @@ def sum_group(
 
 
 def describe(sums: Mapping[str, float]) -> Figures:
-    """Means from sums; a class without rows in this step has none, nor has z0 where the objective reads none.
+    """Compute means from sums; None for a class without rows in this step, and for z0 where the objective reads none.
 
-    `padding` is its share of the tokens computed.
+    `padding` is the share of padding in the tokens computed.
     """
     figures: Figures = {}
     for side in CLASSES:
@@ -76,7 +76,7 @@ def describe(sums: Mapping[str, float]) -> Figures:
 
 
 def summarize(metrics: Sequence[Figures]) -> Figures:
-    """Figures of a run: the first and last tenth of its steps, each as a mean."""
+    """Summarize a run: means over the first and the last tenth of its steps."""
     of_last = ("reward_desirable", "reward_undesirable", "z0", "z0_raw", "grad_norm")
     return summarize_steps(metrics, of_last=of_last) | {
         "kl": next((m["kl"] for m in reversed(metrics) if m["kl"] is not None), None),
@@ -85,9 +85,9 @@ def summarize(metrics: Sequence[Figures]) -> Figures:
 
 
 def summarize_steps(metrics: Sequence[Figures], *, of_last: Sequence[str] = ()) -> Figures:
-    """What every kind of run tells: loss, pace, and the means of the figures `of_last` over the last tenth of steps.
+    """Summarize any run: loss, speed, and the means of the figures `of_last` over the last tenth of steps.
 
-    `step_seconds` is what all steps took together: no loading, tokenizing, measuring or checkpoints.
+    `step_seconds` is the time of all steps together, without loading, tokenizing, measuring or checkpoints.
     """
     if not metrics:
         return {"steps": 0, "step_seconds": 0.0}
@@ -105,6 +105,6 @@ def summarize_steps(metrics: Sequence[Figures], *, of_last: Sequence[str] = ()) 
 
 
 def mean(metrics: Sequence[Figures], name: str) -> float | None:
-    """The mean of a figure over the steps that have it: with float16 a step that was left out has no `grad_norm`."""
+    """Return the mean of a figure over the steps that have it; with float16 a skipped step has no `grad_norm`."""
     values = [value for m in metrics if (value := m[name]) is not None]
     return math.fsum(values) / len(values) if values else None

@@ -1,4 +1,4 @@
-"""The loop that SFT, KTO and pairs share: one optimizer step after another, from where the checkpoints say."""
+"""The training loop of SFT, KTO and pairs: one optimizer step after another, from the last checkpoint on."""
 
 import math
 import time
@@ -22,16 +22,16 @@ Step = TypeVar("Step")
 
 @dataclass(frozen=True, kw_only=True)
 class StepTask(Generic[Step]):
-    """What is done in a step, as the loop sees it.
+    """The work of one step, as the loop calls it.
 
     Attributes:
-        name: of the stage that progress and errors are told under.
-        accumulate: given the prepared network and a step, adds the gradients of the step's loss and returns its
+        name: of the stage, in progress and errors.
+        accumulate: takes the prepared network and a step, adds the gradients of the step's loss and returns its
             figures, `loss` and `tokens` among them. Every process calls it.
         shown: figures that progress shows.
-        before: given what is trained, the step's number (from 1) and the step, figures to be taken before it.
-        after: given the prepared network and the step's number, figures to be taken after it.
-        goes_on: given all figures so far, before each step: whether there is to be another.
+        before: takes the state of the run, the step's number (from 1) and the step; returns figures from before it.
+        after: takes the prepared network and the step's number; returns figures from after it.
+        goes_on: takes all figures so far, before each step; returns whether to make another step.
     """
 
     name: str
@@ -53,16 +53,16 @@ def run_steps(
     checkpoints: Checkpoints,
     report: Report,
 ) -> tuple[list[Figures], Any]:
-    """Train: figures of every step, an earlier process's included, and the network as accelerate prepared it.
+    """Train; return figures of every step, an earlier process's included, and the network as accelerate prepared it.
 
     Raises:
-        TrainingError: if a figure is not finite; with precision float16 the gradient may be so, whose scale is then
-            lowered and the step left out.
+        TrainingError: if a figure is not finite; with precision float16 the gradient may overflow: its scale is
+            lowered and the step skipped.
     """
     if config.gradient_checkpointing:
         causal(network.model).activation_checkpointing_enable()
     if accelerator.distributed_type is DistributedType.FSDP:
-        # Autocast alone, as without FSDP: its own policy would round the sums of log-probabilities to the precision,
+        # Autocast alone, as without FSDP: FSDP's own policy would round the sums of log-probabilities to the precision,
         # and hand layers copies of the layout, so that what one pass keeps for the next would be lost.
         accelerator.state.fsdp_plugin.mixed_precision_policy = None
     optimizer = make_optimizer(network, learning_rate=learning_rate, weight_decay=config.weight_decay)
@@ -76,39 +76,39 @@ def run_steps(
     for number, step in enumerate(steps[len(metrics) :], start=len(metrics) + 1):
         if not task.goes_on(metrics):
             break
-        beside = task.before(trained, number, step)
-        began = time.perf_counter()
+        figures_before = task.before(trained, number, step)
+        step_started = time.perf_counter()
         figures = task.accumulate(prepared, step)
-        norm: float | None = float(accelerator.clip_grad_norm_(prepared.parameters(), config.max_grad_norm))
-        if config.precision == "float16" and norm is not None and not math.isfinite(norm):
-            norm = None
+        grad_norm: float | None = float(accelerator.clip_grad_norm_(prepared.parameters(), config.max_grad_norm))
+        if config.precision == "float16" and grad_norm is not None and not math.isfinite(grad_norm):
+            grad_norm = None
         optimizer.step()
         optimizer.zero_grad()
-        rate = float(schedule.get_last_lr()[0])
+        learning_rate_now = float(schedule.get_last_lr()[0])
         schedule.step()
-        seconds = time.perf_counter() - began
-        figures |= beside | task.after(prepared, number)
+        seconds = time.perf_counter() - step_started
+        figures |= figures_before | task.after(prepared, number)
         figures |= {
             "step": number,
-            "grad_norm": norm,
-            "learning_rate": rate,
+            "grad_norm": grad_norm,
+            "learning_rate": learning_rate_now,
             "seconds": seconds,
             "tokens_per_second": (figures["tokens"] or 0.0) / seconds,
         }
-        known = _finite(figures, number, task.name)
+        numbers = _finite(figures, number, task.name)
         metrics.append(figures)
-        accelerator.log(known, step=number)
-        report(task.name, number, len(steps), "steps", **{k: known[k] for k in task.shown if k in known})
+        accelerator.log(numbers, step=number)
+        report(task.name, number, len(steps), "steps", **{k: numbers[k] for k in task.shown if k in numbers})
         checkpoints.save(trained, metrics)
     return metrics, prepared
 
 
 def _finite(figures: Mapping[str, float | None], number: int, name: str) -> dict[str, float]:
-    """The figures that there are."""
-    known = {figure: value for figure, value in figures.items() if value is not None}
-    broken = [figure for figure, value in known.items() if not math.isfinite(value)]
+    """Return the figures that have a value; raises if one is not finite."""
+    numbers = {figure: value for figure, value in figures.items() if value is not None}
+    broken = [figure for figure, value in numbers.items() if not math.isfinite(value)]
     if broken:
         raise TrainingError(
             f"the {broken[0]} of {name} is not finite at step {number}; lower learning_rate, or use float32"
         )
-    return known
+    return numbers

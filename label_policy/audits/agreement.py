@@ -1,4 +1,4 @@
-"""How far those who read the same rows agree, and which of their disagreements with the policy teach most."""
+"""Agreement of reviewers on the same rows, and the rows whose labels they contradict most instructively."""
 
 import warnings
 from collections import Counter, defaultdict
@@ -11,20 +11,20 @@ import numpy as np
 from label_policy.policy.fields import CLASSES
 
 LEAST_ALPHA = 2 / 3
-"""What Krippendorff (Content Analysis, 2004) takes for the least that tentative conclusions can rest on."""
+"""The least alpha for tentative conclusions, by Krippendorff (Content Analysis, 2004)."""
 
-_HALVED = 0.5  # what another row of the same rule is worth, each time
+_HALVED = 0.5  # factor on the worth of each further row of the same rule
 
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """Between reviewers.
+    """Agreement between reviewers.
 
     Attributes:
-        rows: rows on which two or more have decided.
-        same: of those, the share on which all say the same; None without such rows.
-        alpha: Krippendorff's, nominal: 1 is perfect, 0 what chance gives. None where it is not defined: no such rows,
-            or all verdicts on them are the same.
+        rows: rows with decided verdicts of two or more reviewers.
+        same: share of those rows on which all verdicts are equal; None without such rows.
+        alpha: Krippendorff's alpha, nominal: 1 is perfect, 0 is chance. None where it is not defined: no such rows,
+            or all verdicts on them are equal.
 
     """
 
@@ -34,10 +34,10 @@ class Agreement:
 
 
 def agreement(verdicts: Iterable[tuple[str, str, str]]) -> Agreement:
-    """Measure it.
+    """Measure the agreement of reviewers.
 
     Args:
-        verdicts: (draft, reviewer, verdict), one a draft and reviewer; what is not decided is left out.
+        verdicts: (draft, reviewer, verdict), one per draft and reviewer; undecided verdicts are left out.
 
     """
     import krippendorff
@@ -46,29 +46,33 @@ def agreement(verdicts: Iterable[tuple[str, str, str]]) -> Agreement:
     for draft, _, verdict in verdicts:
         if verdict in CLASSES:
             by_draft[draft].append(verdict)
-    several = [said for said in by_draft.values() if len(said) > 1]
+    several = [draft_verdicts for draft_verdicts in by_draft.values() if len(draft_verdicts) > 1]
     if not several:
         return Agreement(rows=0, same=None, alpha=None)
-    # By row, how often each was said: alpha asks for no more, whoever said it.
-    counts = np.array([[said.count(value) for value in CLASSES] for said in several])
+    # Counts of each verdict by row: alpha needs no reviewer names.
+    counts = np.array([[draft_verdicts.count(value) for value in CLASSES] for draft_verdicts in several])
     alpha = None
     if (counts.sum(axis=0) > 0).all():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             alpha = float(krippendorff.alpha(value_counts=counts, level_of_measurement="nominal"))
-    return Agreement(rows=len(several), same=float(np.mean([len(set(said)) == 1 for said in several])), alpha=alpha)
+    return Agreement(
+        rows=len(several),
+        same=float(np.mean([len(set(draft_verdicts)) == 1 for draft_verdicts in several])),
+        alpha=alpha,
+    )
 
 
 def instructive(rows: Sequence[Mapping[str, Any]], most: int = 20) -> list[dict[str, Any]]:
-    """The rows whose label people contradict, those first that teach most.
+    """Return the rows whose label people contradict, the most instructive first.
 
-    A row counts as many labels as it stands for, times the share of its readers that contradict it, half as much again
-    for each further reader who does, and twice as much where somebody wrote a note. Each row of a rule that is already
-    among those chosen counts half as much as the one before, so that one bad rule does not fill the list.
+    The worth of a row is the number of labels it stands for, times the share of its readers that contradict it. Each
+    further reader who contradicts adds half, and a note doubles the worth. Each further row of the same rule counts
+    half as much as the one before, so that one bad rule does not fill the list.
 
     Args:
         rows: `draft_id`, `label`, `rule`, `stands_for` (labels), and `verdicts`: a list of `verdict` and `note`.
-        most: how many.
+        most: maximum number of rows returned.
 
     Returns:
         The rows, with `against`, the share of readers that contradict.
@@ -76,18 +80,20 @@ def instructive(rows: Sequence[Mapping[str, Any]], most: int = 20) -> list[dict[
     """
     scored = []
     for row in rows:
-        said = [verdict["verdict"] for verdict in row["verdicts"] if verdict["verdict"] in CLASSES]
-        against = sum(verdict != row["label"] for verdict in said)
-        if 2 * against > len(said):
+        decided = [verdict["verdict"] for verdict in row["verdicts"] if verdict["verdict"] in CLASSES]
+        against = sum(verdict != row["label"] for verdict in decided)
+        if 2 * against > len(decided):
             noted = any((verdict["note"] or "").strip() for verdict in row["verdicts"])
-            worth = row["stands_for"] * against / len(said) * (1 + 0.5 * (against - 1)) * (2 if noted else 1)
-            scored.append((worth, {**row, "against": against / len(said)}))
+            worth = row["stands_for"] * against / len(decided) * (1 + 0.5 * (against - 1)) * (2 if noted else 1)
+            scored.append((worth, {**row, "against": against / len(decided)}))
     scored.sort(key=lambda pair: (-pair[0], pair[1]["draft_id"]))
     chosen: list[dict[str, Any]] = []
-    taken: Counter[str] = Counter()
+    chosen_of_rule: Counter[str] = Counter()
     while scored and len(chosen) < most:
-        best = max(range(len(scored)), key=lambda i: (scored[i][0] * _HALVED ** taken[scored[i][1]["rule"]], -i))
+        best = max(
+            range(len(scored)), key=lambda i: (scored[i][0] * _HALVED ** chosen_of_rule[scored[i][1]["rule"]], -i)
+        )
         row = scored.pop(best)[1]
-        taken[row["rule"]] += 1
+        chosen_of_rule[row["rule"]] += 1
         chosen.append(row)
     return chosen

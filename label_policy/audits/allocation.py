@@ -1,9 +1,9 @@
-"""How many labels of each stratum people should read: Neyman allocation between bounds.
+"""Allocate the rows that people read to strata: Neyman allocation between bounds.
 
-What a class is to have read is shared out in proportion to N·S, a stratum's labels times the standard deviation of a
-label's being right in it (Neyman, 1934): more is read where more is at stake and where less is certain. No stratum gets
-less than its floor, or than has been read of its first places already, and none more than it has. Which rows have been
-read depends on no verdict, so it may decide how many are drawn.
+The rows of a class are divided in proportion to N·S: a stratum's number of labels times the standard deviation of a
+label being right in it (Neyman, 1934). Large and uncertain strata get more rows. A stratum gets at least its floor, at
+least the rows of its first places that have been read, and at most its size. Which rows have been read depends on no
+verdict, so it may decide how many are drawn.
 """
 
 import math
@@ -15,16 +15,16 @@ from statistics import NormalDist
 
 @dataclass(frozen=True, kw_only=True)
 class Stratum:
-    """A part of the labels that is drawn from by itself.
+    """A part of the labels that is sampled separately.
 
     Args:
-        name: of the stratum; no two have the same.
+        name: unique name of the stratum.
         label: the class that it belongs to.
-        size: how many labels it holds, at least 1.
-        judged: how many of them somebody has called desirable or undesirable.
-        right: how many of these verdicts agree with the label.
-        read: which of its first places have been read, counted from 1.
-        least: how many of its rows its tier needs.
+        size: number of its labels, at least 1.
+        judged: number of its labels with a verdict desirable or undesirable.
+        right: number of these verdicts that agree with the label.
+        read: places that have been read, counted from 1.
+        least: number of its rows that its tier needs.
 
     """
 
@@ -38,24 +38,24 @@ class Stratum:
 
     @property
     def spread(self) -> float:
-        """The standard deviation of a label's being right, by the mean of a Beta(1, 1) prior and the verdicts.
+        """Return the standard deviation of a label being right, from a Beta(1, 1) prior and the verdicts.
 
-        Before the first verdict it is 1/2, the greatest there is; it never is 0, however often the label was right.
+        Before the first verdict it is 1/2, the maximum. It is never 0, even if every label was right.
         """
         share = (self.right + 1) / (self.judged + 2)
         return math.sqrt(share * (1 - share))
 
 
 def allocate(strata: Sequence[Stratum], *, per_class: int, floor: int) -> dict[str, int]:
-    """Return how many rows to draw of each stratum, by name: so many of its first places.
+    """Return the number of first places to draw of each stratum, by name.
 
-    Each class gets `per_class` in all, or what its strata need at least if that is more, or all it has, and beyond that
-    what has been read anyway. Where nothing is known of the strata, it is shared out in proportion to their sizes.
+    Each class gets `per_class` rows, or the sum of its strata's minimums if that is more, or all it has. Rows that have
+    been read already come on top. Without verdicts, rows are divided in proportion to the sizes of the strata.
 
     Args:
-        strata: of all classes.
-        per_class: rows of a class, at least.
-        floor: rows of a stratum, at least.
+        strata: strata of all classes.
+        per_class: minimum rows of a class.
+        floor: minimum rows of a stratum.
 
     """
     drawn: dict[str, int] = {}
@@ -70,15 +70,15 @@ def allocate(strata: Sequence[Stratum], *, per_class: int, floor: int) -> dict[s
 
 
 def rows_to_show(bound: float, *, confidence: float) -> int:
-    """How many rows of a tier can show that more than `bound` of its labels are right.
+    """Return the number of rows of a tier that can show that more than `bound` of its labels are right.
 
-    So many that a precision two thirds of the way from the bound to 1 has its interval above the bound: Wilson's lower
-    end is at the bound where (p − b)² = z²·b·(1 − b)/n (Wilson, 1927). Fewer would let a good tier fail for want of
-    rows; that of an excellent one needs a third of them.
+    With this number, a precision two thirds of the way from the bound to 1 has its interval above the bound: Wilson's
+    lower end is at the bound where (p − b)² = z²·b·(1 − b)/n (Wilson, 1927). With fewer rows a good tier could fail for
+    lack of rows; an excellent tier needs a third of them.
 
     Args:
         bound: the least precision, in [0, 1).
-        confidence: of the interval.
+        confidence: level of the interval.
 
     """
     z = NormalDist().inv_cdf((1 + confidence) / 2)
@@ -86,9 +86,9 @@ def rows_to_show(bound: float, *, confidence: float) -> int:
 
 
 def _covered(strata: Sequence[Stratum], target: int) -> dict[str, int]:
-    """How many rows were read of as many first places as were read at all, in proportion if that is above the target.
+    """Count the rows read among the first n places, n the number of rows read, scaled down to the target if above.
 
-    Without that, a class would be asked for more with every day that comes: new drafts lie among those that were read.
+    Without this a class would need more rows every day, because new drafts take places among those already read.
     """
     read = sum(len(stratum.read) for stratum in strata)
     covered = {}
@@ -99,7 +99,7 @@ def _covered(strata: Sequence[Stratum], target: int) -> dict[str, int]:
 
 
 def _share_out(strata: Sequence[Stratum], least: dict[str, int], target: int) -> dict[str, int]:
-    """Share out `target` rows in proportion to N·S, between what is drawn at least and all there is."""
+    """Divide `target` rows in proportion to N·S, between the minimum and the size of each stratum."""
 
     def shares(rate: float) -> dict[str, float]:
         return {s.name: min(max(rate * s.size * s.spread, least[s.name]), s.size) for s in strata}
@@ -120,7 +120,7 @@ def _share_out(strata: Sequence[Stratum], least: dict[str, int], target: int) ->
 
 
 def _go_on(stratum: Stratum, rows: int) -> int:
-    """Take in the places that follow and have been read: they cost nobody anything."""
+    """Add the next places that have been read already: they cost no reading."""
     while rows + 1 in stratum.read:
         rows += 1
     return rows

@@ -1,9 +1,9 @@
-"""Which labels people should check: a stratified random sample with known probabilities, by permanent random numbers.
+"""Draw the labels that people check: a stratified random sample with known probabilities and permanent random numbers.
 
 A draft's place is a hash of the seed and the draft alone, and a stratum's sample is its first places (Ohlsson, 1995).
-So the samples of later days, of other policies and of other sizes overlap as far as they can: what was read for one
-counts for the next, and yet each is a simple random sample of its strata. Each row carries its inclusion probability,
-by which estimates are weighted (Horvitz and Thompson, 1952).
+So samples of later days, other policies and other sizes overlap as far as possible: rows read for one count for the
+next, and each sample is still a simple random sample of its strata. Each row has its inclusion probability, the weight
+of estimates (Horvitz and Thompson, 1952).
 """
 
 import math
@@ -18,14 +18,14 @@ from label_policy.policy.fields import CLASSES, Label
 from label_policy.policy.sections import Audit
 
 SUSPECTED = "suspected"
-"""How the names of strata begin that hold what was suspected, and are read whole."""
+"""Prefix of the names of strata that hold suspected labels and are read completely."""
 
 # MD5 mixes well and is the same in every release; nothing is secret. As a number it is computed three times as fast.
 _PLACE = "md5_number($seed || '|' || draft_id)"
 _CHANCE = "CAST(md5_number($seed || '|{of}|' || draft_id) AS DOUBLE) / pow(2, 128)"
 
 _KEYED = "SELECT draft_id, {columns}, {suspected} AS suspected FROM {labels} WHERE label IN ({classes})"
-# Who reads a draft need not agree; a draft counts as the share of its readers who think that its label is right.
+# Readers of a draft may disagree; a draft counts as the share of its readers whose verdict agrees with the label.
 _STRATA = """
 CREATE OR REPLACE TEMP TABLE audit_strata AS
 WITH opinions AS (
@@ -42,7 +42,7 @@ SELECT row_number() OVER (ORDER BY suspected, {names}) AS id, *, sum(size) OVER 
     concat_ws('|', CASE WHEN suspected THEN '{prefix}' END, {escaped}) AS stratum
 FROM counted
 """
-# arg_min keeps the first places of each stratum in a heap, on millions of labels far quicker than sorting them.
+# arg_min keeps the first places of each stratum in a heap, on millions of labels much faster than sorting.
 _FIRST = f"""
 CREATE OR REPLACE TEMP TABLE audit_first AS
 WITH first AS (
@@ -58,7 +58,7 @@ SELECT id, any_value(stratum), any_value(label), any_value(suspected), any_value
     coalesce(list(rank ORDER BY rank) FILTER (draft_id IN (SELECT draft_id FROM audit_read)), [])
 FROM audit_strata JOIN audit_first USING (id) GROUP BY id ORDER BY id
 """
-# In random order, and yet about as far in every stratum: who reads the first half has read a sample of each.
+# In random order, spread evenly over strata: the first half of the rows is a sample of each stratum.
 _DRAWN = f"""
 SELECT draft_id, stratum, size AS stratum_size, drawn / size AS inclusion_probability, suspected,
     CAST(CASE WHEN {_CHANCE.format(of="overlap")} < $overlap THEN 2 ELSE 1 END AS INTEGER) AS readers
@@ -78,48 +78,48 @@ def draw_sample(
 ) -> pa.Table:
     """Draw the labels that people should check.
 
-    Only the columns that part the strata are read, and nothing is held but counts and the first drafts of each.
+    Reads only the strata's columns; holds only counts and the first drafts of each stratum in memory.
 
     Args:
         connection: sees the labels; temporary tables are made in it.
         labels: the name of a relation with ``draft_id`` (unique) and the audit's strata as columns. Rows that abstain
             are not drawn.
-        seed: which of the possible samples; the same one gives the same rows, in whatever order the labels come.
-        audit: how many rows, of which strata, and how many of them for two readers. A tier with a bound of precision
-            is drawn from until its rows can show it, in proportion to its strata.
-        read: ``draft_id`` and ``verdict`` of what people have said, a row a reader: strata that need less are asked for
-            less, and never for less than was read of their first places.
-        suspected: drafts whose labels are doubted, and which are read whatever else is drawn.
+        seed: selects the sample; the same seed gives the same rows, in any order of the labels.
+        audit: number of rows, strata, and share of rows for two readers. A tier with a bound of precision gets enough
+            rows to show it, in proportion to its strata.
+        read: ``draft_id`` and ``verdict``, one row for each verdict so far. Strata that need fewer rows get fewer, but
+            never fewer than were read of their first places.
+        suspected: drafts with doubtful labels; all of them are drawn.
 
     Returns:
-        A row a label drawn, in the order in which they should be read: ``draft_id``, ``stratum`` (the values of its
-        columns, parted by ``|``), ``stratum_size``, ``inclusion_probability`` (rows drawn ÷ rows in the stratum, in
+        One row for each label drawn, in reading order: ``draft_id``, ``stratum`` (the values of its
+        columns, separated by ``|``), ``stratum_size``, ``inclusion_probability`` (rows drawn ÷ rows in the stratum, in
         (0, 1]), ``suspected``, ``readers`` (1 or 2).
 
     Raises:
-        PolicyError: a draft stands in several labels.
+        PolicyError: a draft has several labels.
 
     """
-    nobody = pa.table({"draft_id": pa.array([], pa.string()), "verdict": pa.array([], pa.string())})
-    connection.register("audit_read", nobody if read is None else read.select(nobody.column_names))
+    no_verdicts = pa.table({"draft_id": pa.array([], pa.string()), "verdict": pa.array([], pa.string())})
+    connection.register("audit_read", no_verdicts if read is None else read.select(no_verdicts.column_names))
     connection.register("audit_suspected", pa.table({"draft_id": pa.array(sorted(suspected), pa.string())}))
     parts = _parts(labels, audit, any_suspected=bool(suspected))
     connection.execute(_STRATA.format(**parts))
     [(largest,)] = connection.execute("SELECT coalesce(max(of_tier), 0) FROM audit_strata").fetchall()
-    # A stratum is not asked for more than a class is to have or than was read of it, and may go on where that lies.
+    # No stratum draws more than a class needs, or than was read of it; reading may continue past that.
     [(most,)] = connection.execute(
         "SELECT $most + coalesce(max(CASE WHEN suspected THEN size ELSE read END), 0) FROM audit_strata",
         {"most": max(audit.per_class, audit.floor, *_least(audit, largest).values())},
     ).fetchall()
     connection.execute(_FIRST.format(**parts), {"seed": str(seed), "most": most})
     if repeated := connection.execute(_REPEATED).fetchall():
-        raise PolicyError(f"draft_id '{repeated[0][0]}' stands in several labels; pass one label a draft")
+        raise PolicyError(f"draft_id '{repeated[0][0]}' has several labels; pass one label per draft")
     connection.register("audit_allocation", _allocation(connection, audit, _least(audit, largest)))
     return connection.sql(_DRAWN, params={"seed": str(seed), "overlap": audit.overlap}).to_arrow_table()
 
 
 def _parts(labels: str, audit: Audit, *, any_suspected: bool) -> dict[str, str]:
-    """What the queries are filled in with: a missing category is one like any other, and no name has two meanings."""
+    """Return the parts of the queries: a missing category is a category of its own; stratum names are unambiguous."""
     columns = ", ".join(f"coalesce(CAST({name} AS TEXT), '') AS {name}" for name in audit.strata)
     classes = ", ".join(f"'{name}'" for name in CLASSES)
     suspected = "draft_id IN (SELECT draft_id FROM audit_suspected)" if any_suspected else "false"
@@ -134,7 +134,7 @@ def _parts(labels: str, audit: Audit, *, any_suspected: bool) -> dict[str, str]:
 
 
 def _least(audit: Audit, largest: int) -> dict[str, int]:
-    """How many rows each tier needs that has a bound, of `largest` at most: only what is read of it can pass it."""
+    """Return the rows that each tier with a bound needs to pass, at most `largest`."""
     return {
         tier: min(rows_to_show(bound, confidence=audit.confidence), int(largest))
         for tier, bound in audit.precision.items()
@@ -142,7 +142,7 @@ def _least(audit: Audit, largest: int) -> dict[str, int]:
 
 
 def _allocation(connection: duckdb.DuckDBPyConnection, audit: Audit, least: dict[str, int]) -> pa.Table:
-    """How many rows are drawn of each stratum, by its id."""
+    """Return the number of rows to draw by stratum id."""
     ids: dict[str, int] = {}
     drawn: dict[str, int] = {}
     strata = []
@@ -153,7 +153,7 @@ def _allocation(connection: duckdb.DuckDBPyConnection, audit: Audit, least: dict
         if suspected:
             drawn[name] = size
         else:
-            # Rounded, since the order in which a database adds up is not fixed.
+            # Rounded, because a database does not fix the order of a sum.
             right = round(agreed, 6)
             strata.append(
                 Stratum(

@@ -1,13 +1,13 @@
-"""How many labels are right, estimated from the rows of a stratified sample that people have read.
+"""Estimate the precision of labels from the rows of a stratified sample that people have read.
 
-The order within a stratum is random, so whatever part of it was read is a simple random sample of it, and every row
-read stands for stratum size ÷ rows read. The share that is right is the weighted mean; its interval is Wilson's on the
-effective sample size (Korn and Graubard, Survey Methodology 24, 1998): the size of a simple random sample that would
-have the same variance. Wilson's, because most labels are right: the usual interval around 99 % has no width where all
-rows read are right, and covers too seldom elsewhere.
+The order within a stratum is random, so the rows read are a simple random sample of it, and each stands for stratum
+size ÷ rows read. Precision is the weighted mean. Its interval is Wilson's on the effective sample size (Korn and
+Graubard, Survey Methodology 24, 1998): the size of a simple random sample with the same variance. Wilson's interval,
+because most labels are right: around 99 % the usual interval has no width where all rows read are right, and its
+coverage is too low elsewhere.
 
-The labels are a finite population that the sample takes a part of without replacement (Cochran, Sampling Techniques,
-1977, ch. 5): where all of a stratum has been read, nothing about it is uncertain.
+The labels are a finite population, sampled without replacement (Cochran, Sampling Techniques, 1977, ch. 5): a stratum
+that was read completely has no uncertainty.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ import numpy as np
 from label_policy.exceptions import PolicyError
 
 _PSEUDO_ROWS = 2.0
-"""How much of the whole stands in for what a stratum's few rows cannot say about its variance."""
+"""Rows of the overall share that are added to a stratum to estimate its variance from few rows."""
 
 _TOWARDS_TIER = 10.0
-"""Rows of its tier's precision that a rule's own is mixed with."""
+"""Rows of the tier's precision that are added to a rule's own."""
 
 
 class Interval(NamedTuple):
-    """A share with its confidence interval, and the size of the simple random sample that would give the same."""
+    """A share, its confidence interval, and the size of a simple random sample with the same interval."""
 
     share: np.ndarray
     low: np.ndarray
@@ -36,19 +36,18 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What people's verdicts say of a group of labels.
+    """The estimated precision of a group of labels, from verdicts.
 
     Attributes:
-        labels: in the group, estimated by the sample where strata do not follow its border.
-        sampled: of them, rows that people are asked to read.
-        read: of those, rows that people have read.
-        simulated: of those, rows that nobody has read and that have a simulated verdict which counts.
-        unsure: of both, rows of which nobody could tell.
-        precision: the share of the labels that is right; None where nobody could tell of any.
+        labels: labels in the group; an estimate from the sample where the group cuts across strata.
+        sampled: rows of the group that were drawn for reading.
+        read: drawn rows that people have read.
+        simulated: drawn rows that only have a simulated verdict, which counts.
+        unsure: rows, read or simulated, on which no verdict decided.
+        precision: share of the labels that are right; None without a decided row.
         low: lower bound of its interval, likewise `high`.
-        effective: rows of a simple random sample that would say as much; None where every label was judged.
-        covered: the share of the labels that are in strata of which a row was judged; the others are taken to be
-            like these.
+        effective: size of a simple random sample with the same interval; None where every label was judged.
+        covered: share of the labels in strata with a judged row; the others are assumed to be like these.
 
     """
 
@@ -65,7 +64,7 @@ class Estimate:
 
     @property
     def answered(self) -> int:
-        """Rows with a verdict, be it of people or simulated: what the estimate rests on."""
+        """Count the rows with a verdict, of people or simulated: the basis of the estimate."""
         return self.read + self.simulated
 
 
@@ -73,19 +72,19 @@ def estimate(
     strata: Sequence[object], sizes: Sequence[float], right: Sequence[float | None], answered: Sequence[bool],
     *, simulated: Sequence[bool] = (), confidence: float = 0.95,
 ) -> Estimate:  # fmt: skip
-    """Estimate the precision of a group of labels from the rows of it that were drawn.
+    """Estimate the precision of a group of labels from its drawn rows.
 
     Args:
-        strata: the stratum of each row that was drawn [rows].
-        sizes: how many labels of the group that stratum holds [rows].
-        right: the share of its readers that agree with the label, in [0, 1]; None where none of them could tell, or
-            nobody has read it [rows].
+        strata: the stratum of each drawn row [rows].
+        sizes: labels of the group in that stratum [rows].
+        right: share of its readers that agree with the label, in [0, 1]; None where no reader decided, or nobody has
+            read it [rows].
         answered: whether it has a verdict [rows].
-        simulated: whether that is one that nobody gave [rows]; by default none is.
-        confidence: how often such intervals are to hold the truth, in (0, 1).
+        simulated: whether that verdict is simulated [rows]; by default none is.
+        confidence: confidence level of the interval, in (0, 1).
 
     Raises:
-        PolicyError: a stratum is smaller than what was judged of it.
+        PolicyError: a stratum has more judged rows than labels.
 
     """
     names, place, sampled = np.unique(
@@ -99,9 +98,9 @@ def estimate(
     total = np.bincount(place, weights=np.where(judged, share, 0.0), minlength=len(names))
     if (rows > size + 1e-6).any():
         worst = names[np.argmax(rows - size)]
-        raise PolicyError(f"stratum {worst!r} has more rows judged than labels; draw the audit sample again")
-    there = rows > 0
-    known = Estimate(
+        raise PolicyError(f"stratum {worst!r} has more judged rows than labels; draw the audit sample again")
+    has_judged = rows > 0
+    counts = Estimate(
         labels=float(size.sum()),
         sampled=int(sampled.sum()),
         read=int(np.sum(answered)) - int(np.sum(simulated)),
@@ -113,35 +112,35 @@ def estimate(
         effective=None,
         covered=0.0,
     )
-    if not there.any():
-        return known
-    found = interval(rows[there], total[there], size[there], confidence=confidence)
-    precision, low, high, effective = (float(value) for value in found)
+    if not has_judged.any():
+        return counts
+    measured = interval(rows[has_judged], total[has_judged], size[has_judged], confidence=confidence)
+    precision, low, high, effective = (float(value) for value in measured)
     return replace(
-        known,
+        counts,
         precision=precision,
         low=low,
         high=high,
         effective=effective if np.isfinite(effective) else None,
-        covered=float(size[there].sum() / size.sum()),
+        covered=float(size[has_judged].sum() / size.sum()),
     )
 
 
 def interval(judged: np.ndarray, right: np.ndarray, sizes: np.ndarray, *, confidence: float = 0.95) -> Interval:
-    """The share that is right, over strata, with its interval.
+    """Return the share that is right, over strata, with its interval.
 
-    A stratum's variance is taken at its own share mixed with two rows of the whole's: five rows that are all right do
-    not show that their stratum has none wrong. Nor does it follow from few errors that strata differ: the effective
-    size is at most what weights and the part that was read make of it (Kish). Without that, where one large stratum
-    happens to show no error, the lower bound was above the truth in up to a third of the draws, not in 2.5 %; with it
-    intervals hold the truth rather more often than they say. Student's t for the normal, on rows less strata, is Korn
-    and Graubard's.
+    A stratum's variance uses its own share mixed with two rows of the overall share: five rows that are all right do
+    not show that the stratum has none wrong. Few errors do not show that strata differ either, so the effective size is
+    at most the one that follows from weights and sampling fractions (Kish). Without this limit, where one large stratum
+    showed no error by chance, the lower bound was above the truth in up to a third of the draws, not in 2.5 %; with it,
+    intervals cover slightly more than their level. Student's t in place of the normal, on rows minus strata, follows
+    Korn and Graubard.
 
     Args:
         judged: rows of each stratum, at least 1, float [..., strata].
-        right: how many of them are right; a row on which readers differ counts in part [..., strata].
-        sizes: labels that each stratum holds [..., strata].
-        confidence: in (0, 1).
+        right: number of them that are right; a row on which readers differ counts in part [..., strata].
+        sizes: labels of each stratum [..., strata].
+        confidence: confidence level, in (0, 1).
 
     Returns:
         Arrays [...].
@@ -152,29 +151,29 @@ def interval(judged: np.ndarray, right: np.ndarray, sizes: np.ndarray, *, confid
     weight = sizes / sizes.sum(axis=-1, keepdims=True)
     share = np.clip((weight * right / judged).sum(axis=-1), 0.0, 1.0)
     rows = judged.sum(axis=-1)
-    # Half a row right and half a row wrong, so that nothing is certain to be without variance (Jeffreys).
-    whole = ((share * rows + 0.5) / (rows + 1))[..., None]
-    smooth = (right + _PSEUDO_ROWS * whole) / (judged + _PSEUDO_ROWS)
-    left = np.clip(1 - judged / sizes, 0.0, 1.0)  # of each stratum, unjudged: the finite population correction
-    variance = (weight**2 * left * smooth * (1 - smooth) / judged).sum(axis=-1)
+    # Half a right row and half a wrong row are added, so that no variance is exactly 0 (Jeffreys).
+    overall_share = ((share * rows + 0.5) / (rows + 1))[..., None]
+    smooth = (right + _PSEUDO_ROWS * overall_share) / (judged + _PSEUDO_ROWS)
+    unjudged = np.clip(1 - judged / sizes, 0.0, 1.0)  # of each stratum, unjudged: the finite population correction
+    variance = (weight**2 * unjudged * smooth * (1 - smooth) / judged).sum(axis=-1)
     overall = (weight * smooth).sum(axis=-1)
     with np.errstate(divide="ignore"):
         by_variance = overall * (1 - overall) / variance
-        by_weights = 1 / (weight**2 * left / judged).sum(axis=-1)
+        by_weights = 1 / (weight**2 * unjudged / judged).sum(axis=-1)
     effective = np.minimum(by_variance, by_weights)
     strata = (judged > 0).sum(axis=-1)
     tail = 1 - (1 - confidence) / 2
     effective = effective * (
         (stdtrit(np.maximum(rows - 1, 1), tail) / stdtrit(np.maximum(rows - strata, 1), tail)) ** 2
     )
-    known = np.isinf(effective)  # every label was judged
-    low, high = _wilson(share, np.where(known, 1.0, effective), ndtri(tail))
-    low, high = np.where(known, share, np.minimum(low, share)), np.where(known, share, np.maximum(high, share))
+    complete = np.isinf(effective)  # every label was judged
+    low, high = _wilson(share, np.where(complete, 1.0, effective), ndtri(tail))
+    low, high = np.where(complete, share, np.minimum(low, share)), np.where(complete, share, np.maximum(high, share))
     return Interval(share, low, high, effective)
 
 
 def _wilson(share: np.ndarray, rows: np.ndarray, z: float) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's interval (JASA 22, 1927) of a share among so many rows [...], z standard deviations wide either way."""
+    """Return Wilson's interval (JASA 22, 1927) of a share among `rows` rows [...], z standard deviations either way."""
     centre = share + z**2 / (2 * rows)
     half = z * np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2))
     scale = 1 + z**2 / rows
@@ -182,9 +181,9 @@ def _wilson(share: np.ndarray, rows: np.ndarray, z: float) -> tuple[np.ndarray, 
 
 
 def difference(before: Estimate, after: Estimate) -> tuple[float, float, float] | None:
-    """How far precision moved, with its interval (Newcombe, Statistics in Medicine 17, 1998, method 10).
+    """Return the change of precision, with its interval (Newcombe, Statistics in Medicine 17, 1998, method 10).
 
-    None where either is not known.
+    None where either precision is unknown.
     """
     if before.precision is None or after.precision is None:
         return None
@@ -196,9 +195,9 @@ def difference(before: Estimate, after: Estimate) -> tuple[float, float, float] 
 
 
 def towards(own: Estimate, wider: Estimate) -> float | None:
-    """A rule's precision, mixed with ten rows of its tier's: what was hardly read says little of its own.
+    """Return a rule's precision mixed with ten rows of its tier's, because few rows of a rule say little.
 
-    None where nothing is known of either.
+    None where both are unknown.
     """
     if wider.precision is None or own.precision is None:
         return wider.precision

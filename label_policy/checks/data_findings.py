@@ -1,6 +1,6 @@
-"""What the data at hand show of a policy: rules that decide nothing on them, signals and texts that no rule reads.
+"""Findings about a policy from data: rules that decide nothing on them, signals and texts that no rule reads.
 
-A rule that has not fired yet may be right all the same: that is a note, and no warning.
+A rule that has not fired yet may still be right, so that is a note, not a warning.
 """
 
 from collections.abc import Iterable
@@ -11,17 +11,17 @@ from label_policy.policy.model import Policy
 from label_policy.schema.columns import columns_of
 
 _MOST_NAMED = 3
-"""Earlier rules that a sentence names; a reader wants the ones that matter."""
+"""Maximum number of earlier rules that a sentence names."""
 
 
 def review_coverage(policy: Policy, coverage: Coverage) -> list[Finding]:
-    """Return what `coverage`, measured on some interactions, adds to `review_policy`, warnings first."""
+    """Return the findings that `coverage`, measured on interactions, adds to `review_policy`; warnings first."""
     if not coverage.interactions:
         return []
     dead = {rule for finding in review_policy(policy) if finding.kind == "dead_rule" for rule in finding.rules}
-    found = [*_silent_rules(policy, [rule for rule in coverage.rules if rule.rule not in dead], coverage)]
+    findings = [*_silent_rules(policy, [rule for rule in coverage.rules if rule.rule not in dead], coverage)]
     if coverage.undecided_rankings:
-        found.append(
+        findings.append(
             warning(
                 "undecided_rankings",
                 f"{coverage.undecided_rankings:,} of {coverage.rankings:,} texts of rankings are decided by no rule; "
@@ -31,28 +31,28 @@ def review_coverage(policy: Policy, coverage: Coverage) -> list[Finding]:
     unread = set(coverage.signals) - signals_read(policy)
     for signal, count in sorted(coverage.signals.items(), key=lambda item: -item[1]):
         if signal in unread:
-            found.append(
+            findings.append(
                 warning(
                     "unread_signal",
                     f"'{signal}' came on {_interactions(count)} and no rule reads it; "
-                    f"read {' or '.join(columns_of(signal))} in a rule if it says something of a draft",
+                    f"read {' or '.join(columns_of(signal))} in a rule if it says something about a draft",
                 )
             )
     if policy.sent_text is None and coverage.edited:
-        found.append(
+        findings.append(
             note(
                 "no_sent_text",
-                f"{coverage.edited:,} edited drafts hold what was sent in their place; with a sent_text section, "
+                f"{coverage.edited:,} edited drafts hold the text that was sent instead; with a sent_text section, "
                 "those texts train too",
             )
         )
     elif policy.sent_text is not None and not coverage.sent_texts:
-        found.append(note("sent_text_unused", f"sent_text makes no row of {coverage.edited:,} edited drafts"))
-    return sorted(found, key=lambda finding: finding.level is Level.NOTE)
+        findings.append(note("sent_text_unused", f"sent_text makes no row of {coverage.edited:,} edited drafts"))
+    return sorted(findings, key=lambda finding: finding.level is Level.NOTE)
 
 
 def _silent_rules(policy: Policy, rules: list[RuleCoverage], coverage: Coverage) -> Iterable[Finding]:
-    """The rules that decide nothing: because others do, because of what the data lack, or because they never hold."""
+    """Find rules that decide nothing: other rules decide first, data are missing, or the condition never holds."""
     silent = [rule for rule in rules if not rule.decides]
     for rule in silent:
         if rule.holds:
@@ -61,11 +61,11 @@ def _silent_rules(policy: Policy, rules: list[RuleCoverage], coverage: Coverage)
     for rule in unknown:
         [condition] = [other.condition for other in policy.rules if other.id == rule.rule]
         missing = [f"'{signal}'" for signal in sorted(condition.signals - coverage.signals.keys())]
-        why = f"{', '.join(missing)} never came" if missing else "some column that it compares is never filled"
+        reason = f"{', '.join(missing)} never came" if missing else "some column that it compares is never filled"
         yield note(
             "always_null",
-            f"rule '{rule.rule}' is unknown (NULL) on all of {_interactions(rule.unknown)}: {why}; "
-            "if the log has it, the mapping leaves it out",
+            f"rule '{rule.rule}' is unknown (NULL) on all of {_interactions(rule.unknown)}: {reason}; "
+            "if the log has it, add it to the mapping",
             rule.rule,
         )
     never = [rule.rule for rule in silent if not rule.holds and rule not in unknown]
@@ -73,7 +73,7 @@ def _silent_rules(policy: Policy, rules: list[RuleCoverage], coverage: Coverage)
         yield note(
             "not_fired",
             f"not fired on {_interactions(coverage.interactions)} from {coverage.first_shown:%Y-%m-%d} to "
-            f"{coverage.last_shown:%Y-%m-%d}: {', '.join(never)}; that may be right all the same",
+            f"{coverage.last_shown:%Y-%m-%d}: {', '.join(never)}; the rules may still be right",
             *never,
         )
 
@@ -85,10 +85,10 @@ def _interactions(count: int) -> str:
 def _shadowed(rule: RuleCoverage) -> Finding:
     takers = [f"'{other}' ({count:,})" for other, count in rule.taken_by.items()]
     rest = len(takers) - _MOST_NAMED
-    took = ", ".join(takers[:_MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    taker_list = ", ".join(takers[:_MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
     return warning(
         "shadowed",
         f"rule '{rule.rule}' holds on {_interactions(rule.holds)} and decides none, "
-        f"taken by {took} above it; move it up, narrow those, or remove it",
+        f"taken by {taker_list} above it; move it up, narrow those, or remove it",
         rule.rule,
     )

@@ -1,8 +1,8 @@
-"""What a change of policy does: two relations of labels, compared row by row and counted, without writing anything.
+"""Compare two relations of labels row by row and count the effect of a policy change, without writing anything.
 
-Each relation is read once, narrowly, and the two are joined into *cells*: rows of one day and category that had the
-same verdict and state before and have the same after. All counts follow from the cells, which are few. Of the rows that
-change each cell keeps the ids, so that what a change did can be held against its plan row for row.
+Each relation is read once, with few columns, and the two are joined into *cells*: rows of one day and category with the
+same verdict and state before and the same after. All counts come from the cells, which are few. Each cell keeps the ids
+of rows that change, so an applied change can be compared with its plan row by row.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from label_policy.policy.fields import Label, Tier
 from label_policy.policy.sections import Training
 
 KINDS = ("label", "appears", "vanishes", "tier", "weight", "rule", "maturity")
-"""What can change of a row, the gravest first: its label, whether there is such a row, its tier, weight, rule, or when
-it matures. A row counts once, under the first that changes. Its state follows from the last and from the time."""
+"""Kinds of change of a row, the gravest first: its label, its existence, its tier, weight, rule, or maturity time.
+A row counts once, under the first kind that applies. Its state follows from the maturity time and the present time."""
 
 NO_ROW = "none"
-"""Stands for the label, tier and rule of a row that is there on the other side only."""
+"""The label, tier and rule shown for a row that exists only on the other side."""
 
 NO_TIER = "no tier"
-"""Stands for the tier of a row that abstains."""
+"""The tier shown for a row that abstains."""
 
-# Ids in the cells are of the rows that change only: the others are counted and forgotten.
+# Cells keep the ids of changed rows only; the others are counted.
 _CELLS = """
 CREATE OR REPLACE TEMP TABLE cells AS
 SELECT * EXCLUDE (draft_id, before_matures_at, after_matures_at),
@@ -64,7 +64,7 @@ SELECT
     after_rule, after_label, after_tier, after_weight, drafts.after_matures_at
 FROM (SELECT * REPLACE (unnest(drafts) AS drafts) FROM cells WHERE kind IS NOT NULL)
 """
-# Only a draft's id may hold any character, hence its length. Sums do not depend on the order of the rows.
+# Only draft ids may contain any character, so the length is hashed too. Sums do not depend on the order of rows.
 _FINGERPRINT = """
 SELECT count(*), sum(md5_number_lower(row)), sum(md5_number_upper(row)) FROM (
     SELECT concat_ws('|', shown_date, length(draft_id), draft_id, {verdicts}) AS row FROM changes
@@ -78,7 +78,7 @@ _VERDICTS = ", ".join(
     )
 )  # fmt: skip
 
-# A day is labelled anew as a whole: on the days that change, rows that keep their verdict take today's state too.
+# A day is relabelled as a whole: on days with changes, rows that keep their verdict take the present state too.
 _OUTCOMES = """
 CREATE OR REPLACE TEMP TABLE outcomes AS
 WITH settled AS (
@@ -155,7 +155,7 @@ _CATEGORY_COUNTS = ", ".join(
 
 # As in `label_policy.audits.draw`: a hash gives each draft its place, and arg_min keeps the first of each stratum in
 # a heap.
-# When rows mature follows from a window and hardly differs by rule, so that kind is one stratum.
+# Maturity times follow from a window and hardly differ by rule, so that kind is one stratum.
 _EXAMPLES = """
 WITH strata AS (
     SELECT kind, CASE WHEN kind <> 'maturity' THEN before_rule END AS old,
@@ -176,13 +176,13 @@ SELECT example.* FROM drawn ORDER BY grave, size DESC, old, new, turn
 
 
 class Comparison:
-    """Two relations of labels, compared; one a connection, since it lives in temporary tables there.
+    """A comparison of two relations of labels; one per connection, because it uses temporary tables there.
 
     Args:
         connection: sees both relations, and keeps time in UTC.
         before: the name of a relation with the columns ``shown_date, draft_id, category, rule, label, tier, weight,
-            matures_at, state, policy_digest``. A row is known by its day and id.
-        after: the name of the other.
+            matures_at, state, policy_digest``. Day and id identify a row.
+        after: the name of the relation to compare with.
 
     """
 
@@ -192,21 +192,21 @@ class Comparison:
         connection.execute(_CHANGES)
 
     def changes(self) -> pa.Table:
-        """The rows that change, one each: its day, id, category, kind of change, and verdict before and after."""
+        """Return one row per changed label: day, id, category, kind of change, and verdict before and after."""
         return self._connection.sql("SELECT * FROM changes").to_arrow_table()
 
     def fingerprint(self) -> str:
-        """A hash, 64 hex digits, of the rows that change: of their days, ids and verdicts before and after.
+        """Return a hash, 64 hex digits, of the days, ids and verdicts of the changed rows, before and after.
 
-        Two comparisons that have it in common change the same rows in the same way, in whatever order they come.
+        Comparisons with the same hash change the same rows in the same way, in any order.
         """
         parts = self._connection.execute(_FINGERPRINT.format(verdicts=_VERDICTS)).fetchall()[0]
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def examples(self, count: int) -> list[dict[str, Any]]:
-        """Up to `count` of `changes`, spread over the kinds of change and the rules that decided before and after.
+        """Return up to `count` of `changes`, spread over kinds of change and the rules that decided before and after.
 
-        Every kind is there, the gravest first, and of what is more common more; the same changes give the same rows.
+        Every kind appears, the gravest first, and common kinds more often; the same changes give the same rows.
         """
         return self._rows(_EXAMPLES, {"count": count, "kinds": list(KINDS)})
 
@@ -218,20 +218,20 @@ class Comparison:
         excluded_before: Collection[str] = (),
         excluded_after: Collection[str] = (),
     ) -> dict[str, Any]:
-        """Everything that is counted, as plain values.
+        """Return all counts as plain values.
 
         Args:
-            before: what trains, by the digest of the policy that gave a label; of a digest that is not there, all.
-            after: what trains after the change.
-            excluded_before: tiers that do not train before the change, whatever the policies say.
+            before: training sections by the digest of a label's policy; labels of an unknown digest all train.
+            after: training section after the change.
+            excluded_before: tiers that do not train before the change, even if the policies say so.
             excluded_after: tiers that do not train after it.
 
         Returns:
-            ``rows`` (under either), ``changed``, ``final_before``, ``final_after``, ``ripened`` (rows that keep their
-            verdict and take another state, because their day is labelled anew and time has passed), ``kinds`` (rows by
+            ``rows`` (of either side), ``changed``, ``final_before``, ``final_after``, ``ripened`` (rows that keep their
+            verdict and change state, because their day is relabelled and time has passed), ``kinds`` (rows by
             kind of change), ``labels`` and ``tiers`` (the flip matrices: before, after, rows), ``rules`` (before,
             after, lost, gained), ``flows`` (changed rows by verdict before and after), ``categories``, ``days``,
-            and ``training``: rows by what they train as before and after (None: they do not train).
+            and ``training``: rows by the class they train as before and after (None: they do not train).
 
         """
         self._connection.register("factors", _factors(before, after))
@@ -259,7 +259,7 @@ class Comparison:
 
 
 def _factors(before: Mapping[str, Training], after: Training) -> pa.Table:
-    """By digest (null: after) and tier, what a weight is multiplied by; 0 where the tier does not train."""
+    """Return the factor on weights by digest (null: after) and tier; 0 where the tier does not train."""
     sections: list[tuple[str | None, Training]] = [*before.items(), (None, after)]
     rows = [
         {"policy_digest": digest, "tier": tier.value, "factor": training.factors().get(tier, 0.0)}

@@ -1,7 +1,7 @@
-"""What is odd about a policy by itself: rules that can never decide, tiers without rules, waits for nothing.
+"""Findings about a policy without data: rules that can never decide, tiers without rules, useless waiting times.
 
-Only what follows exactly is said. A *warning* asks for a change of the policy, or of the data; a *note* is for the
-reader to judge. What the data at hand add is in `label_policy.checks.data_findings`.
+Every finding is certain. A *warning* asks for a change of the policy or the data; a *note* leaves the decision to the
+reader. Findings from data are in `label_policy.checks.data_findings`.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ from label_policy.schema.event_kinds import RANKING_SIGNALS
 
 
 class Level(StrEnum):
-    """How much a finding matters."""
+    """The severity of a finding."""
 
     WARNING = "warning"
     NOTE = "note"
@@ -30,13 +30,13 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing worth saying about a policy.
+    """One finding about a policy.
 
     Attributes:
         level: a warning or a note.
-        kind: what it is, in one word that stays the same, e.g. ``shadowed``.
-        rules: the rules that it is about, if it is about some.
-        message: one sentence: what, and what to do.
+        kind: a stable name of the problem, e.g. ``shadowed``.
+        rules: the rules concerned, if any.
+        message: one sentence: the problem, and what to do.
 
     """
 
@@ -47,8 +47,8 @@ class Finding:
 
 
 def review_policy(policy: Policy) -> list[Finding]:
-    """Return what can be said of `policy` without data, warnings first."""
-    found = [
+    """Return the findings about `policy` that need no data; warnings first."""
+    findings = [
         *_dead_rules(policy),
         *_off_scale(policy),
         *_tiers_without_rules(policy),
@@ -56,7 +56,7 @@ def review_policy(policy: Policy) -> list[Finding]:
         *_useless_settings(policy),
         *_notes(policy),
     ]
-    return sorted(found, key=lambda finding: finding.level is Level.NOTE)
+    return sorted(findings, key=lambda finding: finding.level is Level.NOTE)
 
 
 def warning(kind: str, message: str, *rules: str) -> Finding:
@@ -65,38 +65,38 @@ def warning(kind: str, message: str, *rules: str) -> Finding:
 
 
 def note(kind: str, message: str, *rules: str) -> Finding:
-    """Return a finding that is for the reader to judge."""
+    """Return a finding that leaves the decision to the reader."""
     return Finding(level=Level.NOTE, kind=kind, rules=rules, message=message)
 
 
 def _dead_rules(policy: Policy) -> list[Finding]:
-    """The rules that cannot decide whatever the data: exact, and not complete."""
+    """Find rules that cannot decide on any data; every finding is certain, but some dead rules are not found."""
     constants, implications = _constants(policy), Implications()
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for index, rule in enumerate(policy.rules):
         name, earlier = f"rule '{rule.id}'", policy.rules[:index]
         same = next((other for other in earlier if other.condition.meaning == rule.condition.meaning), None)
         wider = next((other for other in earlier if implications.holds(rule.condition, other.condition)), None)
         always = next((other for other in earlier if constants.get(other.id)), None)
         if constants.get(rule.id, True) is not True:
-            why = f"{name} can never decide: its condition reads nothing and never holds; remove it"
+            message = f"{name} can never decide: its condition reads nothing and never holds; remove it"
         elif same is not None:
-            why = f"{name} can never decide: '{same.id}' above it has the same condition; remove one of them"
+            message = f"{name} can never decide: '{same.id}' above it has the same condition; remove one of them"
         elif always is not None:
-            why = f"{name} can never decide: '{always.id}' above it always holds; move '{always.id}' to the end"
+            message = f"{name} can never decide: '{always.id}' above it always holds; move '{always.id}' to the end"
         elif wider is not None:
-            why = (
+            message = (
                 f"{name} can never decide: wherever it holds, '{wider.id}' above it holds too; "
                 f"move it above '{wider.id}', or remove it"
             )
         else:
             continue
-        found.append(warning("dead_rule", why, rule.id))
-    return found
+        findings.append(warning("dead_rule", message, rule.id))
+    return findings
 
 
 def _constants(policy: Policy) -> dict[str, bool | None]:
-    """What the conditions that read no column come to."""
+    """Evaluate the conditions that read no column."""
     constant = [rule for rule in policy.rules if not rule.condition.columns]
     if not constant:
         return {}
@@ -107,34 +107,34 @@ def _constants(policy: Policy) -> dict[str, bool | None]:
 
 
 def _off_scale(policy: Policy) -> Iterable[Finding]:
-    """The comparisons of a share with a number that no share can be."""
-    asked = [(f"rule '{rule.id}'", [rule.id], rule.condition) for rule in policy.rules]
-    asked += [(SENT_TEXT, [], policy.sent_text.condition)] if policy.sent_text is not None else []
-    for name, rules, condition in asked:
+    """Find comparisons of a share with a number outside of 0 to 1."""
+    conditions = [(f"rule '{rule.id}'", [rule.id], rule.condition) for rule in policy.rules]
+    conditions += [(SENT_TEXT, [], policy.sent_text.condition)] if policy.sent_text is not None else []
+    for name, rules, condition in conditions:
         for column, number in dict.fromkeys(limits_off_scale(condition.meaning)):
             yield warning(
                 "off_scale",
-                f"{name} compares {column} with {number:g}, and it is between 0 and 1; write a share, as in 0.5",
+                f"{name} compares {column} with {number:g}, but it is between 0 and 1; write a share, as in 0.5",
                 *rules,
             )
 
 
 def _tiers_without_rules(policy: Policy) -> Iterable[Finding]:
-    given, training = policy.tiers_of_labels, policy.training
+    rule_tiers, training = policy.tiers_of_labels, policy.training
     named = {
-        # By default all tiers train, which names none.
+        # By default all tiers train, and the policy names none.
         "training.tiers": training.tiers if "tiers" in training.model_fields_set else (),
         "training.weights": training.weights,
         "audit.precision": policy.audit.precision,
     }
     for place, tiers in named.items():
         for tier in tiers:
-            if tier not in given:
+            if tier not in rule_tiers:
                 yield warning(
                     "tier_without_rule", f"{place} names the tier '{tier}', which no rule gives; remove it there"
                 )
     for tier in training.weights:
-        if tier in given and tier not in training.tiers:
+        if tier in rule_tiers and tier not in training.tiers:
             yield warning(
                 "weight_unused",
                 f"training.weights names the tier '{tier}', which training.tiers leaves out; remove it or let it train",
@@ -166,11 +166,11 @@ def _useless_settings(policy: Policy) -> Iterable[Finding]:
                 f"maturity.{signal} delays no label: no rule reads what '{signal}' changes; "
                 f"remove it, or read {' or '.join(columns_of(signal))} in a rule",
             )
-    for setting, given, column in (
+    for setting, value, column in (
         ("terms", policy.terms, "edit_kind"),
         ("reading_speed", policy.reading_speed, SECONDS_TO_READ),
     ):
-        if given and column not in columns:
+        if value and column not in columns:
             yield warning(
                 "setting_unused", f"{setting} changes nothing: no rule reads {column}; remove it, or read {column}"
             )
@@ -180,13 +180,13 @@ def _notes(policy: Policy) -> Iterable[Finding]:
     tiers = [tier for tier in Tier if tier not in policy.tiers_of_labels]
     if tiers:
         yield note("tier_unused", f"no rule gives the tier {_either(tiers)}")
-    # A ranking's own two signals come with it.
+    # A ranking's own two signals arrive with it.
     late = signals_read(policy) - policy.maturity.keys() - {*RANKING_SIGNALS}
     if late:
         yield note(
             "not_awaited",
             f"no window under maturity for {', '.join(sorted(late))}: a label is final without waiting for them, and "
-            "one that comes later is recorded as a correction",
+            "a later one is recorded as a correction",
         )
     unread = [column for column in CONDITION_COLUMNS if column not in _columns_read(policy)]
     if unread:
@@ -199,7 +199,7 @@ def _either(names: Iterable[str]) -> str:
 
 
 def _conditions(policy: Policy) -> list[Condition]:
-    """All that is asked of a draft: by the rules, and for its final text to be a row of its own."""
+    """Return all conditions of the policy: those of the rules, and those of the ``sent_text`` section."""
     sent = policy.sent_text.conditions if policy.sent_text is not None else ()
     return [*(rule.condition for rule in policy.rules), *sent]
 
@@ -209,6 +209,6 @@ def _columns_read(policy: Policy) -> set[str]:
 
 
 def signals_read(policy: Policy) -> set[str]:
-    """Return the signals that some condition asks after; who, why, when first and how fast say not which it was."""
+    """Return the signals that some condition reads; columns of who, why, when and how fast name no single signal."""
     columns = _columns_read(policy) - {"agent_id", "reasons", "decided_at", "seconds_to_decision"}
     return {signal for column in columns for signal in COLUMN_SIGNALS.get(column, ())}

@@ -1,7 +1,7 @@
-"""How often each rule of a policy holds, and how often it decides, on a relation of interactions.
+"""Count how often each rule of a policy holds, and how often it decides, on a relation of interactions.
 
-One pass over narrow columns: rows are grouped by the rule that decides them, and in each group every rule's condition
-is counted, which also says who took the rows of a rule that holds and does not decide::
+One pass over few columns: rows are grouped by the rule that decides them, and every rule's condition is counted in each
+group. This also shows which rules decided the rows where a rule holds and does not decide::
 
     SELECT CASE WHEN holds_0 THEN 0 WHEN holds_1 THEN 1 … ELSE n END AS decided,
       count(*), count(*) FILTER (holds_0), count(*) FILTER (holds_1), …
@@ -25,14 +25,14 @@ from label_policy.schema.event_kinds import RANKING_SIGNALS
 
 @dataclass(frozen=True, kw_only=True)
 class RuleCoverage:
-    """What one rule does on the data.
+    """Counts of one rule on the data.
 
     Attributes:
         rule: its id.
-        holds: rows where its condition is true, whichever rule decides them.
+        holds: rows where its condition is true, no matter which rule decides.
         unknown: rows where its condition is NULL.
         decides: rows that it decides.
-        taken_by: of the rows where it holds, those that an earlier rule decides, by that rule's id, the most first.
+        taken_by: rows where it holds but an earlier rule decides, by that rule's id, the most first.
 
     """
 
@@ -45,18 +45,18 @@ class RuleCoverage:
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """What a policy does on the data.
+    """Counts of a policy on the data.
 
     Attributes:
-        interactions: rows looked at.
+        interactions: rows counted.
         first_shown, last_shown: the first and last showing among them; None where there is no row.
         rules: in the policy's order.
         undecided: rows that no rule decides.
         rankings: rows that are one text of a ranking.
-        undecided_rankings: those of them that no rule decides.
-        signals: rows that each signal came for; signals that never came are left out.
-        edited: drafts with a logged text that was sent in their place.
-        sent_texts: those of them that the policy's ``sent_text`` section makes a row of.
+        undecided_rankings: rankings' rows that no rule decides.
+        signals: rows with each signal; signals that never came are left out.
+        edited: drafts with a logged text that was sent instead.
+        sent_texts: edited drafts that get a row from the policy's ``sent_text`` section.
 
     """
 
@@ -75,7 +75,7 @@ class Coverage:
 def measure_coverage(
     connection: duckdb.DuckDBPyConnection, policy: Policy, *, relation: str = "interactions"
 ) -> Coverage:
-    """Count what the policy's rules do on `relation`.
+    """Count how often the policy's rules hold and decide on `relation`.
 
     Args:
         connection: sees the relation.

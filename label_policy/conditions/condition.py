@@ -1,7 +1,7 @@
-"""A rule's condition: SQL text in, a checked tree out, with the columns and signals it reads.
+"""Parse a rule's condition: from SQL text to a checked tree, with the columns and signals it reads.
 
-Order matters for safety: `check_text` bounds the text before the recursive parser runs; the parser is asked for one
-expression, so that statements are not even recognised; then every node must be on the allow-list and well typed.
+Order matters for safety: `check_text` bounds the text before the recursive parser runs; the parser accepts one
+expression only, so statements are not even recognised; then every node must be on the allow-list and well typed.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from label_policy.exceptions import PolicyError
 from label_policy.schema.columns import COLUMN_SIGNALS
 
 _MAX_DEPTH = 64
-"""The deepest tree, AND and OR chains apart: `1 + 1 + … + 1` nests without a parenthesis."""
+"""Maximum depth of a tree, without AND and OR chains: `1 + 1 + … + 1` nests without a parenthesis."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Condition:
 
     Attributes:
         text: the SQL as the policy's author wrote it.
-        tree: the same as parsed; `compiler.condition_tree` writes it for an engine.
+        tree: the parsed SQL; `compiler.condition_tree` writes it for an engine.
         meaning: the canonical form, equal for two conditions that differ in spelling only.
         columns: the interaction columns it reads.
         signals: the signals that can change its value.
@@ -45,13 +45,13 @@ def parse_condition(text: str) -> Condition:
     """Parse and check one condition, in DuckDB's SQL over `INTERACTION_COLUMNS`.
 
     Raises:
-        PolicyError: it is not one boolean expression within the allow-list, is badly typed, or is beyond the bounds.
+        PolicyError: it is not one boolean expression within the allow-list, is badly typed, or exceeds the bounds.
 
     """
     try:
         return _checked(text)
     except PolicyError as error:
-        # What the message quotes may hold line breaks.
+        # The quoted SQL may contain line breaks.
         raise PolicyError(" ".join(str(error).split())) from None
 
 

@@ -1,8 +1,8 @@
-"""The allow-list: every kind of expression node that a condition may hold, and how each is written down canonically.
+"""The allow-list: every kind of expression node that a condition may hold, and its canonical form.
 
-A node whose class is not a key of `SHAPES` is refused, and so is an allowed node that carries anything beyond the
-arguments named here (``TRIM(BOTH 'x' FROM y)``, ``BETWEEN SYMMETRIC``, ``table.column``). Names are our own, not the
-parser's class names, so that a policy's digest survives an upgrade of the parser.
+A node whose class is not a key of `SHAPES` is refused. So is an allowed node with arguments that are not named here
+(``TRIM(BOTH 'x' FROM y)``, ``BETWEEN SYMMETRIC``, ``table.column``). Canonical names differ from the parser's class
+names, so that a policy's digest survives an upgrade of the parser.
 """
 
 import math
@@ -20,11 +20,11 @@ ALLOWED = (
     "CASE, INTERVAL, TIMESTAMPTZ '…', coalesce, lower, length, trim, starts_with, abs, "
     "list_contains(reasons, '…') and json_extract_string(extra, '$.key')"
 )
-"""What a condition may use, as error messages and the documentation say it."""
+"""The elements that a condition may use, as listed in error messages and the documentation."""
 
 MAX_NUMBER, MIN_NUMBER = 1e15, 1e-15
-"""The largest and the smallest number literal, but for 0: between them every dialect reads the same double, and no
-product of a few of them overflows or vanishes, which is an error in some dialects."""
+"""The largest and the smallest number literal, except 0. Between them every dialect reads the same double, and no
+product of a few of them overflows or underflows, which is an error in some dialects."""
 
 # Months and years have no fixed length, so they are left out: a span is the same number of seconds everywhere.
 _UNIT_SECONDS = {"SECOND": 1, "MINUTE": 60, "HOUR": 3600, "DAY": 86400, "WEEK": 604800}
@@ -33,7 +33,7 @@ _MAX_SPAN = timedelta(days=3660)
 
 @dataclass(frozen=True)
 class Shape:
-    """How one node class is spelled canonically, and which of its arguments may be present."""
+    """Canonical name of one node class, and the arguments that it may have."""
 
     name: str
     args: tuple[str, ...] = ("this", "expression")
@@ -81,7 +81,7 @@ SHAPES: dict[type[exp.Expr], Shape] = {
 }
 
 Canonical = str | float | bool | None | list["Canonical"]
-"""A tree as nested lists: what the digest is taken over."""
+"""A tree as nested lists, the input of the digest."""
 
 
 def shape_of(node: exp.Expr) -> Shape:
@@ -98,7 +98,7 @@ def shape_of(node: exp.Expr) -> Shape:
     if shape is None:
         raise PolicyError(f"{spell(node)} is not allowed in a condition, which may use {ALLOWED}")
     for name, value in node.args.items():
-        # The parser marks dialect details with None, False or an empty list: those are absent, not written.
+        # The parser sets unused dialect details to None, False or an empty list: the text does not contain those.
         if name not in shape.args and value not in (None, False, []):
             if isinstance(node, exp.Column):
                 raise PolicyError(f"{spell(node)} names a table; write the column alone, as in {node.name}")
@@ -122,7 +122,7 @@ def number_value(node: exp.Literal) -> float:
     """Return the value of a number literal.
 
     Raises:
-        PolicyError: it is no number, or too large or too small to be the same one in every dialect.
+        PolicyError: it is not a number, or too large or too small to be equal in every dialect.
 
     """
     try:
@@ -199,7 +199,7 @@ def operands(node: exp.Expr) -> Iterator[exp.Expr]:
 
 
 def canonical(node: exp.Expr) -> Canonical:
-    """Return the meaning of a checked condition as nested lists: no spelling, no parentheses, no parser's names."""
+    """Return the meaning of a checked condition as nested lists, without spelling, parentheses or parser names."""
     match node:
         case exp.Paren():
             return canonical(node.this)

@@ -1,7 +1,7 @@
-"""Whether one condition is true wherever another is, as far as their ANDs and ORs show it.
+"""Decide whether one condition is true wherever another is, from their ANDs and ORs.
 
-Sound in SQL's three values, since AND is true where all of its parts are and OR where one is; and not complete, since
-what a part says is not looked at: ``x > 2`` is not seen to imply ``x > 1``.
+Sound in SQL's three-valued logic: AND is true where all of its parts are, OR where one is. Not complete: parts are only
+compared for equality, so ``x > 2`` is not recognised to imply ``x > 1``.
 """
 
 import json
@@ -13,7 +13,7 @@ from label_policy.conditions.grammar import Canonical
 
 
 class _Part(NamedTuple):
-    """A part of a condition: what joins its own parts, and their numbers. One that joins none is its only part."""
+    """A part of a condition: the operator that joins its parts, and their numbers. A simple part has one: itself."""
 
     joined: str
     parts: frozenset[int]
@@ -22,7 +22,7 @@ class _Part(NamedTuple):
 
 
 class Implications:
-    """Answers `holds` for some conditions, whose parts it numbers: equal parts have one number."""
+    """Answers `holds` for a set of conditions; numbers their parts, so that equal parts have one number."""
 
     def __init__(self) -> None:
         self._numbers: dict[object, int] = {}
@@ -45,22 +45,22 @@ class Implications:
             self._parts.append(part)
         return self._numbers[key]
 
-    def _implies(self, narrow: int, wide: int, known: dict[tuple[int, int], bool]) -> bool:
-        # Two parts can meet along many ways, twice as many at every level, so what is `known` is not asked again.
+    def _implies(self, narrow: int, wide: int, results: dict[tuple[int, int], bool]) -> bool:
+        # Two parts can meet along many paths, twice as many at every level, so results are kept.
         pair = narrow, wide
-        if pair not in known:
-            known[pair] = narrow == wide or self._parts_imply(narrow, wide, known)
-        return known[pair]
+        if pair not in results:
+            results[pair] = narrow == wide or self._parts_imply(narrow, wide, results)
+        return results[pair]
 
-    def _parts_imply(self, narrow: int, wide: int, known: dict[tuple[int, int], bool]) -> bool:
-        all_true, one_wanted = self._parts[narrow], self._parts[wide]
-        if all_true.joined == "or":
-            return all(self._implies(part, wide, known) for part in all_true.parts)
-        if one_wanted.joined == "and":
-            return all(self._implies(narrow, part, known) for part in one_wanted.parts)
-        # Parts that join nothing are equal or say nothing of each other.
+    def _parts_imply(self, narrow: int, wide: int, results: dict[tuple[int, int], bool]) -> bool:
+        narrow_part, wide_part = self._parts[narrow], self._parts[wide]
+        if narrow_part.joined == "or":
+            return all(self._implies(part, wide, results) for part in narrow_part.parts)
+        if wide_part.joined == "and":
+            return all(self._implies(narrow, part, results) for part in wide_part.parts)
+        # Simple parts imply each other only if they are equal.
         return (
-            not all_true.parts.isdisjoint(one_wanted.parts)
-            or any(self._implies(part, wide, known) for part in all_true.compound)
-            or any(self._implies(narrow, part, known) for part in one_wanted.compound)
+            not narrow_part.parts.isdisjoint(wide_part.parts)
+            or any(self._implies(part, wide, results) for part in narrow_part.compound)
+            or any(self._implies(narrow, part, results) for part in wide_part.compound)
         )

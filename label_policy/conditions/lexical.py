@@ -1,7 +1,7 @@
-"""Bounds on a condition's text, checked in one pass before any parser sees it.
+"""Check bounds on a condition's text in one pass before any parser sees it.
 
 The parser is recursive and accepts far more than a condition needs: statements, comments, quoted identifiers, escapes.
-Refusing those characters here, and bounding length and nesting, means that what is parsed is small, flat and visible.
+Those characters are refused here, and length and nesting bounded, so the parsed text is small, flat and visible.
 """
 
 import re
@@ -13,7 +13,7 @@ MAX_LENGTH = 10_000
 """The longest condition, in characters. The longest shipped one has about 300."""
 
 MAX_NESTING = 16
-"""How deep parentheses and CASE may nest."""
+"""Maximum nesting of parentheses and CASE."""
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.,()<>=!+-*/ \t\r\n")
 _ADVICE = {
@@ -36,12 +36,12 @@ def check_text(text: str) -> None:
     """Check length, characters, quotes and nesting of a condition.
 
     Raises:
-        PolicyError: saying which bound was broken, where, and what to do instead.
+        PolicyError: names the broken bound, its place, and what to do instead.
 
     """
     if len(text) > MAX_LENGTH:
         raise PolicyError(
-            f"the condition has {len(text):,} characters and at most {MAX_LENGTH:,} are allowed; "
+            f"the condition has {len(text):,} characters, but at most {MAX_LENGTH:,} are allowed; "
             "split it into several rules"
         )
     if not text.strip():
@@ -60,7 +60,7 @@ def check_text(text: str) -> None:
 
 
 def _without_strings(text: str) -> str:
-    """Return `text` with the inside of every text literal removed, checking each character outside of them."""
+    """Return `text` without the content of its text literals; checks each character outside of them."""
     outside: list[str] = []
     quoted = False
     for position, character in enumerate(text):
@@ -78,7 +78,7 @@ def _without_strings(text: str) -> str:
             )
     if quoted:
         raise PolicyError("a text literal is not closed; end it with a single quote, and double a quote inside it ('')")
-    # A doubled quote is one quote inside a literal: dropping the pair leaves one literal where there was one.
+    # A doubled quote is one quote inside a literal: without the pair the text still has one literal.
     return "".join(outside).replace("''''", "''")
 
 

@@ -1,4 +1,4 @@
-"""Shares in a condition: columns between 0 and 1, and the numbers that they are compared with."""
+"""Find shares in a condition, columns between 0 and 1, that are compared with numbers off that scale."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ _COMPARISONS = ("=", "<>", "<", "<=", ">", ">=", "is distinct from", "is not dis
 
 
 def limits_off_scale(meaning: Canonical) -> Iterable[tuple[str, float]]:
-    """Yield each share that is compared with a number outside of 0 to 1, and the number."""
+    """Yield each share column that is compared with a number outside of 0 to 1, and the number."""
     if not isinstance(meaning, list):
         return
     parts = [part for part in meaning if isinstance(part, list)]
@@ -25,7 +25,7 @@ def limits_off_scale(meaning: Canonical) -> Iterable[tuple[str, float]]:
 
 
 def _number(meaning: Canonical) -> float | None:
-    """The number that a literal is, with its sign."""
+    """Return the value of a number literal, with its sign."""
     match meaning:
         case ["number", float(number)]:
             return number

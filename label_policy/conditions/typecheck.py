@@ -1,7 +1,7 @@
-"""Types of a condition: every column exists, every operator gets what it can compare, the whole is true or false.
+"""Check the types of a condition: every column exists, every operator gets comparable types, the result is a boolean.
 
-A condition that is well typed here cannot fail while it runs: text is never compared with numbers, nothing is divided
-by a column, no cast can overflow. What may still be missing is a value, and a missing value makes a condition not hold.
+A condition that is well typed here cannot fail at run time: text is never compared with numbers, nothing is divided by
+a column, no cast can overflow. A value may still be NULL; then the condition does not hold.
 """
 
 import difflib
@@ -17,14 +17,14 @@ from label_policy.schema.columns import COLUMN_VALUES, CONDITION_COLUMNS, ValueT
 _ORDERED = (ValueType.TEXT, ValueType.NUMBER, ValueType.TIME)
 
 MAX_PRODUCTS = 16
-"""Multiplications and divisions in one condition: so many of the largest numbers still make a double."""
+"""Maximum multiplications and divisions in one condition: a product of that many largest numbers fits a double."""
 
 
 def check_condition(tree: exp.Expr) -> None:
-    """Check that `tree` stays within the allow-list, is well typed and is true or false.
+    """Check that `tree` stays within the allow-list, is well typed and is a boolean.
 
     Raises:
-        PolicyError: naming the offending part, its type, and what to write instead.
+        PolicyError: names the offending part, its type, and what to write instead.
 
     """
     kind = type_of(tree)
@@ -32,11 +32,13 @@ def check_condition(tree: exp.Expr) -> None:
         raise PolicyError(f"a condition must be true or false, but {spell(tree)} is {kind}; compare it with something")
     products = sum(1 for _ in tree.find_all(exp.Mul, exp.Div))
     if products > MAX_PRODUCTS:
-        raise PolicyError(f"the condition multiplies and divides {products} times and may {MAX_PRODUCTS}; simplify it")
+        raise PolicyError(
+            f"the condition multiplies and divides {products} times, at most {MAX_PRODUCTS} are allowed; simplify it"
+        )
 
 
 def type_of(node: exp.Expr) -> ValueType:
-    """Return the type of a node after checking it and all below it.
+    """Check a node and everything below it, and return its type.
 
     Raises:
         PolicyError: as `check_condition`.
@@ -98,7 +100,7 @@ def _equality(node: exp.Binary) -> ValueType:
 def _order(node: exp.Expr, sides: list[exp.Expr]) -> ValueType:
     kind = _common(node, sides)
     if kind not in _ORDERED:
-        raise PolicyError(f"{spell(node)} puts in order what has none ({kind}); use = or <>")
+        raise PolicyError(f"{spell(node)} orders values of a type without order ({kind}); use = or <>")
     return ValueType.BOOLEAN
 
 
@@ -123,7 +125,7 @@ def _in(node: exp.In) -> ValueType:
             f"{spell(node)} needs a list of values in parentheses, as in category IN ('billing', 'refund')"
         )
     if any(isinstance(_bare(member), exp.Null) for member in members):
-        raise PolicyError(f"{spell(node)} lists NULL, which equals nothing; write IS NULL beside it")
+        raise PolicyError(f"{spell(node)} lists NULL, which equals nothing; add IS NULL as a condition of its own")
     if not all(isinstance(_bare(member), exp.Literal | exp.Cast | exp.Boolean) for member in members):
         raise PolicyError(f"{spell(node)} may list plain values only; compare columns with = and join them with OR")
     if _common(node, [node.this, *members]) is ValueType.TEXTS:
@@ -175,13 +177,13 @@ def _case(node: exp.Case) -> ValueType:
             _expect(branch.this, ValueType.BOOLEAN, node)
     if node.this is not None:
         if node.this.find(exp.Case):
-            # Each branch is a comparison with it: three levels of three branches would be 27 of them.
+            # Each branch compares with it: three levels of three branches would be 27 comparisons.
             raise PolicyError(f"{spell(node)} chooses by another CASE; write CASE WHEN … THEN … instead")
         _common(node, [node.this, *(branch.this for branch in branches)])
         _check_values(node.this, [branch.this for branch in branches])
     default = node.args.get("default")
     results = [branch.args["true"] for branch in branches] + ([default] if default is not None else [])
-    # NULL is a fair result of a branch, as long as some branch says what the type is.
+    # NULL is a valid result of a branch, as long as another branch determines the type.
     return _common(node, [result for result in results if not isinstance(_bare(result), exp.Null)])
 
 
@@ -205,7 +207,7 @@ def _coalesce(node: exp.Coalesce) -> ValueType:
 
 
 def _takes(argument: ValueType, result: ValueType) -> Callable[[exp.Expr], ValueType]:
-    """Return the rule of an operator or function whose every operand is `argument` and which gives `result`."""
+    """Return the type rule of an operator or function whose operands are `argument` and whose result is `result`."""
 
     def rule(node: exp.Expr) -> ValueType:
         for operand in (node.args["this"], node.args.get("expression")):
@@ -250,18 +252,18 @@ def _common(parent: exp.Expr, sides: list[exp.Expr]) -> ValueType:
 
 
 def _stray_span(node: exp.Expr) -> str:
-    # A span is no value of its own in every dialect: it cannot be compared, stored or chosen.
+    # In some dialects a span is not a value: it cannot be compared, stored or chosen.
     return f"in {spell(node)}, an INTERVAL stands alone; add it to a time, as in accepted_at + INTERVAL 3 DAY"
 
 
 def _check_unnested(node: exp.Between | exp.In) -> None:
-    # DuckDB binds the operands of both several times over: ten inside one another take it ten seconds.
+    # DuckDB binds the operands of both several times: ten nested ones take ten seconds.
     if any(inner is not node for inner in node.find_all(exp.Between, exp.In)):
-        raise PolicyError(f"{spell(node)} tests what depends on another IN or BETWEEN; write one of them with = or >=")
+        raise PolicyError(f"{spell(node)} contains another IN or BETWEEN; write one of them with = or >=")
 
 
 def _check_values(side: exp.Expr, others: list[exp.Expr]) -> None:
-    """Check text literals that are compared with a column of a closed set of values."""
+    """Check text literals that are compared with a column with a closed set of values."""
     column = _bare(side)
     known = COLUMN_VALUES.get(column.name.lower()) if isinstance(column, exp.Column) else None
     for other in map(_bare, others):
@@ -275,7 +277,7 @@ def _bare(node: exp.Expr) -> exp.Expr:
     return node.unnest()
 
 
-# Keyed by the node classes of the allow-list; a rule's own parameter type is the key, which a dict cannot say.
+# Keys are the node classes of the allow-list. Each rule takes its key's type, which a dict type cannot express.
 _RULES: dict[type[exp.Expr], Callable[[Any], ValueType]] = {
     exp.And: _boolean_chain,
     exp.Or: _boolean_chain,

@@ -1,9 +1,9 @@
-"""A policy's digest: a hash of what it means, so that two spellings of one policy are one policy.
+"""Compute a policy's digest: a hash of its meaning, equal for two spellings of one policy.
 
-In: the conditions' trees, the rules' ids and order, labels, tiers, weights, maturity windows, terms, reading speed, the
-rest of the sections. Out: comments, layout, key order and number formats of the file; ``why``, ``description`` and
-``owner``, which are for readers; ``name`` and ``version``, which identify a policy and are stored beside the digest. A
-rule's id is in: it is written on every label.
+Included: the conditions' trees, the rules' ids and order, labels, tiers, weights, maturity windows, terms, reading
+speed, the other sections. Excluded: comments, layout, key order and number formats of the file; ``why``,
+``description`` and ``owner``, which are for readers; ``name`` and ``version``, which identify a policy and are stored
+beside the digest. A rule's id is included, because every label carries it.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The kinds of value that a policy holds, and how each is checked and read."""
+"""Types of the values in a policy, each with its check and its parser."""
 
 import difflib
 import math
@@ -21,7 +21,7 @@ _WINDOW_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class Label(StrEnum):
-    """What a rule says of a draft."""
+    """A rule's verdict on a draft."""
 
     DESIRABLE = "desirable"
     UNDESIRABLE = "undesirable"
@@ -33,14 +33,14 @@ CLASSES: tuple[Label, ...] = (Label.DESIRABLE, Label.UNDESIRABLE)
 
 
 class State(StrEnum):
-    """Whether what is yet to come can still overturn a label."""
+    """Whether later signals can still change a label."""
 
     PROVISIONAL = "provisional"
     FINAL = "final"
 
 
 class Tier(StrEnum):
-    """How far a label can be trusted, strongest first: every order and list of tiers follows this one."""
+    """How far a label can be trusted, strongest first; all lists of tiers use this order."""
 
     CRITICAL = "critical"
     EXPLICIT = "explicit"
@@ -49,7 +49,7 @@ class Tier(StrEnum):
 
 
 def strength(tier: str | None) -> tuple[int, str]:
-    """Return a key to sort by: the strongest tier first; names that are no tier come last, in their order."""
+    """Return a sort key: the strongest tier first; unknown names come last, in alphabetical order."""
     tiers = [*map(str, Tier)]
     return (tiers.index(tier) if tier in tiers else len(tiers)), tier or ""
 
@@ -80,13 +80,13 @@ def _condition(value: object) -> str:
 def _number(value: object, example: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise PolicyError(f"'{value}' is not a number; write {example}")
-    return float(value) + 0.0  # -0.0 means 0.0, and is written otherwise
+    return float(value) + 0.0  # turns -0.0 into 0.0, which the canonical form writes differently
 
 
 def _weight(value: object) -> float:
     weight = _number(value, "a weight such as 1.0")
     if not math.isfinite(weight) or weight < 0:
-        raise PolicyError(f"{value} cannot weigh a row; write a finite number that is 0 or more")
+        raise PolicyError(f"{value} is not a weight; write a finite number that is 0 or more")
     return weight
 
 
@@ -100,21 +100,21 @@ def _speed(value: object) -> float:
 def _precision(value: object) -> float:
     precision = _number(value, "a share such as 0.9")
     if not 0 < precision <= 1:
-        raise PolicyError(f"{value} is no share of correct labels; write a number above 0 and at most 1")
+        raise PolicyError(f"{value} is not a share of correct labels; write a number above 0 and at most 1")
     return precision
 
 
 def _share(value: object) -> float:
     share = _number(value, "a share such as 0.1")
     if not 0 <= share <= 1:
-        raise PolicyError(f"{value} is no share of rows; write a number from 0 to 1, such as 0.1")
+        raise PolicyError(f"{value} is not a share of rows; write a number from 0 to 1, such as 0.1")
     return share
 
 
 def _confidence(value: object) -> float:
     confidence = _number(value, "a confidence such as 0.95")
     if not 0.5 <= confidence < 1:
-        raise PolicyError(f"{value} is no confidence of an interval; write a number from 0.5 to below 1, such as 0.95")
+        raise PolicyError(f"{value} is not a confidence level; write a number from 0.5 to below 1, such as 0.95")
     return confidence
 
 
@@ -127,12 +127,12 @@ def _most(value: object) -> int:
 def _term(value: object) -> str:
     text = value.strip() if isinstance(value, str) else ""
     if not text or not any(map(str.isalnum, text)):
-        raise PolicyError(f"'{value}' is no word or phrase; write the terms as text, as in [store credit, premium]")
+        raise PolicyError(f"'{value}' is not a word or phrase; write the terms as text, as in [store credit, premium]")
     return " ".join(text.split())
 
 
 def _one_of(what: str, known: Collection[str]) -> Callable[[object], object]:
-    """Return a validator that answers an unknown name with the nearest known one."""
+    """Return a validator that refuses an unknown name and suggests the nearest known one."""
 
     def check(value: object) -> object:
         if value not in known:
@@ -145,18 +145,18 @@ def _one_of(what: str, known: Collection[str]) -> Callable[[object], object]:
 
 
 STRATUM_COLUMNS = ("label", "tier", "rule", *DRAFT_COLUMN_NAMES, "source", "agent_id")
-"""What of a label can part the audit's strata."""
+"""Columns of a label that can define the audit's strata."""
 
 
 class Failing(StrEnum):
-    """What becomes of a tier whose audit fails."""
+    """The consequence for a tier whose audit fails."""
 
     EXCLUDE = "exclude"
     BLOCK = "block"
 
 
 RULE_ID = "[a-z][a-z0-9_]{0,63}"
-"""A rule's id, as a regular expression."""
+"""Regular expression of a rule's id."""
 
 Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 RuleId = Annotated[str, StringConstraints(pattern=f"^{RULE_ID}$")]

@@ -1,7 +1,7 @@
-"""The policy model: what a support lead writes down, validated.
+"""The policy model: the validated content of a policy file.
 
 A policy is an ordered list of rules; the first rule whose condition holds decides a draft's label. `load_policy` reads
-one from YAML with file and line in every error; built directly in Python, the same checks raise pydantic's own error.
+one from YAML with file and line in every error; built in Python, the same checks raise pydantic's own error.
 """
 
 from functools import cached_property
@@ -31,29 +31,29 @@ from label_policy.policy.sections import SENT_TEXT, Audit, SentText, Training
 from label_policy.schema.columns import SECONDS_TO_READ
 
 NO_RULE = "no_rule"
-"""The rule that an interaction gets where no rule holds."""
+"""The rule name on interactions where no rule holds."""
 
 MAX_RULES = 200
-"""More rules than anyone can hold in mind."""
+"""Maximum number of rules; more cannot be kept in mind."""
 
 _IN_EVERY_DIGEST = frozenset((Tier.CRITICAL, Tier.EXPLICIT, Tier.STRONG, Tier.WEAK))
-"""The tiers that a digest says how they train, whether a label has them or not. A later tier counts in the digests of
-policies that give it alone: adding one to `Tier` must leave all labels that there are by their policies."""
+"""Tiers whose training factor is in every digest. A tier added later counts only in digests of policies that give it:
+adding one to `Tier` must not change the digests of existing policies, whose labels carry them."""
 
 _TAKEN = {
-    NO_RULE: "is what rows get that no rule decides",
-    SENT_TEXT: "is the rule of what agents sent instead of a draft",
+    NO_RULE: "is the rule of rows that no rule decides",
+    SENT_TEXT: "is the rule of texts that agents sent instead of a draft",
 }
 
 
 class Rule(BaseModel):
-    """One rule: where its condition holds, and no earlier rule's did, it decides the label.
+    """One rule: it decides the label where its condition holds and no earlier rule's does.
 
     Attributes:
         id: its name on every label it gives: lower-case letters, digits and underscores.
-        when: the SQL condition over `INTERACTION_COLUMNS`; where it is NULL it does not hold.
-        label: what it says of the draft.
-        tier: how far that can be trusted; none for an abstaining rule.
+        when: the SQL condition over `INTERACTION_COLUMNS`; NULL counts as not true.
+        label: its verdict on the draft.
+        tier: how far the label can be trusted; None for an abstaining rule.
         weight: the row's weight in training, 0 or more; 0 for an abstaining rule.
         why: one or more sentences for the people who audit its labels, edge cases included.
 
@@ -78,14 +78,14 @@ class Rule(BaseModel):
         if self.id in _TAKEN:
             raise FieldError(("id",), f"'{self.id}' {_TAKEN[self.id]}; choose another id")
         for field in ("tier", "weight"):
-            given = (
+            is_set = (
                 getattr(self, field) not in (None, 0.0)
                 if self.label is Label.ABSTAIN
                 else field in self.model_fields_set
             )
-            if self.label is Label.ABSTAIN and given:
+            if self.label is Label.ABSTAIN and is_set:
                 raise FieldError((field,), f"the rule abstains, so its rows do not train; remove its {field}")
-            if self.label is not Label.ABSTAIN and (not given or getattr(self, field) is None):
+            if self.label is not Label.ABSTAIN and (not is_set or getattr(self, field) is None):
                 raise FieldError((field,), f"a rule that is {self.label} needs a {field}; add one")
         return self
 
@@ -94,16 +94,16 @@ class Policy(BaseModel):
     """A label policy.
 
     Attributes:
-        name: which policy this is, e.g. ``harbor-support``: lower-case letters, digits and hyphens.
-        version: which version of it, counted from 1.
-        description: what it is for, in a sentence or two.
-        owner: who answers for it.
-        maturity: for how long after the decision a signal may still come; a signal without a window is not waited for.
-        reading_speed: how fast a person can read, in characters a second: what ``seconds_to_read`` is computed with.
-        terms: words and phrases that an edit cannot change lightly, such as the names of plans; case does not matter.
-        rules: in order; the first that holds decides.
-        sent_text: whether what agents sent instead of a draft trains too.
-        audit: what people's verdicts must say before a tier is trusted.
+        name: name of the policy, e.g. ``harbor-support``: lower-case letters, digits and hyphens.
+        version: version of the policy, counted from 1.
+        description: its purpose, in a sentence or two.
+        owner: the person or team responsible for it.
+        maturity: waiting time after the decision by signal; a signal without a window is not waited for.
+        reading_speed: reading speed of a person, in characters a second, used for ``seconds_to_read``.
+        terms: words and phrases whose change in an edit matters, such as names of plans; case does not matter.
+        rules: rules in order; the first that holds decides.
+        sent_text: makes training rows of the texts that agents sent instead of a draft.
+        audit: precision that people's verdicts must show before a tier is trusted.
         training: which labels train.
 
     """
@@ -125,7 +125,7 @@ class Policy(BaseModel):
     @model_validator(mode="after")
     def _check_rules(self) -> Self:
         if not 1 <= len(self.rules) <= MAX_RULES:
-            raise FieldError(("rules",), f"a policy has 1 to {MAX_RULES} rules, and this one has {len(self.rules)}")
+            raise FieldError(("rules",), f"a policy has 1 to {MAX_RULES} rules, but this one has {len(self.rules)}")
         first: dict[str, int] = {}
         for index, rule in enumerate(self.rules):
             if rule.id in first:
@@ -147,7 +147,7 @@ class Policy(BaseModel):
 
     @property
     def id(self) -> str:
-        """Name and version in one word, e.g. ``harbor-support.v1``."""
+        """Name and version joined, e.g. ``harbor-support.v1``."""
         return f"{self.name}.v{self.version}"
 
     @property
@@ -158,7 +158,7 @@ class Policy(BaseModel):
 
     @cached_property
     def digest(self) -> str:
-        """The SHA-256 of what the policy means; see `label_policy.policy.digest`."""
+        """The SHA-256 of the policy's meaning; see `label_policy.policy.digest`."""
         return meaning_digest(self._meaning())
 
     def _meaning(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Reading a policy file: YAML to `Policy`, with file, line and field in every error.
+"""Read policy files: YAML to `Policy`, with file, line and field in every error.
 
-YAML is composed to nodes first, which know their lines, and only then turned into values, so that an error about a
-value can say where it stands. Anchors and aliases are refused, and with them documents that expand without bound.
+YAML is composed to nodes first, which know their lines, and then turned into values, so an error about a value can give
+its line. Anchors and aliases are refused, and with them documents that expand without bound.
 """
 
 import re
@@ -32,7 +32,7 @@ _WANTED = {
     "dict_type": "keys with values, as in {key: value}",
     "model_type": "keys with values, as in {key: value}",
 }
-"""What pydantic calls by Python's names, as YAML has it."""
+"""Expected values in YAML's terms, by pydantic's error types."""
 
 
 def load_policy(path: str | Path) -> Policy:
@@ -51,7 +51,7 @@ def load_policy(path: str | Path) -> Policy:
         raise PolicyError(f"{path}: the policy file cannot be read ({reason}); check the path") from None
     if len(content) > MAX_BYTES:
         raise PolicyError(
-            f"{path}: the file is larger than {MAX_BYTES // 1024} KiB, which no policy is; check the path"
+            f"{path}: the file is larger than {MAX_BYTES // 1024} KiB, too large for a policy; check the path"
         )
     try:
         text = content.decode("utf-8")
@@ -66,12 +66,12 @@ def dump_policy(policy: Policy) -> str:
     plain = policy.model_dump(mode="json", exclude_defaults=True)
     for rule, written in zip(policy.rules, plain["rules"], strict=True):
         if rule.label is not Label.ABSTAIN:
-            written["weight"] = rule.weight  # must be said, be it 0
+            written["weight"] = rule.weight  # required in the file, even if it is 0
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
 
 def parse_policy(text: str, *, where: str = "policy") -> Policy:
-    """Validate a policy given as YAML text; `where` stands for the file's name in errors.
+    """Validate a policy from YAML text; `where` is the file name shown in errors.
 
     Raises:
         PolicyError: as `load_policy`.
@@ -94,7 +94,7 @@ def parse_policy(text: str, *, where: str = "policy") -> Policy:
 
 @lru_cache(maxsize=16)  # a run reads its desk's policy seven times, and YAML takes most of that
 def _compose(text: str, where: str) -> yaml.Node | None:
-    """Parse YAML to nodes, refusing what a policy never needs before anything recursive runs."""
+    """Parse YAML to nodes; refuses anchors, aliases and deep nesting before recursive code runs."""
     depth = 0
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
@@ -120,7 +120,7 @@ def _compose(text: str, where: str) -> yaml.Node | None:
 
 
 def _build(node: yaml.Node, where: str) -> object:
-    """Turn a node into plain values, refusing a key that is no text or stands twice."""
+    """Turn a node into plain values; refuses duplicate keys and keys that are not text."""
     if isinstance(node, yaml.SequenceNode):
         return [_build(child, where) for child in node.value]
     if not isinstance(node, yaml.MappingNode):
@@ -134,7 +134,7 @@ def _build(node: yaml.Node, where: str) -> object:
                 f"{where}:{line}: a key must be a word; put it in quotes if it looks like a number or a date"
             )
         if key in result:
-            raise PolicyError(f"{where}:{line}: the key '{key}' stands twice in one place; remove one of them")
+            raise PolicyError(f"{where}:{line}: the key '{key}' appears twice in one place; remove one of them")
         result[key] = _build(value_node, where)
     return result
 
@@ -150,9 +150,9 @@ def _scalar(node: yaml.Node, where: str) -> object:
 
 
 def _problems(errors: list[ErrorDetails], lines: dict[Loc, int], document: object) -> list[tuple[bool, int, str]]:
-    """Return whether it is no unknown key, line and message of each problem.
+    """Return (is not an unknown key, line, message) of each problem.
 
-    An unknown key sorts first, and the key that it is a misspelling of is not said to be missing.
+    Unknown keys sort first; a key that was misspelled is not reported as missing.
     """
     unknown = [details["loc"] for details in errors if details["type"] == _UNKNOWN]
     meant = {(*loc[:-1], near) for loc in unknown for near in _near_keys(loc)}
@@ -168,7 +168,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {"rules": Rule, "sent_text": SentText, "
 
 
 def _keys_beside(loc: Loc) -> list[str]:
-    """Return the keys that there are where the key at `loc` stands."""
+    """Return the valid keys in the section of the key at `loc`."""
     section: type[BaseModel] = _SECTIONS[str(loc[0])] if len(loc) > 1 else Policy
     return [*section.model_fields]
 
@@ -201,14 +201,14 @@ def _problem(details: ErrorDetails, lines: dict[Loc, int], document: object) -> 
     elif kind in _WANTED:
         message = f"this must be {_WANTED[kind]}; it is {_shown(details['input'])}"
     elif kind == "string_too_short":
-        message = "this text is empty; say it in a sentence"
+        message = "this text is empty; write a sentence"
     else:
         message = f"{details['msg'][:1].lower()}{details['msg'][1:]}; it is {_shown(details['input'])}"
     return line_of(lines, loc), f"{_place(loc, document)}: {message}"
 
 
 def _place(loc: Loc, document: object) -> str:
-    """Return a place as its reader knows it: ``rule 'thumbs_down': when``, ``rule 2: id``, ``training.tiers[0]``."""
+    """Return a place in the reader's terms: ``rule 'thumbs_down': when``, ``rule 2: id``, ``training.tiers[0]``."""
     match loc, document:
         case ["rules", int(index), *inner], {"rules": [*rules]}:
             match rules[index]:

@@ -1,4 +1,4 @@
-"""A policy's sections beside its rules: the agent's own text, what the audit demands, and what trains."""
+"""A policy's sections besides its rules: the agent's own text, the audit's requirements, and training."""
 
 from functools import cached_property
 from typing import Annotated, Any, Self
@@ -23,10 +23,10 @@ from label_policy.policy.fields import (
 )
 
 SENT_TEXT = "sent_text"
-"""The rule of an agent's own text, on the label that it gets."""
+"""The rule name on the label of an agent's own text."""
 
 SENT = ("edited_at IS NOT NULL", "final_text <> completion", "trim(final_text) <> ''")
-"""What must hold of any draft for its final text to be a row of its own: another text was sent, and it is not blank."""
+"""Conditions for a draft's final text to become a row: another text was sent, and it is not blank."""
 
 
 class _Section(BaseModel):
@@ -34,16 +34,16 @@ class _Section(BaseModel):
 
 
 class SentText(_Section):
-    """What an agent sent instead of a draft: a desirable row of its own, preferred to the draft.
+    """The text that an agent sent instead of a draft: a desirable row of its own, preferred to the draft.
 
-    An edit shows what would have been right. The condition is over the draft's interaction; where it does
-    not hold, nothing or a blank text was sent, or the draft was sent as it was, there is no such row.
+    An edit shows the right answer. The condition reads the draft's interaction. There is no row where it does not hold,
+    where nothing or a blank text was sent, or where the draft was sent unchanged.
 
     Attributes:
         when: the SQL condition over the edited draft's columns.
         tier: how far the agent's text can be trusted.
         weight: the row's weight in training.
-        why: for the people who audit its labels.
+        why: explanation for the people who audit its labels.
 
     """
 
@@ -59,31 +59,31 @@ class SentText(_Section):
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """All that must hold for a row: `SENT` and the section's own condition."""
+        """All conditions of a row: `SENT` and the section's own."""
         return (*map(parse_condition, SENT), self.condition)
 
     @property
     def signals(self) -> frozenset[str]:
-        """The signals that can change the row: whether there is one, and what its text is."""
+        """The signals that can change the row: its existence or its text."""
         return frozenset[str]().union(*(condition.signals for condition in self.conditions))
 
     def meaning(self) -> list[Any]:
-        """What the digest is taken over."""
+        """Return the part of the policy's meaning that the digest hashes."""
         return [self.condition.meaning, self.tier, self.weight]
 
 
 class Audit(_Section):
-    """What people read, and what they must find of a tier before it is trusted.
+    """The rows that people read, and the precision that a tier must show before it is trusted.
 
     Attributes:
-        per_class: rows to read of each of desirable and undesirable, at least.
-        precision: by tier, the share of labels that must at least be right, at the lower bound of its interval.
-        strata: the columns by which labels are parted before they are drawn.
-        floor: rows to read of each stratum, at least.
+        per_class: minimum rows to read of each class, desirable and undesirable.
+        precision: by tier, the minimum share of right labels, at the lower bound of its interval.
+        strata: the columns that define the strata of the sample.
+        floor: minimum rows to read of each stratum.
         overlap: the share of rows that two people read, so that their agreement can be measured.
-        failing: what becomes of a tier that finds less: it does not train, or nothing does.
-        confidence: of the intervals.
-        suspects: rows of each class, at most, that are read because a model's scores speak against their labels.
+        failing: consequence for a tier below its precision: it does not train, or nothing does.
+        confidence: confidence level of the intervals.
+        suspects: maximum rows of each class that are read because a model's scores contradict their labels.
 
     """
 
@@ -101,24 +101,24 @@ class Audit(_Section):
         for column in ("label", "tier"):
             if column not in self.strata:
                 raise FieldError(
-                    ("strata",), f"'{column}' is missing, and precision is measured by it; list label and tier at least"
+                    ("strata",), f"'{column}' is missing, but precision is measured by it; list at least label and tier"
                 )
         if len(set(self.strata)) < len(self.strata):
-            raise FieldError(("strata",), "a column stands twice; list each once")
+            raise FieldError(("strata",), "a column appears twice; list each once")
         return self
 
     def meaning(self) -> list[Any]:
-        """What the digest is taken over: what came later counts only where it is not the default."""
+        """Return the part that the digest hashes; settings added later count only if they differ from the default."""
         later = self.model_dump(mode="json", exclude_defaults=True, exclude={"per_class", "precision"})
         return [self.per_class, self.precision, *([later] if later else [])]
 
 
 class Training(_Section):
-    """Which labels train, and how much they count.
+    """Which labels train, and their weights.
 
     Attributes:
         tiers: the tiers that train; by default all.
-        weights: by tier, what the weights of its rules are multiplied by; 1 where none is given.
+        weights: by tier, the factor on the weights of its rules; 1 by default.
 
     """
 
@@ -132,5 +132,5 @@ class Training(_Section):
         return self
 
     def factors(self) -> dict[Tier, float]:
-        """What a rule's weight is multiplied by, for the tiers that train."""
+        """Return the factor on a rule's weight, for each tier that trains."""
         return {tier: self.weights.get(tier, 1.0) for tier in Tier if tier in self.tiers}

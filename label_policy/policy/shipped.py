@@ -1,4 +1,4 @@
-"""The policies that come with the package."""
+"""The policies shipped with the package."""
 
 from importlib.resources import files
 from pathlib import Path

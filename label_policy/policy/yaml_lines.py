@@ -1,4 +1,4 @@
-"""Where in a YAML text each key and item stands, so that an error about a value can name its line."""
+"""Lines of the keys and items of a YAML text, so that an error about a value can name its line."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -6,17 +6,17 @@ from typing import Protocol
 import yaml
 
 Loc = tuple[str | int, ...]
-"""The keys and indices that lead from the document to a value, as pydantic gives them; of the document itself, none."""
+"""Path of keys and indices from the document to a value, as in pydantic's errors; empty for the document itself."""
 
 
 class _Mark(Protocol):
-    """What both of PyYAML's parsers, in Python and in C, give as a place: ``line`` counts from 0."""
+    """A place as PyYAML's two parsers, in Python and in C, give it; ``line`` counts from 0."""
 
     line: int
 
 
 def line_at(mark: _Mark | None) -> int:
-    """Return the line of one of PyYAML's marks, from 1; the first where there is none."""
+    """Return the line of one of PyYAML's marks, from 1; 1 without a mark."""
     return mark.line + 1 if mark is not None else 1
 
 
@@ -28,7 +28,7 @@ def find_lines(root: yaml.Node | None) -> dict[Loc, int]:
 
 
 def line_of(lines: Mapping[Loc, int], loc: Loc) -> int:
-    """Return the line of `loc`; what is missing has none of its own, so that of what should hold it."""
+    """Return the line of `loc`; for a missing key, the line of its parent."""
     while loc not in lines:
         loc = loc[:-1]
     return lines[loc]
@@ -36,7 +36,7 @@ def line_of(lines: Mapping[Loc, int], loc: Loc) -> int:
 
 def _find(node: yaml.Node | None, loc: Loc, lines: dict[Loc, int], seen: set[int]) -> None:
     lines.setdefault(loc, line_at(node.start_mark if node is not None else None))
-    # An alias is the very node that it stands for, and may stand within it.
+    # An alias is the same node object that it refers to, and may lie within it.
     if node is None or id(node) in seen:
         return
     seen.add(id(node))

@@ -128,7 +128,5 @@ time.sleep(60)
 
 def ended(process: psutil.Process) -> bool:
     """Whether it ends in time; a process that got its number afterwards is another."""
-    deadline = time.monotonic() + 20
-    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    gone, _ = psutil.wait_procs([process], timeout=20)
+    return bool(gone)

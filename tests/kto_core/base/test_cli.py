@@ -58,7 +58,7 @@ def test_another_objective_is_an_option(reference, training_set, tmp_path, monke
         (["sft", "--model", "tiny", "--steps", "-1"], "SFTConfig.steps must be at least 0, not -1"),
         (["train", "--reference", "r", "--training-set", "t", "--config", "no.yaml"], "config no.yaml cannot be read"),
         (["train", "--reference", "r", "--training-set", "t"], "training set t is not a folder"),
-        (["release"], "say what to do"),
+        (["release"], "choose an action"),
         (["release", "--rollback"], "has no earlier champion"),
         (["release", "--candidate", "c"], "needs --candidate, --training-set and --evaluation"),
     ],

@@ -68,7 +68,7 @@ def test_a_cache_that_another_process_holds_is_not_to_be_removed(tmp_path, monke
 
 def test_a_cache_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(TrainingError, match=r"the folder .*cache cannot be made .*; give one that can be written"):
+    with pytest.raises(TrainingError, match=r"the folder .*cache cannot be created .*; give a writable one"):
         LogpCache(tmp_path / "file" / "cache", weights="w", precision="float32")
 
 

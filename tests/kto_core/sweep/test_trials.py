@@ -181,7 +181,7 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(run, capfd):
     show_sweep(found, console)
     assert re.search(r"β 0.5, learning rate 1e\+20 failed: .*finite", console.export_text())
     assert capfd.readouterr().err == "", "Optuna has nothing to say"
-    with pytest.raises(TrainingError, match=r"all trials of the sweep failed \(1\), the last one so: .*finite"):
+    with pytest.raises(TrainingError, match=r"all trials of the sweep failed \(1\), the last one with: .*finite"):
         run(config=BASE.replace(max_steps=3), space={"learning_rate": (1e20,)})
 
 
@@ -210,7 +210,7 @@ def test_one_process_at_a_time(run, result):
             {"config": BASE.replace(objective="apo_zero", kl_prompts=0)},
             "a sweep by apo_zero needs KTOConfig.kl_prompts",
         ),
-        ({"objective": "first_contact_resolution"}, "a sweep cannot go by 'first_contact_resolution' here"),
+        ({"objective": "first_contact_resolution"}, "a sweep cannot rank by 'first_contact_resolution' here"),
     ],
 )
 def test_what_makes_no_sense_is_said_before_anything_is_trained(run, changed, says, tmp_path):

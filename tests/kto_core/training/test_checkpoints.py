@@ -93,7 +93,7 @@ def test_a_store_that_cannot_be_made_is_named_before_training(reference, trainin
     store = tmp_path / "file" / "models"
     places = {"reference": reference, "training_set": training_set, "cache": tmp_path / "cache"}
     stages = []
-    with pytest.raises(TrainingError, match=r"the folder .*models cannot be made .*; give one that can be written"):
+    with pytest.raises(TrainingError, match=r"the folder .*models cannot be created .*; give a writable one"):
         train_kto(
             **places, store=store, config=KTOConfig(max_steps=1), report=lambda stage, *_, **__: stages.append(stage)
         )

@@ -15,7 +15,7 @@ def run(*phases):
 
 def test_a_quiet_run_has_no_trouble():
     quiet = run((200, {}), (3, {"grad_norm_desirable": 1.0, "grad_norm_undesirable": 4.0}))
-    assert Watch(beta=0.1, speaks=True).look(quiet)
+    assert Watch(beta=0.1, warns=True).look(quiet)
 
 
 def test_kl_saturates():
@@ -46,9 +46,9 @@ def test_without_z0_the_reference_point_is_0():
 
 def test_measurements_may_lie_as_far_apart_as_the_run_is_long():
     measured = {"grad_norm_desirable": 3.0, "grad_norm_undesirable": 0.1}
-    watch = Watch(beta=0.1, speaks=False)
+    watch = Watch(beta=0.1, warns=False)
     assert not watch.look(run((1, measured), (1500, {}), (1, measured), (1500, {}), (1, measured)))
-    assert watch.told["one class dominates"]["step"] == 3003
+    assert watch.reported["one class dominates"]["step"] == 3003
 
 
 def test_both_rewards_fall():
@@ -63,9 +63,9 @@ def test_both_rewards_fall():
 
 def test_each_trouble_is_told_once_when_it_is_first_seen(caplog):
     steps = run((50, {}), (100, {"z0": 100.0}))
-    watch = Watch(beta=0.1, speaks=True)
+    watch = Watch(beta=0.1, warns=True)
     looks = [watch.look(steps[:count]) for count in (0, 20, 50, 80, 150)]
     assert looks == [True, True, True, False, False]
-    assert watch.told.keys() == {"kl saturates"}
-    assert 50 < watch.told["kl saturates"]["step"] <= 50 + WINDOW
+    assert watch.reported.keys() == {"kl saturates"}
+    assert 50 < watch.reported["kl saturates"]["step"] <= 50 + WINDOW
     assert len(caplog.messages) == 1

@@ -119,7 +119,7 @@ def test_flip_rates_follow_from_what_the_labels_and_the_truth_jointly_are(precis
 
 @pytest.mark.parametrize(("good", "bad"), [(0.5, 0.5), (0.2, 0.8), (0.0, 0.4)])
 def test_labels_that_say_nothing_are_refused(good, bad):
-    with pytest.raises(TrainingError, match="no better than labels drawn by lot"):
+    with pytest.raises(TrainingError, match="no better than random labels"):
         flip_rates(good, bad, share=0.5)
 
 
@@ -184,7 +184,12 @@ def test_weights_are_kept_where_nothing_was_measured():
 @pytest.mark.parametrize(
     ("correction", "rows", "measured", "said"),
     [
-        ("weight", rows_of((2, True, 1.0, None), (2, False, 1.0, None)), MEASURED, "none is; have people read more"),
+        (
+            "weight",
+            rows_of((2, True, 1.0, None), (2, False, 1.0, None)),
+            MEASURED,
+            "no row has one; let people read more",
+        ),
         ("weight", rows_of((2, True, 1.0, 0.5), (2, False, 1.0, 0.9)), {}, "no desirable row has a label"),
         ("unbiased", rows_of((2, True, 1.0, None), (2, False, 1.0, None)), {"desirable": 0.9}, "undesirable labels"),
         ("unbiased", rows_of((2, True, 0.0, None), (2, False, 1.0, None)), MEASURED, "a weight above 0"),
@@ -192,7 +197,7 @@ def test_weights_are_kept_where_nothing_was_measured():
             "unbiased",
             rows_of((2, True, 1.0, None), (2, False, 1.0, None)),
             {"desirable": 0.4, "undesirable": 0.6},
-            "drawn by lot",
+            "random labels",
         ),
     ],
 )

@@ -351,7 +351,7 @@ def doubles(*numbers):
         (kto_loss, "policy_logps", doubles(-1, 12.5), r"policy_logps\[1\] is 12.5"),  # a loss, not a log-probability
         (kto_loss, "policy_logps", doubles(-1), r"reference_logps has shape \[2\] and policy_logps \[1\]"),
         (kto_loss, "reference_logps", doubles([-1, -2]), r"reference_logps has shape \[1, 2\] and policy_logps \[2\]"),
-        (kto_loss, "policy_logps", doubles([-1, -2]), r"policy_logps has shape \[1, 2\]; hand in one number a row"),
+        (kto_loss, "policy_logps", doubles([-1, -2]), r"policy_logps has shape \[1, 2\]; pass one number a row"),
         (kto_loss, "policy_logps", doubles(), r"policy_logps has shape \[0\]; .* for at least one row"),
         (kto_loss, "desirable", torch.tensor([True]), r"desirable is torch.bool \[1\]; make it torch.bool \[2\]"),
         (kto_loss, "desirable", torch.tensor([1, 0]), r"desirable is torch.int64 \[2\]; make it torch.bool \[2\]"),

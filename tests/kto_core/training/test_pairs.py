@@ -237,7 +237,7 @@ def test_settings_are_those_of_the_papers_or_of_a_kto_run():
     for config in (like, simpo, orpo):
         assert PairConfig.from_dict(config.to_dict()) == config
         assert config.replace(seed=1).beta == config.beta
-    with pytest.raises(TrainingError, match="gamma says nothing to dpo, which reads beta"):
+    with pytest.raises(TrainingError, match="gamma has no effect on dpo, which reads beta"):
         PairConfig(gamma=1.0)
     with pytest.raises(TrainingError, match="must be one of 'dpo', 'ipo', 'orpo', 'simpo', not 'ppo'"):
         PairConfig(objective="ppo")

@@ -196,7 +196,7 @@ def test_nothing_read_is_nothing_known() -> None:
 
 
 def test_more_rows_than_labels_is_refused() -> None:
-    with pytest.raises(PolicyError, match="'b' has more rows judged than labels; draw"):
+    with pytest.raises(PolicyError, match="'b' has more judged rows than labels; draw"):
         estimate(["a", "b", "b"], [50, 1, 1], [1.0, 1.0, 1.0], [True, True, True])
 
 

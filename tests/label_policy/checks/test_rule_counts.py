@@ -222,7 +222,7 @@ def test_data_show_what_a_rule_does_not_get_to_decide(
     assert unread == {"rejected", "dismissed", "repeat_contact", "preferred"}, "decided_at says not which decision"
     assert "rule 'r3' is unknown (NULL) on all of 6 interactions: 'surveyed' never came" in messages["always_null"]
     assert messages["not_fired"] == (
-        "not fired on 6 interactions from 2026-10-05 to 2026-10-05: r4; that may be right all the same"
+        "not fired on 6 interactions from 2026-10-05 to 2026-10-05: r4; the rules may still be right"
     )
     assert review_coverage(policy, measure_coverage(looking_at(), policy)) == []
 

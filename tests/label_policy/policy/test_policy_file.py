@@ -195,7 +195,7 @@ BAD_SECTIONS = [
     ("reading_speed: 40", "reading_speed: fast", 6, "reading_speed: 'fast' is not a number"),
     ("reading_speed: 40\n", "", 9, "rule 'rushed': when: seconds_to_read needs the policy's reading_speed; add one"),
     ("[store credit, premium]", "store credit", 7, "terms: this must be a list, as in [one, two]"),
-    ("[store credit, premium]", "[premium, '!!']", 7, "terms[1]: '!!' is no word or phrase"),
+    ("[store credit, premium]", "[premium, '!!']", 7, "terms[1]: '!!' is not a word or phrase"),
     (
         "  when: edit_kind = 'factual'",
         "  when: edit_kind = 'factua'",
@@ -207,9 +207,9 @@ BAD_SECTIONS = [
     ("sent_text:", "sent_texts:", 15, "sent_texts: this key is not known"),
     ("  per_class: 100", "  per_class: 0", 21, "audit.per_class: "),
     ("[label, tier, rule]", "[label, tier, agent]", 22, "audit.strata[2]: there is no stratum column 'agent'; did you"),
-    ("[label, tier, rule]", "[tier, rule]", 22, "audit.strata: 'label' is missing, and precision is measured by it"),
-    ("[label, tier, rule]", "[label, tier, tier]", 22, "audit.strata: a column stands twice; list each once"),
-    ("overlap: 0.2", "overlap: 20", 23, "audit.overlap: 20 is no share of rows; write a number from 0 to 1"),
+    ("[label, tier, rule]", "[tier, rule]", 22, "audit.strata: 'label' is missing, but precision is measured by it"),
+    ("[label, tier, rule]", "[label, tier, tier]", 22, "audit.strata: a column appears twice; list each once"),
+    ("overlap: 0.2", "overlap: 20", 23, "audit.overlap: 20 is not a share of rows; write a number from 0 to 1"),
     (
         "failing: block",
         "failing: stop",
@@ -217,10 +217,10 @@ BAD_SECTIONS = [
         "audit.failing: there is no consequence 'stop'; the consequences are exclude",
     ),
     ("failing: block", "floor: 0", 24, "audit.floor: this must be a whole number of 1 or more; it is 0"),
-    ("failing: block", "confidence: 95", 24, "audit.confidence: 95 is no confidence of an interval; write a number"),
+    ("failing: block", "confidence: 95", 24, "audit.confidence: 95 is not a confidence level; write a number"),
     ("failing: block", "suspects: -1", 24, "audit.suspects: '-1' is not a number of rows; write a whole number of 0"),
     ("failing: block", "overlaps: 0.2", 24, "audit.overlaps: this key is not known; did you mean 'overlap'?"),
-    ("explicit: 0.9", "explicit: 90", 26, "audit.precision.explicit: 90 is no share of correct labels"),
+    ("explicit: 0.9", "explicit: 90", 26, "audit.precision.explicit: 90 is not a share of correct labels"),
     (
         "explicit: 0.9",
         "gold: 0.9",
@@ -230,9 +230,9 @@ BAD_SECTIONS = [
     ("[explicit, strong]", "explicit", 28, "training.tiers: this must be a list"),
     ("[explicit, strong]", "[explict]", 28, "training.tiers[0]: there is no tier 'explict'; did you mean 'explicit'?"),
     ("[explicit, strong]", "[]", 28, "training.tiers: no tier trains; list at least one of"),
-    ("    strong: 0.5", "    strong: -1", 30, "training.weights.strong: -1 cannot weigh a row"),
+    ("    strong: 0.5", "    strong: -1", 30, "training.weights.strong: -1 is not a weight"),
     ("maturity: {reopened: 7d}", "maturity: 7d", 5, "maturity: this must be keys with values"),
-    ("id: rushed", "id: sent_text", 9, "rule 1: id: 'sent_text' is the rule of what agents sent"),
+    ("id: rushed", "id: sent_text", 9, "rule 1: id: 'sent_text' is the rule of texts that agents sent"),
 ]
 
 
@@ -306,7 +306,7 @@ def test_shipped_policies_are_named_after_what_they_hold():
 
 def test_a_policy_needs_rules_and_not_too_many():
     head = GOOD[: GOOD.index("rules:")]
-    with pytest.raises(PolicyError, match=r"^policy:8: rules: a policy has 1 to 200 rules, and this one has 0$"):
+    with pytest.raises(PolicyError, match=r"^policy:8: rules: a policy has 1 to 200 rules, but this one has 0$"):
         parse_policy(head + "rules: []\n")
     rules = "".join(f"  - {{id: r{i}, when: 'TRUE', label: abstain, why: x}}\n" for i in range(201))
     with pytest.raises(PolicyError, match="this one has 201"):

@@ -76,7 +76,7 @@ def test_a_table_for_a_person_and_json_for_a_program(home: Path) -> None:
     [
         ("training_set", [], "desk toy has no training set yet; `feedback-kto --home"),
         (None, ["--beta", "much"], "beta of a sweep must be numbers with commas between them"),
-        (None, ["--objective", "loss"], "a sweep cannot go by 'loss' here; it goes by one of auc_within, auc,"),
+        (None, ["--objective", "loss"], "a sweep cannot rank by 'loss' here; it ranks by one of auc_within, auc,"),
     ],
 )
 def test_a_mistake_ends_in_one_sentence(
