@@ -66,8 +66,8 @@ def test_the_card_says_what_people_found_and_who_overrode_it(release, training_s
         place.write_text(plain)
     card = (folder / "README.md").read_text()
     assert (
-        "| audit of the labels | **simulated: some of these verdicts are not from people**; desirable 92.5% right (at least "
-        "88.0%; 150 rows read by people, 50 simulated); excluded because it failed: weak |"
+        "| audit of the labels | **simulated: some of these verdicts are not from people**; desirable 92.5% right "
+        "(at least 88.0%; 150 rows read by people, 50 simulated); excluded because it failed: weak |"
     ) in card
     assert r"| **audit overridden** | Ann \| \<b\>, until 2026-03-09, for every tier: the \*launch\* |" in card
     assert json.loads((folder / "manifest.json").read_text())["audit"]["gate"]["override"] == override
@@ -158,5 +158,7 @@ def test_only_what_kto_trained_is_released(candidate, training_set, tmp_path):
     training = json.loads((candidate / "training.json").read_text())
     training = {name: value for name, value in training.items() if name not in ("rows", "troubles")}
     (folder / "training.json").write_text(json.dumps(training | {"kind": "dpo"}))
-    with pytest.raises(TrainingError, match="dpo-1 was trained by dpo, and only what KTO or APO-zero trained is"):
+    with pytest.raises(
+        TrainingError, match="dpo-1 was trained by dpo, but only candidates trained by KTO or APO-zero are"
+    ):
         write_release(candidate=folder, training_set=training_set, evaluation={}, releases=tmp_path / "releases")
