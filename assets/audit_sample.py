@@ -20,12 +20,12 @@ from feedback.lake.tables import AUDIT_SAMPLE
 def audit_sample(context: dg.AssetExecutionContext, desk: DeskResource) -> None:
     """A sample of the final labels, stratified as the policy says, with inclusion probabilities.
 
-    The same labels, policy, verdicts and seed give the same sample, whichever run draws it, and what has been read is
-    not asked for again. To it come the labels that the last evaluation's scores speak against, in strata of their own.
+    The same labels, policy, verdicts and seed give the same sample, whichever run draws it. People are not asked again
+    for rows that they have read. Labels that the last evaluation's scores contradict are added, in strata of their own.
     """
     active = desk.active()
-    doubted = [(suspect.draft_id, suspect.label) for suspect in find_suspects(active.heldout_scores)]
-    rows = write_audit_sample(active.lake, active.policy, seed=active.settings.audit_seed, suspects=doubted)
+    suspects = [(suspect.draft_id, suspect.label) for suspect in find_suspects(active.heldout_scores)]
+    rows = write_audit_sample(active.lake, active.policy, seed=active.settings.audit_seed, suspects=suspects)
     context.add_asset_metadata(
         {
             "dagster/row_count": rows.num_rows,

@@ -20,7 +20,7 @@ def evaluation(
     reference_model: dict[str, Any],
     kto_candidate: dict[str, Any],
 ) -> dg.Output[dict[str, Any]]:
-    """How well each model tells desirable from undesirable drafts on held-out tickets, beside the base-rate prior.
+    """Measure how each model tells desirable from undesirable drafts on held-out tickets, beside the base-rate prior.
 
     A simulated desk also answers fresh tickets whose right reply is known.
     """

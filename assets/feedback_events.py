@@ -34,8 +34,8 @@ def feedback_events(context: dg.AssetExecutionContext, desk: DeskResource) -> No
     """Raw log lines of an arrival day as events, by the desk's SQL mapping.
 
     A line that does not parse or does not fit is in the `quarantine` table with its file, line and reason; the `files`
-    table keeps the books. "Touched days" are those whose interactions or labels were made without some of the events
-    that are now at hand, by this run or another: the sensor late_feedback asks for them.
+    table keeps the books. "Touched days" are those whose interactions or labels lack some of the events that are at
+    hand now, by this run or another: the sensor late_feedback requests them.
     """
     active = desk.active()
     days = partition_days(context)
@@ -89,10 +89,10 @@ def all_files_complete(desk: DeskResource) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=not files,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"not read to the end: {named}{more}; put whole files in their place and run their days again"
+        description=f"not read to the end: {named}{more}; replace them with complete files and run their days again"
         if files
         else None,
-        metadata={"files": markdown_table(("file", "lines read", "why no more"), files[:100])} if files else {},
+        metadata={"files": markdown_table(("file", "lines read", "reason"), files[:100])} if files else {},
     )
 
 

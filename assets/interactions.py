@@ -13,9 +13,9 @@ from feedback.lake.tables import INTERACTIONS
 _UNPLACED = {
     "drafts_outside": "{:,} drafts were shown outside the partitions: set first_day in desk.yaml earlier",
     "drafts_twice": "{:,} drafts have interactions on two days, since an earlier showing arrived later: run both again",
-    "reactions_without_draft": "{:,} reactions are to drafts that were never logged, and count for nothing",
+    "reactions_without_draft": "{:,} reactions are to drafts that were never logged, and do not count",
     "outcomes_without_draft": "{:,} ticket outcomes came before the ticket's first draft or on a ticket without one, "
-    "and count for nothing",
+    "and do not count",
 }
 
 
@@ -62,15 +62,15 @@ def interactions(context: dg.AssetExecutionContext, desk: DeskResource) -> None:
 
 @dg.asset_check(asset=interactions)
 def nothing_unplaced(desk: DeskResource) -> dg.AssetCheckResult:
-    """No draft lies outside the partitions, and no signal speaks of a draft that was never logged."""
+    """No draft lies outside the partitions, and no signal is about a draft that was never logged."""
     active = desk.active()
     first = active.settings.first_day
     counts = count_unplaced(active.lake, first, date.fromisoformat(DAYS.get_last_partition_key() or str(first)))
     outside, twice = counts["drafts_outside"], counts["drafts_twice"]
-    said = "; ".join(sentence.format(counts[name]) for name, sentence in _UNPLACED.items() if counts[name])
+    faults = "; ".join(sentence.format(counts[name]) for name, sentence in _UNPLACED.items() if counts[name])
     return dg.AssetCheckResult(
         passed=not any(counts.values()),
         severity=dg.AssetCheckSeverity.ERROR if outside or twice else dg.AssetCheckSeverity.WARN,
-        description=said or None,
+        description=faults or None,
         metadata=dict(counts),
     )

@@ -1,4 +1,4 @@
-"""`label_quality`: how good the labels are, by what people found of them."""
+"""`label_quality`: how good the labels are, by people's verdicts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from feedback.audits.label_quality import Quality
 from label_policy.audits.agreement import LEAST_ALPHA
 from label_policy.audits.precision import Estimate
 
-# With fewer rows read twice, chance decides what alpha is.
+# With fewer rows read twice, alpha depends on chance.
 _FEWEST_TWICE = 20
 
 
@@ -20,19 +20,19 @@ _FEWEST_TWICE = 20
 def label_quality(context: dg.AssetExecutionContext, desk: DeskResource) -> None:
     """The share of labels that is right, by class, tier, rule and category, with intervals, from the verdicts at hand.
 
-    Weighted by stratum, so that it speaks of all labels and not of the rows read. `training_set` reads the same.
+    Weighted by stratum, so that it is about all labels and not only the rows read. `training_set` reads the same.
     """
     active = desk.active()
     outcome = active.measure_audit()
     quality, gate = outcome.quality, outcome.gate
-    said = ["simulated verdicts went into this: nobody read those rows"] if quality.simulated else []
+    remarks = ["simulated verdicts count here: nobody read those rows"] if quality.simulated else []
     context.add_asset_metadata(
         {
             "rows to read": quality.sampled,
             "rows read by people": quality.read,
             "rows simulated": quality.simulated_rows,
-            "gate": {True: "open", False: "closed"}[gate.passed] if gate.asked else "no audit is asked for",
-            "why": "; ".join([*gate.reasons, *gate.notes, *gate.overridden, *said]) or "nothing stands against it",
+            "gate": {True: "open", False: "closed"}[gate.passed] if gate.asked else "the policy asks for no audit",
+            "why": "; ".join([*gate.reasons, *gate.notes, *gate.overridden, *remarks]) or "nothing speaks against it",
             "precision": markdown_table(
                 ("of", "", "labels", "read by people", "simulated", "can't tell", "right", "at least", "at most"),
                 _lines(quality),
@@ -40,7 +40,7 @@ def label_quality(context: dg.AssetExecutionContext, desk: DeskResource) -> None
             "figure": picture(draw_quality(quality, active.policy), "precision by class, tier and rule"),
             "agreement": {
                 "rows read by several": quality.agreement.rows,
-                "all say the same": _share(quality.agreement.same),
+                "share on which all agree": _share(quality.agreement.same),
                 "Krippendorff's alpha": _number(quality.agreement.alpha),
             },
             "confusion": markdown_table(
@@ -64,7 +64,7 @@ def label_quality(context: dg.AssetExecutionContext, desk: DeskResource) -> None
 
 @dg.asset_check(asset=label_quality)
 def precision_holds(desk: DeskResource) -> dg.AssetCheckResult:
-    """No rule's labels are found less precise in the last audit than in those before it."""
+    """No rule's labels are less precise in the last audit than in those before it."""
     quality = desk.active().measure_audit().quality
     fell = [each for each in quality.drift if each.high < 0]
     return dg.AssetCheckResult(
@@ -82,17 +82,17 @@ def precision_holds(desk: DeskResource) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset=label_quality)
 def reviewers_agree(desk: DeskResource) -> dg.AssetCheckResult:
-    """Krippendorff's alpha of those who read the same rows is at least 2/3; a few rows say nothing of it."""
+    """Krippendorff's alpha of those who read the same rows is at least 2/3; a few rows are too little to measure it."""
     agreement = desk.active().measure_audit().quality.agreement
-    known = agreement.rows >= _FEWEST_TWICE and agreement.alpha is not None
-    passed = not known or (agreement.alpha or 0.0) >= LEAST_ALPHA
+    measurable = agreement.rows >= _FEWEST_TWICE and agreement.alpha is not None
+    passed = not measurable or (agreement.alpha or 0.0) >= LEAST_ALPHA
     return dg.AssetCheckResult(
         passed=passed,
         severity=dg.AssetCheckSeverity.WARN,
         description=None
         if passed
         else f"alpha is {_number(agreement.alpha)} on {agreement.rows} rows that several read, below "
-        f"{LEAST_ALPHA:.2f}; let the readers settle what counts as good (`feedback-kto audit report` shows what they "
+        f"{LEAST_ALPHA:.2f}; let the readers agree on what counts as good (`feedback-kto audit report` shows what they "
         "contradict)",
         metadata={"rows read by several": agreement.rows, "alpha": _number(agreement.alpha)},
     )
@@ -109,14 +109,14 @@ def _lines(quality: Quality) -> list[tuple[Any, ...]]:
             each.unsure,
             *map(_share, (each.precision, each.low, each.high)),
         )
-        for group, found in quality.groups.items()
-        for name, each in _sorted(found)
+        for group, estimates in quality.groups.items()
+        for name, each in _sorted(estimates)
     ]
 
 
-def _sorted(found: Mapping[str, Estimate]) -> list[tuple[str, Estimate]]:
-    """The least precise first; what nobody knows comes last."""
-    return sorted(found.items(), key=lambda pair: 2.0 if pair[1].precision is None else pair[1].precision)
+def _sorted(estimates: Mapping[str, Estimate]) -> list[tuple[str, Estimate]]:
+    """Return the least precise first; those whose precision is not known come last."""
+    return sorted(estimates.items(), key=lambda pair: 2.0 if pair[1].precision is None else pair[1].precision)
 
 
 def _share(value: float | None) -> str:

@@ -44,7 +44,7 @@ def labels(context: dg.AssetExecutionContext, desk: DeskResource) -> None:
     """Each draft's label, tier, weight and the rule that decided, by the desk's label policy.
 
     A label is provisional until every signal that could still overturn it has had its time, and final after. A final
-    label that comes out otherwise all the same is in the `corrections` table with what it was and why.
+    label that changes all the same is in the `corrections` table, with the old label and the cause.
     """
     active, days = desk.active(), partition_days(context)
     moment = moment_of_days(context, active, days, ["interactions", "labels"])
@@ -56,14 +56,14 @@ def labels(context: dg.AssetExecutionContext, desk: DeskResource) -> None:
 def day_metadata(
     lake: Lake, policy: Policy, days: Sequence[date], written: WrittenLabels, as_of: datetime
 ) -> dict[str, dict[str, Any]]:
-    """What Dagster shows of each of the `days` that were labelled, by partition key."""
-    of_all = {
+    """Return Dagster's metadata of each of the labelled `days`, by partition key."""
+    of_run = {
         "policy": f"{policy.name} {policy.version}",
         "policy digest": policy.digest,
         "as of": as_of.isoformat(),
         "corrections in this run": written.corrections.num_rows,
     }
-    by_day: dict[str, dict[str, Any]] = {day.isoformat(): {"dagster/partition_row_count": 0, **of_all} for day in days}
+    by_day: dict[str, dict[str, Any]] = {day.isoformat(): {"dagster/partition_row_count": 0, **of_run} for day in days}
     counts = summarise_labels(written.rows, "shown_date", "label", "tier")
     for day, label, tier, count in counts:
         figures = by_day[day.isoformat()]
@@ -90,9 +90,9 @@ def day_metadata(
 
 @dg.asset_check(asset=labels)
 def one_policy(desk: DeskResource) -> dg.AssetCheckResult:
-    """The ledger says of every labelled day that its labels are those of the desk's policy as it reads now.
+    """By the ledger, the labels of every labelled day are those of the desk's policy as it reads now.
 
-    Where days are behind, `feedback-kto policy plan` shows what the policy changes of them and `policy apply` does it.
+    Where days are behind, `feedback-kto policy plan` shows their changes, and `policy apply` makes them.
     """
     active = desk.active()
     behind, total = days_behind(active.lake, active.policy)
@@ -112,18 +112,18 @@ def one_policy(desk: DeskResource) -> dg.AssetCheckResult:
 def few_flips(desk: DeskResource) -> dg.AssetCheckResult:
     """Later feedback overturned at most one in a hundred final labels of the policy that the days are labelled by."""
     flips = flip_rate(desk.active().lake)
-    said = f"{flips['flipped']:,} of {flips['final']:,} final labels flipped by later feedback ({flips['rate']:.1%})"
+    text = f"{flips['flipped']:,} of {flips['final']:,} final labels flipped by later feedback ({flips['rate']:.1%})"
     passed = flips["rate"] <= _MOST_FLIPS
     if not passed:
         rule, most = max(flips["by_rule"].items(), key=lambda item: item[1]["flipped"])
-        said += (
+        text += (
             f", {most['flipped']:,} of them of rule {rule}, mostly to {next(iter(most['became']))}: "
             "its maturity window is too short; lengthen it in the policy"
         )
     return dg.AssetCheckResult(
         passed=passed,
         severity=dg.AssetCheckSeverity.WARN,
-        description=said,
+        description=text,
         metadata={"flip rate": flips["rate"], "flip rate by rule": _flips_by_rule(flips)},
     )
 

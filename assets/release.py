@@ -25,7 +25,7 @@ def release(
     active = desk.active()
     if evaluation["candidate"] != kto_candidate["path"]:
         raise FeedbackError(
-            "the evaluation is of another candidate than kto_candidate now is; materialize evaluation first"
+            "the evaluation is of another candidate than the current kto_candidate; materialize evaluation first"
         )
     path = kto_core.write_release(
         candidate=Path(kto_candidate["path"]),

@@ -20,23 +20,23 @@ def training_set(desk: DeskResource) -> dg.Output[dict[str, Any]]:
     """The final labels that train, as desirable and undesirable Parquet that any tool reads without us.
 
     Redacted, deduplicated, contradictions resolved by tier or left out, and split by ticket. The version is a hash of
-    the rows and of what people found of their labels: the same give the same version anywhere. Tiers that failed their
+    the rows and of their labels' audit: the same rows and audit give the same version anywhere. Tiers that failed their
     audit are left out; a set that may not train at all is written too, and says so.
     """
     active = desk.active()
     settings = active.settings
-    made = build_training_set(
+    built = build_training_set(
         active.lake, active.policy, active.training_sets, heldout=settings.heldout, simulated=settings.audit_simulated
     )
-    # One that was there already is found by its version and not written again: its files may have been lost since.
-    if damage := name_set_damage(made.path):
+    # A set that exists already is not written again, and its files may have been lost since.
+    if damage := name_set_damage(built.path):
         raise damage
-    counts = made.manifest["counts"]
+    counts = built.manifest["counts"]
     return dg.Output(
-        {"path": str(made.path), "version": made.version},
+        {"path": str(built.path), "version": built.version},
         metadata={
-            "version": made.version,
-            "path": dg.MetadataValue.path(made.path),
+            "version": built.version,
+            "path": dg.MetadataValue.path(built.path),
             "dagster/row_count": sum(counts[split].get(name, 0) for split in SPLITS for name in CLASSES),
             "rows": markdown_table(
                 ("split", *CLASSES),
@@ -46,18 +46,18 @@ def training_set(desk: DeskResource) -> dg.Output[dict[str, Any]]:
                 ("tier", *CLASSES),
                 [(tier, *(by.get(name, 0) for name in CLASSES)) for tier, by in counts["tier"].items()],
             ),
-            "preference pairs": made.manifest["preferences"],
-            "left out": made.manifest["left_out"],
-            "lambda bounds": made.manifest["lambda_bounds"],
-            "audit": dg.MetadataValue.json(made.manifest["audit"]),
+            "preference pairs": built.manifest["preferences"],
+            "left out": built.manifest["left_out"],
+            "lambda bounds": built.manifest["lambda_bounds"],
+            "audit": dg.MetadataValue.json(built.manifest["audit"]),
         },
-        data_version=dg.DataVersion(made.version),
+        data_version=dg.DataVersion(built.version),
     )
 
 
 @dg.asset_check(asset=training_set, blocking=True)
 def audit_passed(training_set: dict[str, Any]) -> dg.AssetCheckResult:
-    """People have read as many labels as the policy asks for and found them good enough; `kto_core` asks again."""
+    """People have read as many labels as the policy asks for, and enough are right; `kto_core` checks it again."""
     gate = read_training_set(Path(training_set["path"])).manifest["audit"]["gate"]
     override = gate["override"]
     opened = [f"opened by {override['who']}: {override['why']}", *gate["overridden"]] if override else []
@@ -69,10 +69,10 @@ def audit_passed(training_set: dict[str, Any]) -> dg.AssetCheckResult:
             "asked": gate["asked"],
             "simulated": gate["simulated"],
             "tiers": markdown_table(
-                ("tier", "right", "at least", "asked for", "outcome"),
+                ("tier", "right", "at least", "required", "outcome"),
                 [
-                    (tier, found["precision"], found["low"], found["required"], found["outcome"])
-                    for tier, found in gate["tiers"].items()
+                    (tier, *(outcome[name] for name in ("precision", "low", "required", "outcome")))
+                    for tier, outcome in gate["tiers"].items()
                 ],
             ),
         },
@@ -81,7 +81,7 @@ def audit_passed(training_set: dict[str, Any]) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset=training_set, blocking=True)
 def both_classes(desk: DeskResource, training_set: dict[str, Any]) -> dg.AssetCheckResult:
-    """KTO needs desirable and undesirable rows to train on, and both held out to be judged on."""
+    """There are desirable and undesirable rows to train on, and held-out rows of both to measure on."""
     counts = read_training_set(Path(training_set["path"])).manifest["counts"]
     missing = [
         f"{name} rows to {'train on' if split == 'train' else 'judge by'}"
@@ -97,15 +97,15 @@ def both_classes(desk: DeskResource, training_set: dict[str, Any]) -> dg.AssetCh
 
 
 def _say_missing(missing: Sequence[str], counts: Mapping[str, Mapping[str, int]], provisional: str | None) -> str:
-    """What there is too little of, what there is, and what to do: the last depends on what is yet to come."""
-    there = ", ".join(
+    """Return which rows are missing, which there are, and what to do, by what is still provisional."""
+    counted = ", ".join(
         f"{' and '.join(f'{counts[split].get(name, 0):,} {name}' for name in CLASSES)} "
         + ("train" if split == "train" else "are held out")
         for split in SPLITS
     )
     waiting = f"; {provisional}: wait for them, or" if provisional else ";"
     return (
-        f"no {' and no '.join(missing)}: of the final labels {there}{waiting} bring more logs, raise heldout in "
+        f"no {' and no '.join(missing)}: of the final labels {counted}{waiting} bring more logs, raise heldout in "
         "desk.yaml where only held-out rows are missing, or change the policy"
     )
 

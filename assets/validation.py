@@ -1,7 +1,7 @@
-"""The rules of `feedback.validation` as asset checks: one a rule, and one validation a table and run.
+"""The rules of `feedback.validation` as asset checks: one check per rule, one validation per table and run.
 
-A run over some days validates those days and names the ones that fail. A rule that is critical blocks: nothing that
-reads the asset starts in that run. Asked for alone, without days, every day of the table is validated.
+A run over some days validates those days and names the ones that fail. A critical rule blocks: nothing that reads the
+asset starts in that run. A run of the checks alone, without days, validates every day of the table.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def _specs(suite: Suite) -> list[dg.AssetCheckSpec]:
 
 
 def _days_check(asset: str) -> dg.AssetChecksDefinition:
-    """The checks of a lake table's days."""
+    """Return the checks of a lake table's days."""
 
     @dg.multi_asset_check(specs=_specs(SUITES[asset]), name=f"validate_{asset}")
     def check(context: dg.AssetCheckExecutionContext, desk: DeskResource) -> Iterator[dg.AssetCheckResult]:
@@ -41,8 +41,8 @@ def _days_check(asset: str) -> dg.AssetChecksDefinition:
         days = None
         if context.has_partition_key or context.has_partition_key_range:
             days = [date.fromisoformat(key) for key in DAYS.get_partition_keys_in_range(context.partition_key_range)]
-        made = validate_days(active.lake, asset, days, docs=active.path / _DOCS, run_id=context.run.run_id)
-        yield from _results(asset, made)
+        validated = validate_days(active.lake, asset, days, docs=active.path / _DOCS, run_id=context.run.run_id)
+        yield from _results(asset, validated)
 
     return check
 
@@ -55,15 +55,15 @@ def validate_training_set_check(
 ) -> Iterator[dg.AssetCheckResult]:
     """The checks of the training set that the run made, or of the last one."""
     active = desk.active()
-    made = validate_training_set(
+    validated = validate_training_set(
         active.lake, read_training_set(Path(training_set["path"])), docs=active.path / _DOCS, run_id=context.run.run_id
     )
-    yield from _results("training_set", made)
+    yield from _results("training_set", validated)
 
 
-def _results(asset: str, made: Validated) -> Iterator[dg.AssetCheckResult]:
-    # What stopped a run is the check that failed last before it ended: so what stops comes after what only warns.
-    for outcome in sorted(made.outcomes, key=lambda one: not one.passed and one.rule.severity == "critical"):
+def _results(asset: str, validated: Validated) -> Iterator[dg.AssetCheckResult]:
+    # The command names the check that failed last as the one that stopped the run: so critical failures come last.
+    for outcome in sorted(validated.outcomes, key=lambda each: not each.passed and each.rule.severity == "critical"):
         yield dg.AssetCheckResult(
             asset_key=asset,
             check_name=outcome.rule.name,
@@ -71,11 +71,11 @@ def _results(asset: str, made: Validated) -> Iterator[dg.AssetCheckResult]:
             severity=_SEVERITY[outcome.rule.severity],
             description=None if outcome.passed else outcome.say(),
             metadata={
-                "judged": outcome.judged,
-                "against the rule": outcome.against,
+                "judged": outcome.checked,
+                "against the rule": outcome.violations,
                 **({"where": dg.MetadataValue.json(outcome.units)} if outcome.units else {}),
-                "data docs": dg.MetadataValue.path(made.page),
-                "data docs page": dg.MetadataValue.url(made.page.resolve().as_uri()),
+                "data docs": dg.MetadataValue.path(validated.page),
+                "data docs page": dg.MetadataValue.url(validated.page.resolve().as_uri()),
             },
         )
 

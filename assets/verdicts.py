@@ -1,4 +1,4 @@
-"""`verdicts`: what people said of the audit sample."""
+"""`verdicts`: people's verdicts on the audit sample."""
 
 from collections import Counter
 
@@ -20,28 +20,28 @@ from feedback.lake.tables import VERDICTS
     metadata=column_schema(VERDICTS.schema),
 )
 def verdicts(context: dg.AssetExecutionContext, desk: DeskResource) -> None:
-    """What people said of the drafts in the audit sample, from the review page or another tool.
+    """People's verdicts on the drafts in the audit sample, from the review page or another tool.
 
-    People add to it at any time; a run counts what stands. On a simulated desk that allows it, a run reads in their
-    place what nobody has read: those verdicts are of origin `simulated`.
+    People add to it at any time; a run counts the current verdicts. On a simulated desk that allows it, a run adds
+    verdicts on the unread rows: these are of origin `simulated`.
     """
     active = desk.active()
     simulated = simulate_verdicts(active) if active.settings.audit_simulated else 0
-    stands = current_verdicts(active.lake)
-    origins = Counter(stands["origin"].to_pylist())
-    said = Counter(zip(*(stands[name].to_pylist() for name in ("origin", "reviewer", "verdict")), strict=True))
+    current = current_verdicts(active.lake)
+    origins = Counter(current["origin"].to_pylist())
+    counts = Counter(zip(*(current[name].to_pylist() for name in ("origin", "reviewer", "verdict")), strict=True))
     progress = audit_progress(active.lake, "label", "tier")
     context.add_asset_metadata(
         {
-            "dagster/row_count": stands.num_rows,
+            "dagster/row_count": current.num_rows,
             "simulated": origins["simulated"],
             "simulated in this run": simulated,
-            "readings missing": progress.missing,
+            "verdicts missing": progress.missing,
             "verdicts": markdown_table(
-                ("origin", "reviewer", "verdict", "drafts"), [(*key, count) for key, count in sorted(said.items())]
+                ("origin", "reviewer", "verdict", "drafts"), [(*key, count) for key, count in sorted(counts.items())]
             ),
-            "how far": markdown_table(
-                ("label", "tier", "rows", "read by people", "simulated", "readings missing"),
+            "progress": markdown_table(
+                ("label", "tier", "rows", "read by people", "simulated", "verdicts missing"),
                 [(*part.values, part.rows, part.read, part.simulated, part.missing) for part in progress.parts],
             ),
         }

@@ -110,7 +110,7 @@ def by_us(lake: Lake, days: list[date], docs: Path) -> int:
     validation = validate_days(lake, "feedback_events", days, docs=docs, run_id="benchmark")
     if any(not outcome.passed for outcome in validation.outcomes):
         raise SystemExit("a rule fails on sound events")
-    return validation.outcomes[0].judged
+    return validation.outcomes[0].checked
 
 
 def by_frames(lake: Lake, days: list[date]) -> int:

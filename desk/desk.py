@@ -51,9 +51,9 @@ class Desk:
         if name := os.environ.get("FEEDBACK_DESK"):
             return cls(home, name)
         if not pointer.is_file():
-            if known := desk_names(home):
+            if names := desk_names(home):
                 raise FeedbackError(
-                    f"no desk of {home} is active; name one with `feedback-kto use`: {', '.join(known)}"
+                    f"no desk of {home} is active; name one with `feedback-kto use`: {', '.join(names)}"
                 )
             raise FeedbackError(
                 f"{home} holds no desk yet; make one with `feedback-kto demo` or `feedback-kto init`; if your desks "
@@ -80,28 +80,28 @@ class Desk:
 
     @cached_property
     def settings(self) -> DeskSettings:
-        """What `desk.yaml` says."""
+        """The settings in `desk.yaml`."""
         path = self.path / "desk.yaml"
         text = ""
         try:
             text = path.read_text(encoding="utf-8")
             return DeskSettings.model_validate(yaml.safe_load(text))
         except FileNotFoundError as error:
-            known = desk_names(self.home)
-            advice = did_you_mean(self.name, known) if known else "make it with `feedback-kto init`"
+            names = desk_names(self.home)
+            advice = did_you_mean(self.name, names) if names else "make it with `feedback-kto init`"
             raise FeedbackError(f"{self.home} holds no desk {self.name}; {advice}") from error
         except OSError as error:
             raise FeedbackError(f"{path} cannot be read ({error.strerror}); make it readable") from error
         except (yaml.YAMLError, ValueError) as error:
             if isinstance(error, ValidationError):
                 raise FeedbackError(f"{path}:{say_faults(error, text, DeskSettings)}") from error
-            # A ValueError is YAML's too: a date that there is not, or text that is not UTF-8.
+            # YAML raises ValueError too: for a date that does not exist, or for text that is not UTF-8.
             raise FeedbackError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
 
     @cached_property
     def lake(self) -> Lake:
         """The desk's tables."""
-        # Here, since what reads them takes a third of a second to load and some commands do without it.
+        # Imported here, since the modules that read them take a third of a second to load, and some commands need none.
         from feedback.lake.delta import Lake
 
         return Lake(self.path / "lake")
@@ -114,8 +114,8 @@ class Desk:
         path = policy_path(self.settings.policy)
         if not path.is_file():
             raise FeedbackError(
-                f"{self.path / 'desk.yaml'} names the policy {self.settings.policy}, which is no file and none of "
-                f"{', '.join(shipped_policies())}; name another"
+                f"{self.path / 'desk.yaml'} names the policy {self.settings.policy}, which is neither a file nor one "
+                f"of {', '.join(shipped_policies())}; name another"
             )
         return load_policy(path)
 
@@ -135,15 +135,15 @@ class Desk:
 
 
 def feedback_home() -> Path:
-    """The folder that everything lies in: `FEEDBACK_HOME`, or `./data`."""
+    """Return the folder of all desks: `FEEDBACK_HOME`, or `./data`."""
     return Path(os.environ.get("FEEDBACK_HOME") or _DEFAULT_HOME).resolve()
 
 
 def desk_names(home: Path) -> list[str]:
-    """The desks that the folder holds."""
+    """Return the names of the desks in the folder."""
     return sorted(path.parent.name for path in home.glob("*/desk.yaml"))
 
 
 def policy_path(name_or_path: str) -> Path:
-    """The file of a shipped policy by its name, or the path as it is."""
+    """Return the file of a shipped policy by its name, or the path as it is."""
     return shipped_policies().get(name_or_path) or Path(name_or_path)

@@ -1,9 +1,9 @@
-"""One run at a time writes a desk's record: the desk's lock, and who holds it.
+"""The desk's lock: one run at a time writes a desk's record.
 
-Dagster's pool `lake` keeps the runs that it queues apart, and lets them wait for the command's, too. It says nothing to
-those that are not queued: the command's own, and `dg launch`'s. Two such runs would settle at once which of two
-deliveries of an event is the duplicate, and each would find none. So whoever writes takes the lock as well: a file
-that the operating system unlocks when its last holder ends, however that ends.
+Dagster's pool `lake` keeps queued runs apart, and lets them wait for the command's runs too. It does not hold back runs
+that are not queued: the command's own, and those of `dg launch`. Two such runs would decide at once which of two
+deliveries of an event is the duplicate, and each would find none. So every run that writes takes the lock as well: a
+file that the operating system unlocks when its last holder ends, however it ends.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _FILE = ".lock"
 def hold_desk(desk: Desk, *, run_id: str, job: str) -> Iterator[IO[str]]:
     """Hold the desk for one run while the block runs; a process that inherits the open file holds it as well.
 
-    Where it is held for the same run already, by the process that started this one, the block runs, too.
+    The block also runs where the process that started this one holds the desk for the same run.
 
     Args:
-        desk: whose record the run writes.
+        desk: the desk whose record the run writes.
         run_id: Dagster's id of the run.
         job: name of the run's job, for those who must wait.
 
@@ -56,13 +56,13 @@ def hold_desk(desk: Desk, *, run_id: str, job: str) -> Iterator[IO[str]]:
 def hold_file(
     path: Path, who: Mapping[str, Any], *, refuse: Callable[[Mapping[str, Any]], FeedbackError | None]
 ) -> Iterator[IO[str]]:
-    """Hold the lock of a file while the block runs, with who holds it written there.
+    """Hold the lock of a file while the block runs, and write its holder there.
 
     Args:
-        path: of the file; made if missing.
-        who: what others are to be told, besides `process`, `host` and `since`.
-        refuse: given what the holder wrote, empty in the instant in which it is taken: the error to raise, or None
-            where the block may run all the same.
+        path: the file; created if missing.
+        who: fields about the holder for others, besides `process`, `host` and `since`.
+        refuse: returns the error to raise, or None where the block may run all the same. Its argument is what the
+            holder wrote, which is empty in the instant in which the lock is taken.
 
     """
     with path.open("a+", encoding="utf-8") as lock:
@@ -70,8 +70,8 @@ def hold_file(
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             lock.seek(0)
-            said = lock.read()
-            refusal = refuse(json.loads(said) if said else {})
+            holder = lock.read()
+            refusal = refuse(json.loads(holder) if holder else {})
             if refusal is not None:
                 raise refusal from error
             yield lock

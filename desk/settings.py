@@ -31,7 +31,7 @@ class _Section(BaseModel):
 
 
 class ReferenceSettings(_Section):
-    """Where the frozen reference comes from."""
+    """Settings of the frozen reference."""
 
     model: str = Field(default="tiny", description="a preset (tiny, smollm2) or a folder that transformers loads")
     rows: str = Field(
@@ -50,7 +50,7 @@ class DeskSettings(_Section):
     input: Path = Field(description="folder (or file) of raw logs")
     policy: str = Field(description="a label policy: the name of a shipped one, or the path of a YAML file")
     first_day: date = Field(description="the first daily partition")
-    as_of: datetime | None = Field(default=None, description="build as things stood then; by default, as of each run")
+    as_of: datetime | None = Field(default=None, description="build as of this moment; by default, as of each run")
     lookback_days: int = Field(default=14, ge=0, description="days before yesterday that the nightly run rebuilds")
     schedule: str = Field(default="0 2 * * *", description="cron of the nightly retrain, in UTC")
     heldout: float = Field(default=0.1, ge=0, lt=1, description="share of tickets that training never sees")
@@ -64,7 +64,7 @@ class DeskSettings(_Section):
     )
     truth: Literal["harbor"] | None = Field(default=None, description="a simulated desk whose right answers are known")
     audit_simulated: bool = Field(
-        default=False, description="let verdicts that nobody gave stand in for people's; only where the truth is known"
+        default=False, description="let simulated verdicts stand in for people's; only where the truth is known"
     )
     launcher: tuple[str, ...] = Field(
         default=(),
@@ -74,7 +74,7 @@ class DeskSettings(_Section):
     @field_validator("launcher")
     @classmethod
     def _worker(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        # The worker was called so until its package had a name of its own, and settings of that time name it.
+        # Settings of the time when the worker was in another package still name it so.
         return tuple("training_worker" if part == "assets.worker" else part for part in value)
 
     @field_validator("as_of")
@@ -105,7 +105,7 @@ class DeskSettings(_Section):
 
 
 def _is_cron(text: str) -> bool:
-    """Whether Dagster takes `text` for a schedule: five fields (no seconds) that name a day that there is."""
+    """Return whether Dagster accepts `text` as a schedule: five fields (no seconds) that name an existing day."""
     if not croniter.is_valid(text):
         return False
     fields = croniter.expand(text)[0]

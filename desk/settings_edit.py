@@ -1,4 +1,4 @@
-"""Changing one setting of a desk, and leaving the rest of its file as a person wrote it."""
+"""Change one setting of a desk, and leave the rest of its file as a person wrote it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def name_policy(desk: Desk, policy: str) -> None:
     path = desk.path / "desk.yaml"
     text = path.read_text(encoding="utf-8")
     settings = yaml.compose(text, Loader=yaml.SafeLoader)
-    assert isinstance(settings, yaml.MappingNode)  # or its settings could not have been read
+    assert isinstance(settings, yaml.MappingNode)  # its settings have been read
     value = next(value for key, value in settings.value if key.value == "policy")
     written = yaml.safe_dump(policy, width=10_000).removesuffix("...\n").strip()
     write_atomically(path, text[: value.start_mark.index] + written + text[value.end_mark.index :])
     if Desk(desk.home, desk.name).settings.policy != policy:
         write_atomically(path, text)
-        raise FeedbackError(f"{path} could not be changed by itself; write `policy: {written}` into it")
+        raise FeedbackError(f"{path} could not be changed automatically; write `policy: {written}` into it")

@@ -1,4 +1,4 @@
-"""What is wrong with a desk's settings, in one sentence: which line, which setting, and what to do."""
+"""Name the faults of a desk's settings in one sentence: which line, which setting, and what to do."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _MOVED = {"audit": "its per_class is in the policy's audit section now, and its 
 
 
 def say_faults(error: ValidationError, text: str, settings: type[BaseModel]) -> str:
-    """The first thing that is wrong with the YAML `text`, as ``LINE: what``, and how many more there are.
+    """Return the first fault of the YAML `text`, as ``LINE: message``, and the number of further ones.
 
-    A setting that is not known comes first: it may be the one that another fault misses. It is answered with the
-    nearest that is known.
+    An unknown setting comes first: it may be the one that another fault misses. The message names the nearest known
+    one.
     """
     lines = find_lines(yaml.compose(text, Loader=yaml.SafeLoader))
     faults = sorted(
@@ -30,14 +30,14 @@ def say_faults(error: ValidationError, text: str, settings: type[BaseModel]) -> 
         for fault in error.errors()
     )
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    _, line, said = faults[0]
-    return f"{line}: {said}{more}"
+    _, line, message = faults[0]
+    return f"{line}: {message}{more}"
 
 
-def did_you_mean(name: str, known: Collection[str]) -> str:
-    """`: did you mean …?` where one of the known names is near, and a list of them otherwise."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
+def did_you_mean(name: str, names: Collection[str]) -> str:
+    """Return `did you mean …?` where one of the names is near, and a list of them otherwise."""
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(names))}"
 
 
 def _say(fault: dict[str, Any], settings: type[BaseModel]) -> str:
@@ -50,8 +50,8 @@ def _say(fault: dict[str, Any], settings: type[BaseModel]) -> str:
             section = cast("type[BaseModel]", section.model_fields[str(part)].annotation)
         return f"{where} is no setting; {did_you_mean(str(fault['loc'][-1]), section.model_fields)}"
     if fault["type"] == "missing":
-        what = settings.model_fields[where].description if where in settings.model_fields else ""
-        return f"{where} is missing" + (f"; give {what}" if what else "")
+        description = settings.model_fields[where].description if where in settings.model_fields else ""
+        return f"{where} is missing" + (f"; give {description}" if description else "")
     if not where:
         return "the file must hold settings by name"
     message = str(fault["msg"]).removeprefix("Value error, ")

@@ -1,1 +1,1 @@
-"""The record of what happened: from raw log lines to training sets, every row traceable to its line."""
+"""Turn raw log lines into events, labels and training sets; every row names the line that it comes from."""

@@ -1,4 +1,4 @@
-"""Small files that a reader must never see half written."""
+"""Write small files so that no reader sees half of one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace the file in one step, so that a reader sees the old text or the new, whatever interrupts us."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    """Replace the file in one step: a reader sees the old text or the new, even if the write is interrupted."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

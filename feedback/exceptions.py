@@ -1,11 +1,11 @@
-"""The errors of this package that a person reads: one sentence that says what, where, and what to do."""
+"""Errors that a person reads: each is one sentence that says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
 
 class FeedbackError(Exception):
-    """Something that the caller can put right: a path, a setting, a log, a mapping."""
+    """A fault that the caller can correct: in a path, a setting, a log or a mapping."""
 
 
 class SourceError(FeedbackError):
-    """A source's SQL file cannot be used: it is missing, does not bind, or returns what is no event column."""
+    """A source's SQL file cannot be used: it is missing, does not bind, or returns a column that events do not have."""

@@ -1,4 +1,4 @@
-"""How long work says where it is."""
+"""The callback through which long work reports its progress."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Protocol
 
 
 class Report(Protocol):
-    """Called at most a few times a second with how much of a stage is done, and figures worth seeing."""
+    """A callback that gets the progress of a stage, at most a few times a second."""
 
     def __call__(self, stage: str, done: int, total: int, unit: str, **figures: float) -> None:
-        """`done` of `total` `unit`s of `stage`."""
+        """Take `done` of `total` `unit`s of `stage`, and figures to show beside them."""
 
 
 def silent(stage: str, done: int, total: int, unit: str, **figures: float) -> None:
-    """Report to nobody."""
+    """Report nothing."""

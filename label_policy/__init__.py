@@ -13,8 +13,7 @@ the label can be trusted), a weight, and a sentence of why. The first rule that 
 `load_policy` validates a file, with file, line and field in every error. `compile_policy` compiles a policy to one
 query in any of five SQL dialects; `label_with_polars` labels a frame without SQL. `Policy.digest` identifies its
 meaning. `classify_edit` returns the kind of an agent's edit, and `draw_sample` draws the labels that people should
-check. Every
-user error raises `PolicyError`.
+check. Every user error raises `PolicyError`.
 
 The import of the package is light: each name below loads its module on first use.
 """

@@ -5,9 +5,16 @@ import tempfile
 
 import pytest
 
+from tests.forks import start_servers
+
 _HOME = tempfile.TemporaryDirectory(prefix="feedback-kto-tests-")
 os.environ["FEEDBACK_HOME"] = _HOME.name
 os.environ.pop("DAGSTER_HOME", None)
+
+
+def pytest_configure() -> None:
+    """Start the servers that processes are forked from, before pytest-xdist starts its workers, which share them."""
+    start_servers()
 
 
 def pytest_unconfigure() -> None:

@@ -9,6 +9,7 @@ from typing import get_args
 import pytest
 
 from feedback.audits.verdicts import GIVEN, Origin, VerdictKind
+from feedback.history import explain
 from feedback.history.row_verdicts import WhyNot
 from feedback.labels.corrections import Cause
 from feedback.lake.event_schema import ALL_KINDS, EVENT_SCHEMA, MAPPED_COLUMNS
@@ -25,6 +26,7 @@ from label_policy import (
     Label,
     State,
     Tier,
+    ValueType,
 )
 from label_policy.audits.audit_gate import Outcome
 from label_policy.checks.label_diff import KINDS
@@ -122,6 +124,13 @@ def test_what_a_kind_of_event_needs_and_gives_there_is() -> None:
         assert set(kind.needs) <= set(EVENT_SCHEMA.names), kind.name
         assert {*kind.gives, *(f"{signal}_at" for signal in kind.signals)} <= set(INTERACTION_COLUMNS), kind.name
     assert len(ALL_KINDS) == len(set(ALL_KINDS))
+
+
+def test_an_explanation_shows_every_column_that_a_condition_may_read() -> None:
+    in_words = {"draft_id", "completion", "final_text"} | {
+        name for name, type in INTERACTION_COLUMNS.items() if type is ValueType.TIME
+    }
+    assert INTERACTION_COLUMNS.keys() - in_words <= {*explain._MEASURES, *explain_view._FACTS}
 
 
 def test_a_draft_s_columns_go_all_the_way() -> None:

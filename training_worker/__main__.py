@@ -65,7 +65,7 @@ TASKS = {"sft": _sft, "kto": _kto, "evaluate": _evaluate}
 
 
 def main() -> None:
-    """Do the task that the Pipes extras describe, and part from the other processes, if a launcher started any."""
+    """Do the task of the Pipes extras, and leave the group of processes, if a launcher started several."""
     if int(os.environ.get("RANK", "0")):
         _help()
     else:
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def _lead() -> None:
-    """Do the task, or the first process's share of it, and say what becomes of it."""
+    """Do the task, or the first process's share of it, and report its outcome or its refusal."""
     with open_dagster_pipes():
         pipes = PipesContext.get()
         task = pipes.get_extra("task")
@@ -89,8 +89,8 @@ def _lead() -> None:
 def _help() -> None:
     """Do this process's share of a task that a launcher (torchrun) started several processes for."""
     loader = PipesEnvVarParamsLoader()  # type: ignore[no-untyped-call]
-    with PipesDefaultContextLoader().load_context(loader.load_context_params()) as given:
-        task = (given.get("extras") or {})["task"]
+    with PipesDefaultContextLoader().load_context(loader.load_context_params()) as data:
+        task = (data.get("extras") or {})["task"]
     with suppress(kto_core.TrainingError, HarborError):  # the first process is refused as well, and says so
         TASKS[task["name"]](task, silent)
 

@@ -1,7 +1,7 @@
-"""Processes forked from one that has loaded what they need: torch and its friends take five seconds of processor.
+"""Fork processes from one that has loaded torch and the modules on it, which takes five seconds of processor time.
 
-A server loads modules and forks a process for each client. The client is a command like any other: the process gets its
-environment, folder and standard streams, a signal to the client reaches the process, and both end alike.
+A server loads modules and forks a process for each client. The client is a command like any other: its process gets its
+environment, folder and standard streams. A signal to the client reaches the process, and both end alike.
 
     python training_worker/fork_server.py run ADDRESS MODULE ARGUMENT…    as `python -m MODULE ARGUMENT…`
 
@@ -35,11 +35,11 @@ _LENGTH = struct.Struct("I")
 
 
 class ForkServer:
-    """The server of this process, which ends with it and takes the processes that it has forked along.
+    """The server of this process. It ends with this process, and so do the processes that it has forked.
 
     Args:
-        modules: what to load before the first process is forked.
-        environment: what their loading needs besides this process's environment.
+        modules: the modules to load before the first process is forked.
+        environment: variables that their loading needs besides this process's environment.
 
     Attributes:
         address: a socket in the file system; None before `start`.
@@ -68,19 +68,24 @@ class ForkServer:
             )  # fmt: skip
 
     def load(self) -> None:
-        """Have the modules loaded meanwhile."""
+        """Let the server load the modules in the background."""
         self.start()
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(self.address))
 
     def command(self, module: str, *arguments: str) -> list[str]:
-        """The command that is as `python -m MODULE ARGUMENT…`, by a process of the server's."""
+        """Return the command that does what `python -m MODULE ARGUMENT…` does, in a process of the server's."""
         self.start()
-        return [sys.executable, "-IS", __file__, "run", str(self.address), module, *arguments]
+        return client_command(str(self.address), module, *arguments)
+
+
+def client_command(address: str, module: str, *arguments: str) -> list[str]:
+    """Return the command that does what `python -m MODULE ARGUMENT…` does, in a process of the server at `address`."""
+    return [sys.executable, "-IS", __file__, "run", address, module, *arguments]
 
 
 def serve(listener: socket.socket, modules: Sequence[str]) -> None:
-    """Fork a process for each client until standard input ends, as it does when whoever started the server has."""
+    """Fork a process for each client until standard input ends, as it does when the server's owner ends."""
     address = Path(listener.getsockname())
     try:
         loaded = False
@@ -101,10 +106,10 @@ def serve(listener: socket.socket, modules: Sequence[str]) -> None:
 
 
 def _attend(client: socket.socket) -> NoReturn:
-    """Fork the client's process, tell how it ends, and end it where the client or the server's owner ends first."""
+    """Fork the client's process, report its exit code, and end it where the client or the server's owner ends first."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     head, streams, _, _ = socket.recv_fds(client, _LENGTH.size, len(_STREAMS))
-    if not head:  # who wanted the modules loaded
+    if not head:  # a client that only wants the modules loaded
         os._exit(0)
     task = json.loads(_receive(client, _LENGTH.unpack(head)[0]))
     process = os.fork()
@@ -127,16 +132,16 @@ def _ready(*files: socket.socket | int) -> list[socket.socket | int]:
 
 
 def _become(task: Mapping[str, Any], streams: Sequence[int]) -> NoReturn:
-    """Be what the client would have been, had it been started as `python -m MODULE ARGUMENT…`."""
+    """Run the client's module as `python -m MODULE ARGUMENT…` would in the client itself."""
     code = 1
     try:
-        for stream, given in zip(_STREAMS, streams, strict=True):
-            os.dup2(given, stream)
-            os.close(given)
+        for stream, received in zip(_STREAMS, streams, strict=True):
+            os.dup2(received, stream)
+            os.close(received)
         os.chdir(task["folder"])
         os.environ.clear()
         os.environ.update(task["environment"])
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process in the background lacks
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background lacks it
         sys.argv[1:] = task["arguments"]
         runpy.run_module(task["module"], run_name="__main__", alter_sys=True)
         code = 0
@@ -146,7 +151,7 @@ def _become(task: Mapping[str, Any], streams: Sequence[int]) -> NoReturn:
             print(end.code, file=sys.stderr)
     except KeyboardInterrupt:
         code = -signal.SIGINT
-    except Exception:  # noqa: BLE001 (what Python itself does with one that nobody catches)
+    except Exception:  # noqa: BLE001 (as Python does with an exception that nobody catches)
         traceback.print_exc()
     with suppress(OSError):
         sys.stdout.flush()
@@ -155,7 +160,7 @@ def _become(task: Mapping[str, Any], streams: Sequence[int]) -> NoReturn:
 
 
 def run(address: str, module: str, arguments: Sequence[str]) -> NoReturn:
-    """Be the client: have a process run the module, hand signals on to it, and end as it does."""
+    """Act as the client: let a process run the module, pass signals on to it, and end as it does."""
     task = {"module": module, "arguments": arguments, "folder": str(Path.cwd()), "environment": dict(os.environ)}
     text = json.dumps(task).encode()
     with socket.socket(socket.AF_UNIX) as server:
@@ -171,25 +176,25 @@ def run(address: str, module: str, arguments: Sequence[str]) -> NoReturn:
 def _receive(connection: socket.socket, size: int) -> bytes:
     received = b""
     while len(received) < size:
-        some = connection.recv(size - len(received))
-        if not some:
+        chunk = connection.recv(size - len(received))
+        if not chunk:
             raise ConnectionError("the other end of the connection is gone")
-        received += some
+        received += chunk
     return received
 
 
 def _end(code: int) -> NoReturn:
-    """End with an exit code, or by a signal where it is below 0. What was registered to be done at exit is not done."""
+    """End with an exit code, or by a signal where it is below 0, without exit handlers."""
     if code < 0:
-        with suppress(OSError):  # of one that cannot be caught anyhow
+        with suppress(OSError):  # some signals cannot be caught
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     os._exit(code)
 
 
 if __name__ == "__main__":
-    what, where, *words = sys.argv[1:]
-    if what == "serve":
-        serve(socket.socket(fileno=int(where)), words)
+    action, address, *words = sys.argv[1:]
+    if action == "serve":
+        serve(socket.socket(fileno=int(address)), words)
     else:
-        run(where, words[0], words[1:])
+        run(address, words[0], words[1:])

@@ -1,8 +1,8 @@
-"""Running the training worker: its own process, so that the orchestrator never loads torch.
+"""Run the training worker in its own process, so that the orchestrator never loads torch.
 
 The desk's `launcher` is the command that starts it. By default a run's workers are forked from one process that loads
-torch once; a cluster takes over by configuration (`srun … python -m training_worker`) wherever the desk's folder is
-mounted: the task travels in environment variables, and messages come back through a file in the desk's folder.
+torch once. A cluster takes over by configuration (`srun … python -m training_worker`) wherever the desk's folder is
+mounted. The task travels in environment variables, and messages come back through a file in the desk's folder.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from desk.desk import Desk
 from training_worker.fork_server import ForkServer
 from training_worker.message_file import MessageFile
 
-# Runs of models share this pool; dagster.yaml says how many go at once.
+# The steps that run models share this pool; dagster.yaml says how many run at once.
 POOL = "training"
 # A worker that dies (out of memory, a lost node) is tried once more; a refusal is not, since nothing would change.
 RETRY = dg.RetryPolicy(max_retries=1, delay=5)
 WORKERS = ForkServer(
     "kto_core.training.sft", "kto_core.training.kto", "kto_core.evaluation.heldout", "harbor.kpis", "sklearn.metrics",
-    # Where loading a module looks for a GPU: CUDA that is asked through its own library cannot be used after a fork.
+    # Loading looks for a GPU. If it asked CUDA's own library, CUDA could not be used after a fork.
     environment={"PYTORCH_NVML_BASED_CUDA_CHECK": "1"},
 )  # fmt: skip
-"""What this process's training workers are forked from."""
+"""The server that forks this process's training workers."""
 _WORKER = "training_worker"
 
 
@@ -58,16 +58,16 @@ def run_worker(context: dg.AssetExecutionContext, desk: Desk, task: Mapping[str,
 
 
 def default_launcher() -> list[str]:
-    """The command that runs a training worker where the desk names none: a forked process, on Linux, or this Python."""
+    """Return the command of a training worker where the desk names none: a forked process on Linux, or this Python."""
     return WORKERS.command(_WORKER) if sys.platform == "linux" else [sys.executable, "-m", _WORKER]
 
 
 def load_worker(desk: Desk) -> None:
-    """Have what the default launcher's workers need loaded meanwhile, if the desk is to use it."""
+    """Load the modules of the default launcher's workers in the background, if the desk uses that launcher."""
     if not desk.settings.launcher and sys.platform == "linux":
         WORKERS.load()
 
 
 def training_record(model: Path) -> dict[str, Any]:
-    """A model folder's `training.json`: its inputs, settings, hashes and metrics."""
+    """Return a model folder's `training.json`: its inputs, settings, hashes and metrics."""
     return dict(json.loads((model / "training.json").read_text(encoding="utf-8")))

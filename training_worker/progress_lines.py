@@ -34,7 +34,7 @@ class Progress:
 
     @classmethod
     def parse(cls, line: str) -> Progress | None:
-        """The progress that a log line tells, or None if it tells something else."""
+        """Return the progress in a log line; None for any other line."""
         match = _LINE.match(line)
         if match is None:
             return None
@@ -46,7 +46,7 @@ class Progress:
 
 
 def log_progress(log: Callable[[str], object]) -> Report:
-    """A report that writes to `log`, at most once a second a stage and always at the stage's end."""
+    """Return a report that writes to `log`, at most once a second per stage and always at the stage's end."""
     last: dict[str, float] = {}
 
     def report(stage: str, done: int, total: int, unit: str, **figures: float) -> None:

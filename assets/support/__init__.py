@@ -1,1 +1,1 @@
-"""What the asset definitions share."""
+"""Helpers of the asset definitions."""

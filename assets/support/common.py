@@ -1,4 +1,4 @@
-"""What the assets share: partitions, the desk, the moment a run speaks of, and how figures are shown."""
+"""Shared by the assets: partitions, the desk, the moment of a run, and figures in metadata."""
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ class DeskResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["DeskResource"]:
-        """Hold the desk for a run that writes the record; whatever else uses the desk needs not wait."""
+        """Hold the desk for a run that writes the record; other uses of the desk need not wait."""
         self.setup_for_execution(context)
         run = context.run
         if run is not None and run.run_op_concurrency and LAKE_POOL in (run.run_op_concurrency.all_pools or ()):
@@ -45,12 +45,12 @@ class DeskResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             yield self
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Refuse a run that was asked for on another desk than this process has loaded."""
-        asked = context.run.tags.get(DESK_TAG) if context.run else None
-        if asked is not None and asked != self.active().name:
+        """Refuse a run for another desk than the one that this process has loaded."""
+        tagged = context.run.tags.get(DESK_TAG) if context.run else None
+        if tagged is not None and tagged != self.active().name:
             raise FeedbackError(
-                f"the run was asked for on desk {asked}, but this process has loaded desk {self.active().name}; "
-                f"reload the definitions, or set FEEDBACK_DESK={asked}"
+                f"the run is for desk {tagged}, but this process has loaded desk {self.active().name}; "
+                f"reload the definitions, or set FEEDBACK_DESK={tagged}"
             )
 
     def active(self) -> Desk:
@@ -71,7 +71,7 @@ def _desk_at_load() -> Desk | None:
 _DESK = _desk_at_load()
 _SETTINGS = _DESK.settings if _DESK else None
 DESK_NAME = _DESK.name if _DESK else None
-# One partition a UTC day, from the desk's first day to yesterday.
+# One partition per UTC day, from the desk's first day to yesterday.
 DAYS = dg.DailyPartitionsDefinition(
     start_date=(_SETTINGS.first_day if _SETTINGS else _FIRST_DAY_WITHOUT_A_DESK).isoformat(), timezone="UTC"
 )
@@ -94,12 +94,12 @@ LATE_DAYS = _late_days()
 
 
 def partition_days(context: dg.AssetExecutionContext) -> list[date]:
-    """The days that this run was asked for."""
+    """Return the days of this run."""
     return [date.fromisoformat(key) for key in context.partition_keys]
 
 
 def moment_of(context: dg.AssetExecutionContext, desk: Desk) -> datetime:
-    """The moment that the run builds the record as of: its tag, else the desk's setting, else when it was launched."""
+    """Return the moment as of which the run builds: its tag, else the desk's setting, else when it was launched."""
     tag = context.run.tags.get(AS_OF_TAG)
     if tag is not None:
         return datetime.fromisoformat(tag).astimezone(UTC)
@@ -110,7 +110,7 @@ def moment_of(context: dg.AssetExecutionContext, desk: Desk) -> datetime:
 
 
 def column_schema(schema: pa.Schema) -> Mapping[str, dg.TableSchema]:
-    """Definition metadata that shows an Arrow schema in the asset's Columns tab."""
+    """Return definition metadata that shows an Arrow schema in the asset's Columns tab."""
     return {
         "dagster/column_schema": dg.TableSchema(
             columns=[dg.TableColumn(field.name, str(field.type)) for field in schema]
@@ -119,7 +119,7 @@ def column_schema(schema: pa.Schema) -> Mapping[str, dg.TableSchema]:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> dg.MarkdownMetadataValue:
-    """A table as Markdown; numbers are grouped by thousands."""
+    """Return a table as Markdown; numbers are grouped by thousands."""
 
     def cell(value: object) -> str:
         return f"{value:,}" if isinstance(value, int) else "" if value is None else str(value).replace("|", "\\|")
@@ -130,5 +130,5 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> d
 
 
 def picture(png: bytes, alt: str) -> dg.MarkdownMetadataValue:
-    """A PNG shown where the metadata is."""
+    """Return a PNG as metadata, so that the UI shows it."""
     return dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode()})")

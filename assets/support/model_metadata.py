@@ -1,4 +1,4 @@
-"""What a model folder shows in Dagster."""
+"""Dagster's metadata of a model folder."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from training_worker.launcher import training_record
 
 
 def model_metadata(path: Path) -> dict[str, Any]:
-    """Metadata from a model folder's `training.json` and curve."""
+    """Return metadata from a model folder's `training.json` and curve."""
     metrics = training_record(path)["metrics"]
     figures = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
     shown: dict[str, Any] = {

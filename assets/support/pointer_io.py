@@ -1,4 +1,4 @@
-"""What passes between the assets that are folders: a small JSON file that names the folder."""
+"""Pass folders between assets: a small JSON file names the folder of each."""
 
 import json
 from pathlib import Path
@@ -20,13 +20,13 @@ class PointerIOManager(dg.ConfigurableIOManager):
         return self.desk.active().current / f"{key.to_user_string()}.json"
 
     def handle_output(self, context: dg.OutputContext, obj: dict[str, Any]) -> None:
-        """Point at what the asset made."""
+        """Write the asset's output, which names its folder."""
         path = self._path(context.asset_key)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(obj, indent=2) + "\n")
 
     def load_input(self, context: dg.InputContext) -> dict[str, Any]:
-        """What the upstream asset last made."""
+        """Return the newest output of the upstream asset."""
         path = self._path(context.asset_key)
         try:
             return dict(json.loads(path.read_text(encoding="utf-8")))

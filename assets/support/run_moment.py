@@ -1,4 +1,4 @@
-"""The moment that the days of a run are built as of, where another run may have been there first."""
+"""The moment as of which a run builds its days, where a later run may have built them already."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -14,10 +14,10 @@ from feedback.labels.ledger import Stage, newest_moment
 def moment_of_days(
     context: dg.AssetExecutionContext, desk: Desk, days: Sequence[date], stages: Sequence[Stage]
 ) -> datetime:
-    """The run's moment, or the later one that `days` are as of already in one of `stages`.
+    """Return the run's moment, or the later one as of which `days` are built already in one of `stages`.
 
-    A run that waited while a later one went by must not take the record back, and need not fail: it speaks of the later
-    moment. Where the moment was asked for, by the run's tag or the desk's settings, it stays, and the stage refuses it.
+    A later run may have finished while this one waited. This one must not take the record back, and need not fail: it
+    uses the later moment. A moment that the run's tag or the desk's settings name stays, and the stage refuses it.
     """
     moment = moment_of(context, desk)
     if AS_OF_TAG in context.run.tags or desk.settings.as_of is not None:

@@ -1,7 +1,7 @@
-"""Verdicts that nobody gave: what careful and careless readers would say where the truth is known.
+"""Verdicts that nobody gave: those of careful and careless readers, simulated where the truth is known.
 
-They make a demo and tests of everything that verdicts decide possible. Their origin is `simulated` and so are their
-reviewers' names, whatever reads them says so, and they give way to the first verdict of a person.
+With them, the demo and tests cover everything that verdicts decide. Their origin is `simulated`, and so begin their
+reviewers' names. Whatever counts them says so, and a person's first verdict on a row replaces them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from harbor.replies import Judgement, judge
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """A simulated reviewer: how often, in [0, 1], they call a draft the contrary of what it is, or cannot tell."""
+    """A simulated reviewer, with the shares of drafts, in [0, 1], that it judges wrongly or cannot judge."""
 
     name: str
     wrong: float
@@ -37,7 +37,7 @@ READERS: Final = (
     Reader(name="simulated-1", wrong=0.02, unsure=0.01),
     Reader(name="simulated-2", wrong=0.05, unsure=0.02),
 )
-"""Who reads: the first every row, the second those that two are to read."""
+"""The reviewers: the first reads every row, the second the rows that two are to read."""
 
 _REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -49,9 +49,9 @@ _REASONS: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def simulate_verdicts(desk: Desk) -> int:
-    """Read what of the desk's sample nobody has read, as its truth and the readers' errors have it.
+    """Add verdicts on the unread rows of the desk's sample, by its truth and the readers' error rates.
 
-    The same desk, seed and draft give the same verdict, whenever it is asked for.
+    The same desk, seed and draft always give the same verdict.
 
     Returns:
         How many verdicts were added.
@@ -66,7 +66,7 @@ def simulate_verdicts(desk: Desk) -> int:
             f"set audit_simulated: true in {desk.path / 'desk.yaml'} (with truth: harbor), or read the sample with "
             "`feedback-kto audit review`"
         )
-    # What a person has read is left to people.
+    # Rows that a person has read are left to people.
     rows = [row for row in unread(desk.lake).to_pylist() if not row["read_by"]]
     lacking = set(unread(desk.lake, simulated=True)["draft_id"].to_pylist())
     cells = _cells(desk.settings.input.parent / "truth.parquet")
@@ -88,7 +88,7 @@ def simulate_verdicts(desk: Desk) -> int:
 
 
 def _cells(path: Path) -> dict[str, Cell]:
-    """The cell of the book that each draft answers to."""
+    """Return the cell of the policy book that each draft belongs to."""
     book = {cell.name: cell for cell in CELLS}
     try:
         truth = pq.read_table(path, columns=["draft_id", "cell"]).to_pylist()
@@ -114,5 +114,5 @@ def _read(row: Mapping[str, Any], judgement: Judgement, reader: Reader, *, seed:
 
 
 def _chance(text: str) -> float:
-    """A number in [0, 1) that a text always has."""
+    """Return a number in [0, 1) that depends only on the text."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64

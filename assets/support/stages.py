@@ -18,7 +18,7 @@ STAGES: Final = (
 )
 
 APPLY_STEP: Final = "relabel_changed_days"
-"""The step of the job `apply_policy`, which is no asset's."""
+"""The step of the job `apply_policy`; it is not an asset."""
 
 LEARNING: Final = frozenset(STAGES[STAGES.index("reference_model") : STAGES.index("release")])
 """The stages that run in a training worker."""

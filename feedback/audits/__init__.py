@@ -1,1 +1,1 @@
-"""The audit sample, the verdicts of its readers, and the label quality that follows."""
+"""The audit sample, the reviewers' verdicts on it, and the label quality that follows from them."""

@@ -1,4 +1,4 @@
-"""The audit's outcome: label quality by the verdicts at hand, and the gate that follows from it.
+"""The audit's outcome: label quality from the current verdicts, and the gate that follows from it.
 
 The training set, the Dagster assets, the commands and backfill plans all decide the gate here.
 """
@@ -19,7 +19,7 @@ from label_policy.audits.audit_gate import AuditGate, decide_gate
 
 @dataclass(frozen=True, kw_only=True)
 class AuditOutcome:
-    """What an audit found, and whether the labels may train."""
+    """The label quality that an audit measured, and whether the labels may train."""
 
     quality: Quality
     gate: AuditGate
@@ -32,14 +32,14 @@ def measure_audit(lake: Lake, policy: Policy, *, simulated: bool = False, now: d
         lake: holds the sample, the verdicts and the overrides.
         policy: whose labels were sampled.
         simulated: whether simulated verdicts count.
-        now: aware datetime at which an override must hold; by default the present.
+        now: aware datetime at which an override must be valid; by default the present.
 
     """
     return decide_audit(lake, policy, measure(lake, policy, simulated=simulated), now=now)
 
 
 def decide_audit(lake: Lake, policy: Policy, quality: Quality, *, now: datetime | None = None) -> AuditOutcome:
-    """Decide the gate from `quality`, with the override in the lake that holds at `now`."""
+    """Decide the gate from `quality`, with the override in the lake that is valid at `now`."""
     gate = decide_gate(
         policy.audit,
         policy.training,
@@ -54,7 +54,7 @@ def decide_audit(lake: Lake, policy: Policy, quality: Quality, *, now: datetime 
 
 
 def manifest_section(outcome: AuditOutcome, policy: Policy) -> Mapping[str, Any]:
-    """The section `audit` of a training set's manifest; precision by class is of the tiers that train."""
+    """Return the section `audit` of a training set's manifest; precision by class covers only the tiers that train."""
     quality, gate = outcome.quality, outcome.gate
     tiers = {str(tier) for tier in policy.training.tiers} - {*gate.excluded}
     used = quality.rule_precision()

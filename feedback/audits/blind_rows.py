@@ -1,6 +1,6 @@
-"""The audit sample as people read it: a question that does not know the policy's answer, and the answer, kept apart.
+"""The rows of the audit sample for reviewers: the question without the policy's label, and the answer with it.
 
-Whoever shows or exports a `Question` cannot give the label away: it is not in there.
+Code that shows or exports a `Question` cannot reveal the label, because a `Question` does not hold it.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from label_policy import RANKING_SIGNALS
 OtherText = Literal["sent", "draft", "ranked"]
 
 _ANSWER: Final = ("draft_id", "label", "tier", "weight", "rule", "policy", "policy_version", "policy_digest")
-_TELLING: Final = frozenset({"label", "tier", "rule", "weight"})
+_REVEALING: Final = frozenset({"label", "tier", "rule", "weight"})
 _KEY_DIGITS: Final = 20
 _RANKED: Final = (PREFERRED_SUFFIX, OTHER_SUFFIX)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A row of the sample without what the policy made of it.
+    """A row of the sample without the policy's label.
 
     Attributes:
-        key: names the row; the draft_id itself may say where the text comes from.
-        draft_id: of the draft that the row is about, as the raw logs have it.
+        key: the row's public id; a row's draft_id can reveal where the text comes from.
+        draft_id: the draft that the row is about, as in the raw logs.
         ticket_id, agent_id, source, model_version, category: as logged.
         shown_at: when the draft was shown.
         prompt: the conversation so far.
-        text: what is to be judged.
-        other: another text beside it, if there is one.
-        other_is: what the other text is: sent in the draft's place, the draft that the text replaced, or one that was
-            shown side by side with it; None where no other text belongs to the row.
+        text: the text to judge.
+        other: a second text to compare it with, if the row has one.
+        other_is: what the second text is: sent in the draft's place, the draft that the text replaced, or one that was
+            shown side by side with it; None where the row has no second text.
         digest: `feedback.audits.verdicts.text_digest` of prompt and text.
-        readers: how many people are to read it.
-        facets: what rows may be chosen by without learning anything about their labels: column, value.
+        readers: how many people must read it.
+        facets: values to filter rows by that reveal nothing about their labels, by column.
 
     """
 
@@ -71,7 +71,7 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the policy made of a row; only for those who have judged it."""
+    """The policy's label of a row; shown only to people who have given a verdict on it."""
 
     draft_id: str
     label: str
@@ -84,16 +84,16 @@ class Answer:
 
 
 def row_key(draft_id: str) -> str:
-    """Name a row of the sample in addresses and files without saying which row of its draft it is."""
+    """Return the row's id for addresses and files; it does not reveal which row of its draft this is."""
     return hashlib.sha256(draft_id.encode()).hexdigest()[:_KEY_DIGITS]
 
 
 class Sample:
-    """The sample of one draw, with what happened to its drafts, read once; safe for several threads.
+    """The sample of one draw and the events of its drafts, read once; safe for several threads.
 
     Args:
         lake: holds the sample.
-        strata: the columns that the sample was drawn by; those that tell nothing of the label become facets.
+        strata: the columns that the sample was stratified by; those that do not reveal the label become facets.
 
     Raises:
         FeedbackError: no sample has been drawn yet.
@@ -101,14 +101,14 @@ class Sample:
     """
 
     def __init__(self, lake: Lake, strata: Sequence[str] = ("category",)) -> None:
-        # The version first: what is drawn in between is found to be newer.
+        # The version is read first: a sample drawn in between then counts as newer.
         self.version = lake.version(AUDIT_SAMPLE)
         drawn = lake.dataset(AUDIT_SAMPLE).to_table()
         if drawn.num_rows == 0:
             raise FeedbackError(
                 f"{lake.path(AUDIT_SAMPLE)} holds no rows to read; `feedback-kto audit draw` draws them"
             )
-        columns = [name for name in strata if name not in _TELLING and name in AUDIT_SAMPLE.schema.names]
+        columns = [name for name in strata if name not in _REVEALING and name in AUDIT_SAMPLE.schema.names]
         self.facets: tuple[str, ...] = (*columns, "month")
         self._rows = {row_key(row["draft_id"]): row for row in drawn.to_pylist()}
         self._connection = duckdb.connect()
@@ -123,25 +123,25 @@ class Sample:
         return key in self._rows
 
     def __iter__(self) -> Iterator[str]:
-        """The keys in the order of the draw, which is random."""
+        """Iterate over the keys in the order of the draw, which is random."""
         return iter(self._rows)
 
     def readers(self, key: str) -> int:
-        """How many people are to read the row."""
+        """Return how many people must read the row."""
         return int(self._rows[key]["readers"] or 1)
 
     def facet(self, key: str, name: str) -> str | None:
-        """The row's value of a facet."""
+        """Return the row's value of a facet."""
         row = self._rows[key]
         value = f"{row['shown_date']:%Y-%m}" if name == "month" else row[name]
         return None if value is None else str(value)
 
     def draft_id(self, key: str) -> str:
-        """The row's own id, as the sample has it."""
+        """Return the row's draft_id in the sample."""
         return str(self._rows[key]["draft_id"])
 
     def question(self, key: str) -> Question:
-        """What a reader may know of the row before the verdict."""
+        """Return what a reviewer may see of the row before the verdict."""
         row = self._rows[key]
         draft = self._interactions.get(_draft_of(row["draft_id"]))
         other, other_is = self._other(row, draft)
@@ -160,7 +160,7 @@ class Sample:
         )
 
     def moments(self, key: str) -> list[Moment]:
-        """What happened to the row's draft, in order; nothing where its interaction is gone."""
+        """Return what happened to the row's draft, in order; an empty list where its interaction is gone."""
         draft = self._interactions.get(_draft_of(self._rows[key]["draft_id"]))
         if draft is None:
             return []
@@ -168,7 +168,7 @@ class Sample:
             return read_moments(self._connection, draft)
 
     def answer(self, key: str) -> Answer:
-        """What the policy made of the row."""
+        """Return the policy's label of the row."""
         return Answer(**{name: self._rows[key][name] for name in _ANSWER})
 
     def _other(self, row: Mapping[str, Any], draft: Mapping[str, Any] | None) -> tuple[str | None, OtherText | None]:
@@ -176,7 +176,7 @@ class Sample:
         if draft_id.endswith(SENT_SUFFIX):
             return (draft["completion"], "draft") if draft else (None, None)
         if draft_id.endswith(_RANKED):
-            other = self._interactions.get(_beside(draft_id))
+            other = self._interactions.get(_ranked_with(draft_id))
             return (other["completion"], "ranked") if other else (None, None)
         return row["final_text"], "sent"
 
@@ -185,8 +185,8 @@ def _draft_of(row_id: str) -> str:
     return row_id.removesuffix(SENT_SUFFIX)
 
 
-def _beside(row_id: str) -> str:
-    """The other row of a ranking."""
+def _ranked_with(row_id: str) -> str:
+    """Return the id of the other row of a ranking."""
     event = row_id.rpartition("#")[0]
     better, worse = (f"{event}{suffix}" for suffix in _RANKED)
     return worse if row_id == better else better
@@ -197,7 +197,7 @@ SELECT draft_id, ticket_id, agent_id, shown_at, completion, evidence,
     {", ".join(f"{signal}_at" for signal in RANKING_SIGNALS)}
 FROM interactions SEMI JOIN wanted USING (draft_id)
 """
-# What `read_moments` may ask for, of all rows at once: the record of events is read once and not for every row.
+# All events that `read_moments` may need, of all rows: `events` is read once and not once a row.
 _EVENTS = """
 SELECT * EXCLUDE (prompt, completion, final_text, extra) FROM stored
 WHERE arrival_date >= $first AND (
@@ -209,18 +209,18 @@ WHERE arrival_date >= $first AND (
 
 
 def _load(connection: duckdb.DuckDBPyConnection, lake: Lake, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Make the table `events` of all that happened to the rows' drafts; returns their interactions by draft."""
+    """Create the table `events` with all events of the rows' drafts; return the drafts' interactions by draft."""
     ids = {_draft_of(row["draft_id"]) for row in rows}
-    ids |= {_beside(row_id) for row_id in ids if row_id.endswith(_RANKED)}
+    ids |= {_ranked_with(row_id) for row_id in ids if row_id.endswith(_RANKED)}
     wanted = pa.table({"draft_id": pa.array(sorted(ids), pa.string())})
-    with lake.sql(wanted=wanted) as reading:
-        view_stored(reading, lake, INTERACTIONS, days={row["shown_date"] for row in rows})
-        view_stored(reading, lake, EVENTS, name="stored")
-        drafts = reading.sql(_INTERACTIONS).to_arrow_table()
-        reading.register("drafts", drafts)
-        first = reading.execute("SELECT min(shown_at)::DATE - 1 FROM drafts").fetchall()[0][0]
-        found = reading.sql(_EVENTS, params={"first": first}).to_arrow_table()
-    connection.register("found", found)
-    connection.execute("CREATE TABLE events AS SELECT * FROM found")
-    connection.unregister("found")
+    with lake.sql(wanted=wanted) as source:
+        view_stored(source, lake, INTERACTIONS, days={row["shown_date"] for row in rows})
+        view_stored(source, lake, EVENTS, name="stored")
+        drafts = source.sql(_INTERACTIONS).to_arrow_table()
+        source.register("drafts", drafts)
+        first = source.execute("SELECT min(shown_at)::DATE - 1 FROM drafts").fetchall()[0][0]
+        events = source.sql(_EVENTS, params={"first": first}).to_arrow_table()
+    connection.register("loaded_events", events)
+    connection.execute("CREATE TABLE events AS SELECT * FROM loaded_events")
+    connection.unregister("loaded_events")
     return {draft["draft_id"]: draft for draft in drafts.to_pylist()}

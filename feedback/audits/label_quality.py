@@ -1,7 +1,7 @@
 """The quality of labels, estimated from the verdicts on the audit sample.
 
-Only current verdicts count (`feedback.audits.verdicts.current_verdicts`), on rows of the sample as it was last drawn.
-Simulated ones count only on request. A sample of another policy's labels says nothing of this one's.
+Only current verdicts count (`feedback.audits.verdicts.current_verdicts`), on rows of the last drawn sample.
+Simulated ones count only on request. A sample of another policy's labels does not count.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from label_policy.audits.draw import SUSPECTED
 from label_policy.audits.precision import Estimate, difference, estimate, towards
 
 _ROUND_GAP = timedelta(days=3)
-"""Verdicts that so long passed between belong to different audits."""
-_MANY = 1e6  # for drift, each audit's rows are a sample of what the rule gives, not of the labels there are
+"""A longer gap between verdicts begins a new audit."""
+_MANY = 1e6  # for drift, each audit's rows are a sample of all labels that the rule could give, not of the stored ones
 _DIGITS = 6
 _ROWS = """
 SELECT draft_id, label, tier, rule, coalesce(category, 'none') AS category, stratum, stratum_size,
@@ -41,7 +41,7 @@ FROM {sample} LEFT JOIN (
 WHERE policy_digest = $digest AND stratum_size IS NOT NULL
 ORDER BY draft_id
 """
-# Rows that a later draw left out again, because newer drafts took their places, have been read all the same.
+# Rows count as read even if a later draw replaced them by newer drafts.
 _READ = """
 SELECT label, count(*) FROM {labels}
 WHERE state = 'final' AND draft_id IN (
@@ -61,7 +61,7 @@ _GROUPS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """A rule's precision in the audits before the last, and in the last; the difference with its interval."""
+    """A rule's precision in the last audit and in those before it, and the difference with its interval."""
 
     rule: str
     before: Estimate
@@ -73,24 +73,24 @@ class Drift:
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """What is known of the labels.
+    """The quality of the labels.
 
     Attributes:
-        groups: by label, tier, label and tier, rule, and category: each value's estimate. All empty where no sample of
-            the policy's labels is drawn.
-        read_of: how many labels of each class were read, in this sample or for an earlier one, and not as suspects.
-        at_best: by tier, what would be found if the labels of all rows still unread were right.
-        suspected: of the rows that a model's scores spoke against, how many people have read (`read`), how many of the
-            others are `simulated`, how many are `unread`, and how many people or simulated ones contradict (`wrong`).
+        groups: estimates by label, tier, label and tier, rule, and category. All empty where no sample of the policy's
+            labels is drawn.
+        read_of: labels of each class that were read, in this sample or an earlier one; suspects do not count.
+        at_best: each tier's estimate if the labels of all unread rows were right.
+        suspected: rows that a model's scores contradict: how many people have read (`read`), how many of the others
+            are `simulated`, how many are `unread`, and how many verdicts, of people or simulated, contradict (`wrong`).
         agreement: between reviewers.
-        confusion: by label and what people say (`feedback.audits.verdicts.GIVEN`): `verdicts`, and `labels`, how
-            many labels they stand for.
+        confusion: by label and verdict (`feedback.audits.verdicts.GIVEN`): `verdicts`, and `labels`, how many labels
+            they represent.
         disagreements: the most instructive ones, with their texts.
-        drift: rules that were read in the last audit and in one before.
+        drift: rules that were read in the last audit and in an earlier one.
         last_audit: when the last one began; None before the first.
-        simulated: whether nobody gave some of the verdicts.
+        simulated: whether some of the verdicts are simulated.
         tier_of: each rule's label and tier, as `groups` names them.
-        rows: the sample, with what its readers say of each row.
+        rows: the sample, with the verdicts on each row.
 
     """
 
@@ -112,38 +112,38 @@ class Quality:
     @property
     def read(self) -> int:
         """Rows that people have read."""
-        return sum(found.read for found in self.groups["label"].values())
+        return sum(estimate.read for estimate in self.groups["label"].values())
 
     @property
     def simulated_rows(self) -> int:
-        """Rows that nobody has read and whose simulated verdicts count."""
-        return sum(found.simulated for found in self.groups["label"].values())
+        """Rows that no person has read and whose simulated verdicts count."""
+        return sum(estimate.simulated for estimate in self.groups["label"].values())
 
     @property
     def sampled(self) -> int:
-        """Rows that people are asked to read."""
-        return sum(found.sampled for found in self.groups["label"].values())
+        """Rows in the sample."""
+        return sum(estimate.sampled for estimate in self.groups["label"].values())
 
     def by_class(self, tiers: Collection[str]) -> dict[str, Estimate]:
-        """The estimate of each class, of the labels of these tiers alone: what of it trains."""
+        """Return each class's estimate from the labels of these tiers only: the part that trains."""
         return _by([row for row in self.rows if row["tier"] in tiers], _GROUPS["label"], self.confidence)
 
     def rule_precision(self) -> dict[str, float]:
-        """Each rule's precision, drawn towards that of its label and tier: what a row's own is taken to be."""
+        """Return each rule's precision, shrunk towards that of its label and tier; each row of the rule gets it."""
         wider = self.groups["label and tier"]
-        found = {rule: towards(own, wider[self.tier_of[rule]]) for rule, own in self.groups["rule"].items()}
-        return {rule: round(value, _DIGITS) for rule, value in found.items() if value is not None}
+        precision = {rule: towards(own, wider[self.tier_of[rule]]) for rule, own in self.groups["rule"].items()}
+        return {rule: round(value, _DIGITS) for rule, value in precision.items() if value is not None}
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON values: everything but the rows and their texts."""
-        said = {
+        """Return JSON values: everything but the rows and their texts."""
+        values = {
             "policy": self.policy,
             "confidence": self.confidence,
             "sampled": self.sampled,
             "read": self.read,
             "simulated": self.simulated_rows,
             **{
-                name.replace(" ", "_"): {value: asdict(found) for value, found in by.items()}
+                name.replace(" ", "_"): {value: asdict(estimate) for value, estimate in by.items()}
                 for name, by in self.groups.items()
             },
             "suspected": self.suspected,
@@ -152,22 +152,22 @@ class Quality:
             "drift": [asdict(each) for each in self.drift],
             "last_audit": self.last_audit and self.last_audit.isoformat(),
         }
-        return dict(rounded(said))
+        return dict(rounded(values))
 
 
 def measure(lake: Lake, policy: Policy, *, simulated: bool = False) -> Quality:
-    """Measure the labels by the verdicts at hand.
+    """Measure the labels by the current verdicts.
 
     Args:
         lake: holds the sample and the verdicts.
         policy: whose labels were sampled.
-        simulated: whether verdicts that nobody gave count.
+        simulated: whether simulated verdicts count.
 
     """
     with lake.sql(AUDIT_SAMPLE) as connection:
         view_stored(connection, lake, LABELS)
-        read = current_verdicts_on(connection, lake, labels=LABELS.name)
-        quality = measure_sample(connection, policy, read=read, simulated=simulated)
+        current = current_verdicts_on(connection, lake, labels=LABELS.name)
+        quality = measure_sample(connection, policy, current=current, simulated=simulated)
     return replace(quality, disagreements=_with_texts(lake, quality.disagreements))
 
 
@@ -175,29 +175,29 @@ def measure_sample(
     connection: duckdb.DuckDBPyConnection,
     policy: Policy,
     *,
-    read: pa.Table,
+    current: pa.Table,
     labels: str = LABELS.name,
     sample: str = AUDIT_SAMPLE.name,
     simulated: bool = False,
 ) -> Quality:
-    """As `measure`, of labels and a sample of them that need not be the lake's; disagreements come without texts.
+    """Measure labels and a sample that need not be the lake's, as `measure` does; disagreements have no texts.
 
     Args:
         connection: sees both.
         policy: whose labels were sampled.
-        read: the verdicts that stand on these labels.
-        labels: the name of the labels: ``draft_id``, ``label``, ``state``.
-        sample: the name of the sample: what of `AUDIT_SAMPLE` is neither text nor time.
-        simulated: whether verdicts that nobody gave count.
+        current: the current verdicts on these labels.
+        labels: the relation of the labels: ``draft_id``, ``label``, ``state``.
+        sample: the relation of the sample: the columns of `AUDIT_SAMPLE` without texts and times.
+        simulated: whether simulated verdicts count.
 
     """
-    verdicts = [row for row in read.to_pylist() if simulated or row["origin"] != Origin.SIMULATED]
+    verdicts = [row for row in current.to_pylist() if simulated or row["origin"] != Origin.SIMULATED]
     connection.register("current_verdicts", pa.Table.from_pylist(verdicts, VERDICTS.schema))
     read_of = dict(connection.execute(_READ.format(labels=labels), {"suspected": SUSPECTED}).fetchall())
     rows = connection.sql(_ROWS.format(sample=sample), params={"digest": policy.digest}).to_arrow_table().to_pylist()
     _weigh(rows)
     confidence = policy.audit.confidence
-    given = [row for row in rows if row["verdicts"]]
+    read = [row for row in rows if row["verdicts"]]
     last, drift = _drift(verdicts, rows, confidence)
     return Quality(
         policy={"name": policy.name, "version": policy.version, "digest": policy.digest},
@@ -210,26 +210,26 @@ def measure_sample(
         at_best=_by([{**row, "right": 1.0, "read": True} if not row["read"] else row for row in rows],
                     _GROUPS["tier"], confidence),
         suspected={
-            "read": sum(row["suspected"] and not row["simulated"] for row in given),
-            "simulated": sum(row["suspected"] and row["simulated"] for row in given),
+            "read": sum(row["suspected"] and not row["simulated"] for row in read),
+            "simulated": sum(row["suspected"] and row["simulated"] for row in read),
             "unread": sum(row["suspected"] and not row["read"] for row in rows),
-            "wrong": sum(row["suspected"] and row["right"] is not None and row["right"] < 0.5 for row in given),
+            "wrong": sum(row["suspected"] and row["right"] is not None and row["right"] < 0.5 for row in read),
         },
         agreement=agreement(
-            (row["draft_id"], said["reviewer"], said["verdict"]) for row in given for said in row["verdicts"]
+            (row["draft_id"], verdict["reviewer"], verdict["verdict"]) for row in read for verdict in row["verdicts"]
         ),
-        confusion=_confusion(given),
-        disagreements=instructive(given),
+        confusion=_confusion(read),
+        disagreements=instructive(read),
         drift=drift,
         last_audit=last,
-        simulated=any(said["origin"] == Origin.SIMULATED for row in given for said in row["verdicts"]),
+        simulated=any(verdict["origin"] == Origin.SIMULATED for row in read for verdict in row["verdicts"]),
         tier_of={row["rule"]: _GROUPS["label and tier"](row) for row in rows},
         rows=rows,
     )  # fmt: skip
 
 
 def rounded(value: Any) -> Any:  # noqa: ANN401 - JSON's values
-    """JSON values whose floats are cut to six digits, so that they are the same on every machine."""
+    """Return JSON values with floats rounded to six digits, so that they are the same on every machine."""
     if isinstance(value, Mapping):
         return {name: rounded(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
@@ -238,14 +238,14 @@ def rounded(value: Any) -> Any:  # noqa: ANN401 - JSON's values
 
 
 def _weigh(rows: Sequence[dict[str, Any]]) -> None:
-    """Give each row what its readers say of its label, and how many labels it stands for if it was read."""
+    """Add to each row the verdicts on its label, and how many labels it represents if it was read."""
     drawn = Counter(row["stratum"] for row in rows)
     for row in rows:
         row["verdicts"] = row["verdicts"] or []
-        decided = [said["verdict"] for said in row["verdicts"] if said["verdict"] in CLASSES]
+        decided = [verdict["verdict"] for verdict in row["verdicts"] if verdict["verdict"] in CLASSES]
         row["read"] = bool(row["verdicts"])
-        row["simulated"] = any(said["origin"] == Origin.SIMULATED for said in row["verdicts"])
-        row["right"] = sum(said == row["label"] for said in decided) / len(decided) if decided else None
+        row["simulated"] = any(verdict["origin"] == Origin.SIMULATED for verdict in row["verdicts"])
+        row["right"] = sum(kind == row["label"] for kind in decided) / len(decided) if decided else None
         row["drawn_of"] = drawn[row["stratum"]]
     read = Counter(row["stratum"] for row in rows if row["read"])
     for row in rows:
@@ -258,31 +258,31 @@ def _by(
     confidence: float,
     order: Callable[[str], Any] = str,
 ) -> dict[str, Estimate]:
-    """The estimate of each value. Where it cuts through a stratum, that is parted as its drawn rows are."""
+    """Return each value's estimate. A stratum with several values is divided in proportion to its drawn rows."""
     parts: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
         parts[value(row)].append(row)
-    found = {}
+    estimates = {}
     for name, part in sorted(parts.items(), key=lambda item: order(item[0])):
-        here = Counter(row["stratum"] for row in part)
-        found[name] = estimate(
+        drawn = Counter(row["stratum"] for row in part)
+        estimates[name] = estimate(
             [row["stratum"] for row in part],
-            [row["stratum_size"] * here[row["stratum"]] / row["drawn_of"] for row in part],
+            [row["stratum_size"] * drawn[row["stratum"]] / row["drawn_of"] for row in part],
             [row["right"] for row in part],
             [row["read"] for row in part],
             simulated=[row["simulated"] for row in part],
             confidence=confidence,
         )
-    return found
+    return estimates
 
 
 def _confusion(read: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     verdicts: Counter[tuple[str, str]] = Counter()
     labels: defaultdict[tuple[str, str], float] = defaultdict(float)
     for row in read:
-        for said in row["verdicts"]:
-            verdicts[row["label"], said["verdict"]] += 1
-            labels[row["label"], said["verdict"]] += row["stands_for"] / len(row["verdicts"])
+        for verdict in row["verdicts"]:
+            verdicts[row["label"], verdict["verdict"]] += 1
+            labels[row["label"], verdict["verdict"]] += row["stands_for"] / len(row["verdicts"])
     return [
         {
             "label": label,
@@ -307,36 +307,38 @@ def _with_texts(lake: Lake, chosen: Sequence[Mapping[str, Any]]) -> list[dict[st
 def _drift(
     verdicts: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], confidence: float
 ) -> tuple[datetime | None, list[Drift]]:
-    """What changed since the audits before the last: the verdicts since the last time that three days went without any.
+    """Return when the last audit began, and each rule's change since the audits before it.
 
-    A rule is the same by its name; both sides are weighted by the strata as they are now, so that a sample that was
-    drawn otherwise is not taken for a change. Confidence is shared among the rules (Bonferroni).
+    The last audit is the verdicts after the last gap of three days. Rules are matched by name. Both sides are weighted
+    by the strata of now, so that a sample drawn in another way does not look like a change. Confidence is shared among
+    the rules (Bonferroni).
     """
-    moments = sorted({said["recorded_at"] for said in verdicts})
+    moments = sorted({verdict["recorded_at"] for verdict in verdicts})
     starts = [after for before, after in pairwise(moments) if after - before > _ROUND_GAP]
     if not starts:
         return (moments[0] if moments else None), []
     sizes = {row["stratum"]: row["stratum_size"] for row in rows if not row["suspected"]}
     sides: defaultdict[str, tuple[dict[str, list[Any]], dict[str, list[Any]]]] = defaultdict(lambda: ({}, {}))
-    for said in verdicts:
-        if said["stratum"] in sizes and said["verdict"] in CLASSES:
-            since = sides[said["rule"]][said["recorded_at"] >= starts[-1]]
-            since.setdefault(said["draft_id"], []).append(said)
+    for verdict in verdicts:
+        if verdict["stratum"] in sizes and verdict["verdict"] in CLASSES:
+            by_draft = sides[verdict["rule"]][verdict["recorded_at"] >= starts[-1]]
+            by_draft.setdefault(verdict["draft_id"], []).append(verdict)
     both = {rule: side for rule, side in sides.items() if all(side)}
-    found = []
+    drift = []
     for rule, side in sorted(both.items()):
         before, after = (
             estimate(
-                [said[0]["stratum"] for said in part.values()],
-                [sizes[said[0]["stratum"]] * _MANY for said in part.values()],
-                [sum(each["verdict"] == each["label"] for each in said) / len(said) for said in part.values()],
+                [votes[0]["stratum"] for votes in part.values()],
+                [sizes[votes[0]["stratum"]] * _MANY for votes in part.values()],
+                [sum(each["verdict"] == each["label"] for each in votes) / len(votes) for votes in part.values()],
                 [True] * len(part),
-                simulated=[any(each["origin"] == Origin.SIMULATED for each in said) for said in part.values()],
+                simulated=[any(each["origin"] == Origin.SIMULATED for each in votes) for votes in part.values()],
                 confidence=1 - (1 - confidence) / len(both),
             )
             for part in side
         )
-        moved = difference(before, after)
-        assert moved is not None
-        found.append(Drift(rule=rule, before=before, after=after, change=moved[0], low=moved[1], high=moved[2]))
-    return starts[-1], found
+        interval = difference(before, after)
+        assert interval is not None
+        change, low, high = interval
+        drift.append(Drift(rule=rule, before=before, after=after, change=change, low=low, high=high))
+    return starts[-1], drift

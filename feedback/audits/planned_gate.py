@@ -1,7 +1,7 @@
-"""What the audit's gate makes of a change of policy: of the labels as they were, and as they would be.
+"""The audit's gate before and after a policy change: for the stored labels, and for the labels that would replace them.
 
-For labels that nobody has written yet, the sample is drawn that a draw right after the change would draw, and the
-verdicts that would stand on it are counted: the same code in the same order, so that it comes out the same.
+For labels that are not written yet, this draws the sample that a draw right after the change would draw, and counts
+the verdicts that would be current on it. It runs the same code in the same order, so the result is the same.
 """
 
 from __future__ import annotations
@@ -22,41 +22,41 @@ from label_policy import Policy
 from label_policy.audits.audit_gate import AuditGate, bounds
 
 
-def _nothing_is_suspected() -> Sequence[tuple[str, str]]:
+def _no_suspects() -> Sequence[tuple[str, str]]:
     return ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Auditing:
-    """How a desk audits.
+    """A desk's audit settings.
 
     Attributes:
         seed: which of the possible samples it draws.
-        suspects: gives what a draw takes in besides, as `feedback.audits.sample.write_audit_sample` takes it; called
-            only where there is something to draw.
-        simulated: whether verdicts that nobody gave count.
+        suspects: returns the suspects for `feedback.audits.sample.write_audit_sample`; called only if a sample is
+            drawn.
+        simulated: whether simulated verdicts count.
 
     """
 
     seed: int = 0
-    suspects: Callable[[], Sequence[tuple[str, str]]] = _nothing_is_suspected
+    suspects: Callable[[], Sequence[tuple[str, str]]] = _no_suspects
     simulated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gates:
-    """What the gate makes of the old side of a change and of the new one; before is None where its policy is gone."""
+    """The gate before a policy change and after it; `before` is None where the old policy is gone."""
 
     before: AuditGate | None
     after: AuditGate
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return JSON values."""
         return {"before": self.before and self.before.as_dict(), "after": self.after.as_dict()}
 
 
 def decide_stored(lake: Lake, policy: Policy, auditing: Auditing) -> AuditGate:
-    """The gate of the labels in the lake, by the sample that is drawn of them: what the audit's report says now."""
+    """Decide the gate of the labels in the lake from their sample, as the audit's report shows it now."""
     if not bounds(policy.audit, policy.training):
         return _NOT_ASKED
     return measure_audit(lake, policy, simulated=auditing.simulated).gate
@@ -65,34 +65,33 @@ def decide_stored(lake: Lake, policy: Policy, auditing: Auditing) -> AuditGate:
 def decide_planned(
     connection: duckdb.DuckDBPyConnection, lake: Lake, policy: Policy, auditing: Auditing, *, labels: str
 ) -> AuditGate:
-    """The gate of labels that are not in the lake, once they are and a sample of them is drawn.
+    """Decide the gate that labels outside the lake would have once they are written and their sample is drawn.
 
     Args:
-        connection: sees them; tables are made in it.
-        lake: holds the verdicts, the sample that was drawn before, and the overrides.
-        policy: the one that the labels will stand by.
-        auditing: how the desk draws, and what counts there.
-        labels: the name of a relation with the columns of `LABELS`. Its texts are read only where there is a verdict.
+        connection: sees the labels; this creates tables in it.
+        lake: holds the verdicts, the last drawn sample, and the overrides.
+        policy: the policy that gives the labels.
+        auditing: the desk's audit settings.
+        labels: the name of a relation with the columns of `LABELS`. Its texts are read only for rows with a verdict.
 
     """
     if not bounds(policy.audit, policy.training):
         return _NOT_ASKED
-    read = current_verdicts_on(connection, lake, labels=labels)
+    current = current_verdicts_on(connection, lake, labels=labels)
     columns = ", ".join(dict.fromkeys(["draft_id", "label", "tier", "rule", "category", *policy.audit.strata]))
     connection.execute(_FINAL.format(columns=columns, labels=labels))
-    drawn = draw(
-        connection, lake, policy, labels="gate_final", read=read, seed=auditing.seed, suspects=auditing.suspects()
-    )
+    suspects = auditing.suspects()
+    drawn = draw(connection, lake, policy, labels="gate_final", current=current, seed=auditing.seed, suspects=suspects)
     connection.register("gate_drawn", drawn)
     connection.register("gate_sample", _with_digest(connection.sql(_SAMPLE).to_arrow_table(), policy))
     quality = measure_sample(
-        connection, policy, read=read, labels="gate_final", sample="gate_sample", simulated=auditing.simulated
+        connection, policy, current=current, labels="gate_final", sample="gate_sample", simulated=auditing.simulated
     )
     return decide_audit(lake, policy, quality).gate
 
 
 _NOT_ASKED = AuditGate(asked=False, passed=True, tiers={}, missing={})
-# Once, since the labels are made anew whenever they are read.
+# A table and not a view, because every read of the labels computes them again.
 _FINAL = "CREATE OR REPLACE TEMP TABLE gate_final AS SELECT {columns}, state FROM {labels} WHERE state = 'final'"
 _SAMPLE = """
 SELECT draft_id, label, tier, rule, category, stratum, stratum_size, suspected

@@ -1,4 +1,4 @@
-"""The audit sample: which final labels people are asked to read, and what of it they have not read yet."""
+"""The audit sample: the final labels that people must read, and the rows that they have not read yet."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ from label_policy import CLASSES, Policy, draw_sample
 def write_audit_sample(lake: Lake, policy: Policy, *, seed: int, suspects: Iterable[tuple[str, str]] = ()) -> pa.Table:
     """Draw the final labels that the policy's audit asks for and replace `audit_sample` by them.
 
-    What has been read already counts, so that a draw asks only for what is missing. Suspects stay in the sample while
-    their labels are the ones that were doubted: those that were read for good, the others until new ones are given.
+    Rows that are already read count, so a draw asks only for the missing ones. A suspect stays in the sample while its
+    label does not change: a read one always, an unread one until a call passes new suspects.
 
     Args:
-        lake: holds the labels and what people have said of them.
-        policy: says how many rows, of which strata.
+        lake: holds the labels and the verdicts on them.
+        policy: sets how many rows are drawn, and from which strata.
         seed: which of the possible samples.
-        suspects: drafts and the labels of theirs that a model's scores speak against, the most doubtful first; of each
-            class so many are read as the policy's `audit.suspects` says.
+        suspects: drafts and those of their labels that a model's scores contradict, the most doubtful first; the
+            policy's `audit.suspects` sets how many of each class are read.
 
     Returns:
         The sample, in the order in which it should be read.
 
     Raises:
-        PolicyError: a draft stands in several labels.
+        PolicyError: a draft has several labels.
 
     """
     with lake.sql(LEDGER) as connection:
         view_stored(connection, lake, LABELS)
         connection.execute("CREATE TEMP VIEW final AS SELECT * FROM labels WHERE state = 'final'")
-        read = current_verdicts_on(connection, lake, labels=LABELS.name)
-        drawn = draw(connection, lake, policy, labels="final", read=read, seed=seed, suspects=suspects)
+        current = current_verdicts_on(connection, lake, labels=LABELS.name)
+        drawn = draw(connection, lake, policy, labels="final", current=current, seed=seed, suspects=suspects)
         connection.register("drawn", drawn.append_column("place", pa.array(range(drawn.num_rows), pa.int64())))
-        # Only now are texts read, and only those of the rows drawn.
-        connection.register("found", connection.sql(_FOUND).to_arrow_table())
-        view_day_policies(connection, labels="found")
+        # Texts are read only here, and only those of the drawn rows.
+        connection.register("drawn_labels", connection.sql(_DRAWN_LABELS).to_arrow_table())
+        view_day_policies(connection, labels="drawn_labels")
         rows = connection.sql(_ROWS, params={"seed": seed}).to_arrow_table()
     rows = rows.select(AUDIT_SAMPLE.schema.names).cast(AUDIT_SAMPLE.schema)
     lake.replace(AUDIT_SAMPLE, rows)
@@ -62,18 +62,18 @@ def draw(
     policy: Policy,
     *,
     labels: str,
-    read: pa.Table,
+    current: pa.Table,
     seed: int,
     suspects: Iterable[tuple[str, str]] = (),
 ) -> pa.Table:
-    """Draw what the policy's audit asks people to read of some labels, without writing anything.
+    """Draw the rows that the policy's audit asks people to read from some labels, without writing anything.
 
     Args:
         connection: sees the labels, which need not be the lake's.
-        lake: holds the sample that was drawn before.
+        lake: holds the last drawn sample.
         policy: as for `write_audit_sample`, like `seed` and `suspects`.
-        labels: the name of the final ones among the labels, with their strata as columns.
-        read: the verdicts that stand on these labels.
+        labels: the relation of the final labels, with their strata as columns.
+        current: the current verdicts on these labels.
         seed: see there.
         suspects: see there.
 
@@ -81,45 +81,47 @@ def draw(
         What `label_policy.draw_sample` returns.
 
     """
-    given = list(suspects)
-    doubted = pa.table(
-        {
-            "draft_id": pa.array([draft_id for draft_id, _ in given], pa.string()),
-            "label": pa.array([label for _, label in given], pa.string()),
-            "place": pa.array(range(len(given)), pa.int64()),
-        }
+    doubted = list(suspects)
+    connection.register(
+        "doubted",
+        pa.table(
+            {
+                "draft_id": pa.array([draft_id for draft_id, _ in doubted], pa.string()),
+                "label": pa.array([label for _, label in doubted], pa.string()),
+                "place": pa.array(range(len(doubted)), pa.int64()),
+            }
+        ),
     )
-    connection.register("doubted", doubted)
-    connection.register("was_read", read.select(["draft_id"]))
+    connection.register("was_read", current.select(["draft_id"]))
     view_stored(connection, lake, AUDIT_SAMPLE, name="drawn_before")
-    found = connection.execute(_SUSPECTED.format(labels=labels), {"most": policy.audit.suspects}).fetchall()
-    suspected = [draft_id for (draft_id,) in found]
-    return draw_sample(connection, labels=labels, seed=seed, audit=policy.audit, read=read, suspected=suspected)
+    rows = connection.execute(_SUSPECTED.format(labels=labels), {"most": policy.audit.suspects}).fetchall()
+    suspected = [draft_id for (draft_id,) in rows]
+    return draw_sample(connection, labels=labels, seed=seed, audit=policy.audit, read=current, suspected=suspected)
 
 
 def unread(lake: Lake, *, simulated: bool = False) -> pa.Table:
-    """What of the sample still lacks readers, in the order in which it should be read.
+    """Return the rows of the sample that still lack readers, in the order in which they should be read.
 
     Args:
         lake: holds the sample and the verdicts.
         simulated: whether a simulated verdict counts as read.
 
     Returns:
-        The columns of `AUDIT_SAMPLE` and two more: ``read_by`` (the reviewers whose verdicts stand) and
-        ``missing`` (how many more people are to read it, at least 1).
+        The columns of `AUDIT_SAMPLE` and two more: ``read_by`` (the reviewers with a current verdict) and
+        ``missing`` (how many more people must read it, at least 1).
 
     """
-    said = current_verdicts(lake)
+    verdicts = current_verdicts(lake)
     readers = defaultdict(list)
     for draft_id, reviewer, origin in zip(
-        *(said[name].to_pylist() for name in ("draft_id", "reviewer", "origin")), strict=True
+        *(verdicts[name].to_pylist() for name in ("draft_id", "reviewer", "origin")), strict=True
     ):
         if simulated or origin != Origin.SIMULATED:
             readers[draft_id].append(reviewer)
-    # The table is in the order of reading, and DuckDB would not keep it.
+    # The table is in the order in which people read it; DuckDB would not keep that order.
     sample = lake.dataset(AUDIT_SAMPLE).to_table()
     read_by = [readers[draft_id] for draft_id in sample["draft_id"].to_pylist()]
-    # A sample that an earlier release drew does not say how many are to read a row.
+    # A sample drawn by an earlier release does not say how many people must read a row.
     wanted = [count or 1 for count in sample["readers"].to_pylist()]
     missing = [max(count - len(names), 0) for count, names in zip(wanted, read_by, strict=True)]
     sample = sample.append_column("read_by", pa.array(read_by, pa.list_(pa.string())))
@@ -129,15 +131,15 @@ def unread(lake: Lake, *, simulated: bool = False) -> pa.Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """How far the reading of a part of the sample is.
+    """The progress of the audit in one part of the sample.
 
     Args:
-        values: of the columns that make it a part.
+        values: the part's values of the columns that divide the sample.
         size: how many labels the strata of these rows hold.
-        rows: drawn.
-        read: of these, rows that a person has read.
-        simulated: rows that nobody has read and that have a simulated verdict.
-        missing: readings that are still to be done by people; more than rows where two are to read one.
+        rows: drawn rows.
+        read: drawn rows that a person has read.
+        simulated: rows that no person has read and that have a simulated verdict.
+        missing: verdicts that people must still give; more than rows where two people must read one.
 
     """
 
@@ -151,9 +153,9 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far the reading of the sample is: its parts, and how long people take over a row.
+    """The progress of the audit: the parts of the sample, and how long people take over a row.
 
-    `seconds` is the median by reviewer, of those who were timed.
+    `seconds` is each reviewer's median; reviewers without times are left out.
     """
 
     parts: tuple[Part, ...]
@@ -161,16 +163,16 @@ class Progress:
 
     @property
     def missing(self) -> int:
-        """Readings that are still to be done."""
+        """Verdicts that people must still give."""
         return sum(part.missing for part in self.parts)
 
     @property
     def seconds_left(self) -> float | None:
-        """How long one person would need for what is missing, at the reviewers' median; None while nobody was timed."""
+        """Seconds that one person needs for the missing verdicts, at the reviewers' median; None without any times."""
         return self.missing * median(self.seconds.values()) if self.seconds else None
 
     def as_dict(self, *columns: str) -> dict[str, Any]:
-        """As JSON has it; `columns` are those that `audit_progress` was asked for."""
+        """Return JSON values; `columns` are those that were passed to `audit_progress`."""
         counts = ("size", "rows", "read", "simulated", "missing")
         return {
             "parts": [
@@ -184,18 +186,18 @@ class Progress:
 
 
 def audit_progress(lake: Lake, *columns: str) -> Progress:
-    """Say how far the sample is read, by the values of `columns`, in their order."""
-    said = current_verdicts(lake).select(["draft_id", "reviewer", "origin", "seconds"]).to_pylist()
-    simulated = {row["draft_id"] for row in said if row["origin"] == Origin.SIMULATED}
+    """Return the progress of the audit by the values of `columns`, in their order."""
+    verdicts = current_verdicts(lake).select(["draft_id", "reviewer", "origin", "seconds"]).to_pylist()
+    simulated = {row["draft_id"] for row in verdicts if row["origin"] == Origin.SIMULATED}
     lacking = unread(lake)
     missing = dict(zip(*(lacking[name].to_pylist() for name in ("draft_id", "missing")), strict=True))
-    by_people = {row["draft_id"] for row in said} - simulated
+    by_people = {row["draft_id"] for row in verdicts} - simulated
     parts: dict[tuple[str | bool | None, ...], list[dict[str, Any]]] = defaultdict(list)
     wanted = [*columns, "draft_id", "stratum", "stratum_size"]
     for row in lake.dataset(AUDIT_SAMPLE).to_table(columns=[*dict.fromkeys(wanted)]).to_pylist():
         parts[tuple(row[name] for name in columns)].append(row)
     seconds = defaultdict(list)
-    for row in said:
+    for row in verdicts:
         if row["seconds"] is not None and row["origin"] != Origin.SIMULATED:
             seconds[row["reviewer"]].append(row["seconds"])
     return Progress(
@@ -214,29 +216,29 @@ def audit_progress(lake: Lake, *columns: str) -> Progress:
     )
 
 
-# Those of the last draw that were read stay; those that were not make room for new ones.
+# Read suspects of the last draw stay; new suspects replace unread ones.
 _SUSPECTED = f"""
-WITH known AS (
+WITH suspects AS (
     SELECT draft_id, label, draft_id IN (SELECT draft_id FROM was_read) AS was_read FROM drawn_before WHERE suspected
 ),
 wanted AS (
-    SELECT draft_id, label, was_read, 0 AS place FROM known
+    SELECT draft_id, label, was_read, 0 AS place FROM suspects
     WHERE was_read OR (SELECT count(*) FROM doubted) = 0
     UNION ALL
     SELECT draft_id, label, false, min(place) FROM doubted
-    WHERE draft_id NOT IN (SELECT draft_id FROM known WHERE was_read) GROUP BY ALL
+    WHERE draft_id NOT IN (SELECT draft_id FROM suspects WHERE was_read) GROUP BY ALL
 ),
-still AS (
+unchanged AS (
     SELECT wanted.* FROM wanted JOIN {{labels}} USING (draft_id, label) WHERE label IN ({literals(CLASSES)})
 )
-SELECT draft_id FROM still
+SELECT draft_id FROM unchanged
 QUALIFY was_read OR row_number() OVER (PARTITION BY label, was_read ORDER BY place, draft_id) <= $most
 """
-_FOUND = "SELECT labels.* FROM labels JOIN drawn USING (draft_id)"
-# The policy is the one that the labels stand by, which need not be the one that last wrote them.
+_DRAWN_LABELS = "SELECT labels.* FROM labels JOIN drawn USING (draft_id)"
+# The policy is the one that rules the labels' day, which need not be the one that last wrote them.
 _ROWS = """
-SELECT found.* REPLACE (
+SELECT drawn_labels.* REPLACE (
         ruling.policy AS policy, ruling.policy_version AS policy_version, ruling.policy_digest AS policy_digest
     ), stratum, stratum_size, inclusion_probability, suspected, readers, $seed AS seed
-FROM found JOIN drawn USING (draft_id) JOIN day_policies AS ruling USING (shown_date) ORDER BY place
+FROM drawn_labels JOIN drawn USING (draft_id) JOIN day_policies AS ruling USING (shown_date) ORDER BY place
 """

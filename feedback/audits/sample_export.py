@@ -1,6 +1,6 @@
-"""The audit sample as a file for people who read it in a tool of their own; `verdict_import` takes it back.
+"""Export the audit sample to a file that people fill in with their own tool; `verdict_import` reads it back.
 
-CSV for spreadsheets, Label Studio's JSON task form for annotation tools. Neither says what the policy made of a row.
+CSV for spreadsheets, Label Studio's JSON tasks for annotation tools. Neither holds the policy's label of a row.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from feedback.exceptions import FeedbackError
 from feedback.labels.timeline import Moment
 from feedback.lake.delta import Lake
 
-SHOWN: Final = (
+ROW_FIELDS: Final = (
     "row",
     "text_digest",
     "ticket_id",
@@ -34,79 +34,82 @@ SHOWN: Final = (
     "beside",
     "signals",
 )
-"""What a file shows of a row: its columns, or the data of its task."""
-ASKED: Final = ("verdict", "reason", "note", "reviewer")
-"""What is said of a row: the columns to fill in, or what a task is annotated with."""
-_GIVEN_FIELDS: Final = ("draft_id", "reviewer", "verdict", "reason", "note", "seconds")
+"""The fields that a file shows of a row: columns in CSV, the data of a task in JSON."""
+VERDICT_FIELDS: Final = ("verdict", "reason", "note", "reviewer")
+"""The fields that people fill in: columns in CSV, annotations in JSON."""
+_EXPORTED_FIELDS: Final = ("draft_id", "reviewer", "verdict", "reason", "note", "seconds")
 _BESIDE: Final = {
     "sent": "What the agent sent:",
-    "draft": "The draft that the agent replaced by it:",
-    "ranked": "The text shown beside it:",
+    "draft": "The draft that the agent replaced:",
+    "ranked": "The text shown beside the reply:",
 }
 
-# What a spreadsheet takes for a formula, in any width, or skips before one; see OWASP's page on CSV injection.
+# Characters that begin a formula in a spreadsheet, in any width, or that it skips before one; see OWASP's page on CSV
+# injection.
 _FORMULA: Final = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 
 
 def defuse(cell: str) -> str:
-    """Make a cell text to a spreadsheet, which would run what looks like a formula; `restore` undoes it exactly."""
+    """Return a cell that a spreadsheet takes for text and does not run as a formula; `restore` is the exact inverse."""
     return f"'{cell}" if _FORMULA.match(cell) else cell
 
 
 def restore(cell: str) -> str:
-    """What was defused, as it was."""
+    """Return the cell as it was before `defuse`."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
-Said = Mapping[str, Sequence[Verdict]]
-"""What people said of rows, by key."""
+RowVerdicts = Mapping[str, Sequence[Verdict]]
+"""Verdicts on rows, by the row's key."""
 
 
-def people_said(lake: Lake, sample: Sample) -> Said:
-    """The verdicts of people that stand on the sample's rows as they are in it; simulated ones are nobody's."""
-    said = defaultdict(list)
+def people_verdicts(lake: Lake, sample: Sample) -> RowVerdicts:
+    """Return people's current verdicts on the texts that the sample holds, without simulated ones."""
+    verdicts = defaultdict(list)
     for row in current_verdicts(lake).to_pylist():
         key = row_key(row["draft_id"])
         if row["origin"] != Origin.SIMULATED and key in sample and row["text_digest"] == sample.question(key).digest:
-            said[key].append(Verdict(**{name: row[name] for name in _GIVEN_FIELDS}))
-    return said
+            verdicts[key].append(Verdict(**{name: row[name] for name in _EXPORTED_FIELDS}))
+    return verdicts
 
 
-def export_rows(sample: Sample, keys: Iterable[str], path: Path, *, said: Said = MappingProxyType({})) -> list[Path]:
+def export_rows(
+    sample: Sample, keys: Iterable[str], path: Path, *, verdicts: RowVerdicts = MappingProxyType({})
+) -> list[Path]:
     """Write rows of the sample to a file that people fill in, and for Label Studio the labelling config beside it.
 
     Args:
-        sample: what the rows are of.
+        sample: holds the rows.
         keys: which rows, in this order.
         path: ends in ``.csv`` or ``.json``.
-        said: what people said of them, to go along: a line each in CSV, before the empty one of a row that lacks
-            readers, or the annotations of its task.
+        verdicts: verdicts to export with the rows. In CSV each is a line, and a row that lacks readers has an empty
+            line after them; in JSON they are the annotations of the row's task.
 
     Returns:
         The files written.
 
     Raises:
-        FeedbackError: the file's ending is another.
+        FeedbackError: the file's name has another ending.
 
     """
     if path.suffix.lower() not in (".csv", ".json"):
         raise FeedbackError(f"{path} is neither a .csv nor a .json file; give it one of these endings")
     shown = [_shown(sample.question(key), sample.moments(key)) for key in keys]
     if path.suffix.lower() == ".csv":
-        write_atomically(path, _csv(shown, said, sample))
+        write_atomically(path, _csv(shown, verdicts, sample))
         return [path]
     config = path.with_suffix(".config.xml")
-    tasks = [{"data": row} | _annotations(said.get(row["row"], ())) for row in shown]
+    tasks = [{"data": row} | _annotations(verdicts.get(row["row"], ())) for row in shown]
     write_atomically(path, json.dumps(tasks, ensure_ascii=False, indent=1))
     write_atomically(config, label_config())
     return [path, config]
 
 
 def label_config() -> str:
-    """Label Studio's labelling config for the tasks: what is shown, and what is asked.
+    """Return Label Studio's labelling config for the tasks: the texts that it shows and the choices that it offers.
 
-    `reviewer` is not shown: it says whose an annotation is that was given elsewhere, since Label Studio takes none of
-    people who are not its users.
+    The field `reviewer` is hidden. It names the author of a verdict that was given elsewhere, because Label Studio
+    takes no annotations of people who are not its users.
     """
     hotkeys = zip(GIVEN, "123", strict=True)
     verdicts = "".join(f'\n    <Choice value="{kind}" hotkey="{key}"/>' for kind, key in hotkeys)
@@ -134,12 +137,12 @@ def label_config() -> str:
 
 
 def _shown(question: Question, moments: Sequence[Moment]) -> dict[str, Any]:
-    """What a reader is shown of a row; nothing in it comes from the label."""
+    """Return the fields that a reviewer sees of a row; none comes from the label."""
     beside = question.other
     if beside is None or question.other_is is None:
-        beside = "Nothing that the log holds."
+        beside = "The log holds no other text."
     elif beside == question.text:
-        beside = "The agent sent it as it was." if question.other_is == "sent" else "The same text."
+        beside = "The agent sent the reply unchanged." if question.other_is == "sent" else "The same text."
     else:
         beside = f"{_BESIDE[question.other_is]}\n{beside}"
     return {
@@ -157,29 +160,29 @@ def _shown(question: Question, moments: Sequence[Moment]) -> dict[str, Any]:
 
 def _signal(moment: Moment) -> str:
     details = [*moment.reasons, *([f"score {moment.score:g}"] if moment.score is not None else [])]
-    said = moment.kind.replace("_", " ") + (f" ({', '.join(details)})" if details else "")
-    return f"{moment.at:%Y-%m-%d %H:%M:%S} {said}"
+    signal = moment.kind.replace("_", " ") + (f" ({', '.join(details)})" if details else "")
+    return f"{moment.at:%Y-%m-%d %H:%M:%S} {signal}"
 
 
-def _csv(shown: Iterable[Mapping[str, Any]], said: Said, sample: Sample) -> str:
+def _csv(shown: Iterable[Mapping[str, Any]], verdicts: RowVerdicts, sample: Sample) -> str:
     text = io.StringIO()
-    text.write("\ufeff")  # without it, Excel reads UTF-8 as something else
+    text.write("\ufeff")  # without it, Excel does not read the file as UTF-8
     writer = csv.writer(text, quoting=csv.QUOTE_ALL)
-    writer.writerow([*SHOWN, *ASKED])
+    writer.writerow([*ROW_FIELDS, *VERDICT_FIELDS])
     for row in shown:
         turns = "\n\n".join(f"{turn['author']}: {turn['text']}" for turn in row["conversation"])
-        cells = [defuse({**row, "conversation": turns}[name]) for name in SHOWN]
-        given = said.get(row["row"], ())
-        for verdict in given:
-            writer.writerow([*cells, *(defuse(getattr(verdict, name) or "") for name in ASKED)])
-        if len(given) < sample.readers(row["row"]):
-            writer.writerow([*cells, *("" for _ in ASKED)])
+        cells = [defuse({**row, "conversation": turns}[name]) for name in ROW_FIELDS]
+        of_row = verdicts.get(row["row"], ())
+        for verdict in of_row:
+            writer.writerow([*cells, *(defuse(getattr(verdict, name) or "") for name in VERDICT_FIELDS)])
+        if len(of_row) < sample.readers(row["row"]):
+            writer.writerow([*cells, *("" for _ in VERDICT_FIELDS)])
     return text.getvalue()
 
 
-def _annotations(given: Sequence[Verdict]) -> dict[str, Any]:
-    """What a task has beside its data: nothing where nobody has judged it."""
-    return {"annotations": [_annotation(verdict) for verdict in given]} if given else {}
+def _annotations(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Return the fields of a task besides its data; none where the row has no verdict."""
+    return {"annotations": [_annotation(verdict) for verdict in verdicts]} if verdicts else {}
 
 
 def _annotation(verdict: Verdict) -> dict[str, Any]:

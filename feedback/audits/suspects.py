@@ -1,11 +1,11 @@
-"""Labels that a model's scores speak against, found without anybody reading: rows that the next audit is to read.
+"""Suspects: labels that a model's scores contradict, for the next audit to read.
 
 Confident learning (Northcutt et al. 2021, arXiv 1911.00068, by cleanlab) on the rows that the last evaluation held out.
-How the model moved on a draft, how likely it and its reference find it, its length and its category say how likely it
-is to be desirable; a logistic regression learns that from other tickets' labels, in turns, so that no label speaks for
-itself. Rows whose label is far less likely than those of its class usually are come out, the most doubtful first.
+A logistic regression predicts whether a draft is desirable, from how far the model moved on it, how likely the model
+and its reference find it, its length and its category. It learns from other tickets' labels (cross-validation), so no
+label predicts itself. A row is a suspect if its label is far less likely than is usual in its class.
 
-They bias no estimate: in the sample they are strata of their own, which are read whole.
+Suspects bias no estimate: they are strata of their own in the sample, and these are read whole.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from label_policy import Label
 
 _FOLDS: Final = 5
 FEWEST_ROWS: Final = 50
-"""Of each class: with fewer a regression tells nothing."""
+"""Rows of each class; a regression on fewer is not informative."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suspect:
-    """A row whose label is doubted: how likely the label is by the model's scores, in [0, 1]."""
+    """A row with a doubtful label; `likely` is the label's probability by the model's scores, in [0, 1]."""
 
     draft_id: str
     label: str
@@ -36,11 +36,11 @@ class Suspect:
 
 
 def find_suspects(scores: Path) -> list[Suspect]:
-    """Find them.
+    """Find the rows whose labels the scores contradict.
 
     Args:
-        scores: what `kto_core.evaluate` wrote of the held-out rows. Where there is no such file yet, or too few rows of
-            a class in it, nothing is suspected.
+        scores: the file that `kto_core.evaluate` wrote for the held-out rows. Without the file, or with too few rows
+            of a class in it, there are no suspects.
 
     Returns:
         The most doubtful first.
@@ -55,7 +55,7 @@ def find_suspects(scores: Path) -> list[Suspect]:
         table = pq.read_table(scores)
     except (OSError, pa.ArrowInvalid) as error:
         raise FeedbackError(
-            f"{scores} cannot be read ({error}); remove it, the next `feedback-kto retrain` writes it again"
+            f"{scores} cannot be read ({error}); remove it, and the next `feedback-kto retrain` writes it again"
         ) from error
     labels = table["desirable"].to_numpy(zero_copy_only=False).astype(np.int64)
     if min(np.bincount(labels, minlength=2)) < FEWEST_ROWS:
@@ -63,17 +63,17 @@ def find_suspects(scores: Path) -> list[Suspect]:
     from cleanlab.filter import find_label_issues  # type: ignore[import-untyped]
 
     chances = _chances(table, labels)
-    found = find_label_issues(labels, chances, return_indices_ranked_by="self_confidence", n_jobs=1)
+    doubtful = find_label_issues(labels, chances, return_indices_ranked_by="self_confidence", n_jobs=1)
     ids = table["row_id"].to_pylist()
     names = (Label.UNDESIRABLE.value, Label.DESIRABLE.value)
     return [
         Suspect(draft_id=ids[row], label=names[labels[row]], likely=round(float(chances[row, labels[row]]), 6))
-        for row in found
+        for row in doubtful
     ]
 
 
 def _chances(table: pa.Table, labels: np.ndarray) -> np.ndarray:
-    """P(undesirable), P(desirable) of each row by a regression that has not seen its ticket, float [rows, 2]."""
+    """Return P(undesirable), P(desirable) of each row by a regression without its ticket, float [rows, 2]."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
@@ -96,7 +96,10 @@ def _chances(table: pa.Table, labels: np.ndarray) -> np.ndarray:
 
 
 def _features(table: pa.Table) -> np.ndarray:
-    """How far the model moved, per completion and per token, what both find of a token, length, and category."""
+    """Return each row's features, float [rows, features].
+
+    How far the model moved, per completion and per token; both models' log-probability a token; length; category.
+    """
     tokens, before, after = (table[name].to_numpy() for name in ("tokens", "before", "after"))
     length = np.maximum(tokens, 1)
     categories = np.array([name or "" for name in table["category"].to_pylist()])

@@ -1,6 +1,6 @@
-"""What a file says of rows of the audit sample: a table that people filled in, or what Label Studio exports.
+"""Read verdicts on rows of the audit sample from a file: a filled-in table, or an export of Label Studio.
 
-Whether it may be kept is not decided here. A row that is refused can be written out again as it was, with why.
+`verdict_import` decides which rows are kept. A refused row can be written out again unchanged, with the reasons.
 """
 
 from __future__ import annotations
@@ -15,63 +15,63 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from feedback.audits.sample_export import ASKED, SHOWN, restore
+from feedback.audits.sample_export import ROW_FIELDS, VERDICT_FIELDS, restore
 from feedback.exceptions import FeedbackError
 
 REFUSED: Final = "refused"
-"""The column, or a task's field, where a row that was refused says why."""
+"""The column of a table, or the field of a task, that holds why a row was refused."""
 
 _NEEDED: Final = ("row", "text_digest", "verdict")
-_KNOWN: Final = frozenset({*SHOWN, *ASKED, REFUSED})
+_COLUMNS: Final = frozenset({*ROW_FIELDS, *VERDICT_FIELDS, REFUSED})
 _TABLES: Final = (".csv", ".tsv", ".txt")  # what a spreadsheet calls "Unicode text" ends in .txt
 _LABEL_STUDIO: Final = "annotation_id"
-"""A column that Label Studio's tables have, and ours have not."""
+"""A column that only Label Studio's tables have."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given:
+class FileRow:
     """A row of a file.
 
     Attributes:
-        where: it stands in the file.
-        said: its fields, by the names of `feedback.audits.sample_export`'s columns; besides these `seconds` (to the
-            verdict) and `number` (the reviewer's, where the file has no name).
-        fault: why its fields cannot be had; None: they can.
-        raw: the row as it is in the file: its cells, or the task with this one annotation.
+        where: the place of the row in the file.
+        fields: its values by the names of `feedback.audits.sample_export`'s columns; also `seconds` (to the verdict)
+            and `number` (the reviewer's, where the file has no name).
+        fault: why its fields cannot be read; None: they can.
+        raw: the row as in the file: its cells, or the task with this one annotation.
 
     """
 
     where: str
-    said: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
     fault: str | None = None
     raw: Any
 
 
-Faults = Iterable[tuple[Given, Sequence[str]]]
-"""Rows, and what is wrong with each."""
+RowFaults = Iterable[tuple[FileRow, Sequence[str]]]
+"""Rows with their faults."""
 
 
-class GivenFile(Protocol):
-    """The rows of a file, and how rows are written in its form."""
+class VerdictFile(Protocol):
+    """The rows of a file, and the way to write rows in the same format."""
 
     @property
-    def rows(self) -> Sequence[Given]:
-        """All but empty ones, in order."""
+    def rows(self) -> Sequence[FileRow]:
+        """All rows except empty ones, in order."""
 
     @property
     def how(self) -> str:
-        """How people give verdicts in it: the end of a sentence."""
+        """How people enter verdicts in it, as the end of a sentence."""
 
-    def refused(self, rows: Faults) -> str:
-        """The text of a file like this one, of these rows with what is wrong with each."""
+    def refused(self, rows: RowFaults) -> str:
+        """Return the text of a file in the same format that holds these rows with their faults."""
 
 
-def read_given(path: Path) -> GivenFile:
+def read_verdict_file(path: Path) -> VerdictFile:
     """Read a file of verdicts.
 
     Args:
-        path: CSV (``.csv``, ``.tsv``, ``.txt``), parted by commas, semicolons or tabs, or Label Studio's ``.json``; in
-            UTF-8, or in UTF-16 with a byte order mark.
+        path: CSV (``.csv``, ``.tsv``, ``.txt``), separated by commas, semicolons or tabs, or Label Studio's ``.json``;
+            in UTF-8, or in UTF-16 with a byte order mark.
 
     Raises:
         FeedbackError: the file as a whole cannot be read.
@@ -89,29 +89,29 @@ def read_given(path: Path) -> GivenFile:
 class _Table:
     header: list[str]
     delimiter: str
-    rows: list[Given]
+    rows: list[FileRow]
     how: str = "fill in its column verdict (desirable, undesirable or unsure)"
 
-    def refused(self, rows: Faults) -> str:
+    def refused(self, rows: RowFaults) -> str:
         text = io.StringIO(newline="")
         text.write("\ufeff")
         writer = csv.writer(text, delimiter=self.delimiter, quoting=csv.QUOTE_ALL)
-        # What was refused before has said why before.
-        said = self.header.index(REFUSED) if REFUSED in self.header else -1
-        header = [name for place, name in enumerate(self.header) if place != said]
+        # The reasons of an earlier import are dropped.
+        earlier = self.header.index(REFUSED) if REFUSED in self.header else -1
+        header = [name for place, name in enumerate(self.header) if place != earlier]
         writer.writerow([REFUSED, *header])
         for row, faults in rows:
-            cells = [cell for place, cell in enumerate(row.raw) if place != said]
+            cells = [cell for place, cell in enumerate(row.raw) if place != earlier]
             writer.writerow(["\n".join(faults), *cells])
         return text.getvalue()
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Tasks:
-    rows: list[Given]
+    rows: list[FileRow]
     how: str = "annotate them in Label Studio and export them again"
 
-    def refused(self, rows: Faults) -> str:
+    def refused(self, rows: RowFaults) -> str:
         tasks = []
         for row, faults in rows:
             task = row.raw if isinstance(row.raw, dict) else {"task": row.raw}
@@ -123,32 +123,34 @@ def _read_table(path: Path) -> _Table:
     text = _read(path)
     csv.field_size_limit(sys.maxsize)
     delimiter = _delimiter(next(iter(text.splitlines()), ""))
-    records = _records(path, text, delimiter)
-    header = [name.strip().lower() for name in next(records, (1, []))[1]]
+    lines = _csv_rows(path, text, delimiter)
+    header = [name.strip().lower() for name in next(lines, (1, []))[1]]
     missing = [name for name in _NEEDED if name not in header]
     if missing:
-        said = f"{path} has no column {', '.join(missing)} in its first line"
-        raise FeedbackError(f"{said}; fill in what `feedback-kto audit export` wrote")
+        raise FeedbackError(
+            f"{path} has no column {', '.join(missing)} in its first line; "
+            "fill in the file that `feedback-kto audit export` wrote"
+        )
     rows = []
-    for number, (line, cells) in enumerate(records, start=2):
+    for number, (line, cells) in enumerate(lines, start=2):
         if any(cell.strip() for cell in cells):
-            # Texts have several lines, and a spreadsheet counts rows.
+            # A text can have several lines; a spreadsheet counts rows.
             where = f"line {line}" if line == number else f"line {line} (row {number} of the sheet)"
-            rows.append(_named(where, header, cells))
+            rows.append(_table_row(where, header, cells))
     return _Table(header=header, delimiter=delimiter, rows=rows)
 
 
 def _delimiter(header: str) -> str:
-    """What parts the header into the most columns that are ours; spreadsheets write what their country uses."""
+    """Return the delimiter that gives the most known columns; spreadsheets write the one of their country."""
 
-    def known(delimiter: str) -> int:
-        return len(_KNOWN & {name.strip().lower() for name in next(csv.reader([header], delimiter=delimiter), [])})
+    def known_columns(delimiter: str) -> int:
+        return len(_COLUMNS & {name.strip().lower() for name in next(csv.reader([header], delimiter=delimiter), [])})
 
-    return max(",;\t", key=known)
+    return max(",;\t", key=known_columns)
 
 
-def _records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The records, each with the line that it begins on."""
+def _csv_rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield each CSV row with the line that it begins on."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     while True:
         line = reader.line_num + 1
@@ -160,14 +162,15 @@ def _records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[
             raise FeedbackError(f"{path}, line {line}, cannot be read as CSV ({error}); save it again") from error
 
 
-def _named(where: str, header: Sequence[str], cells: list[str]) -> Given:
+def _table_row(where: str, header: Sequence[str], cells: list[str]) -> FileRow:
     if len(cells) > len(header) and any(cells[len(header) :]):
-        fault = f"it has {len(cells)} cells and the first line {len(header)}; put quotes round its texts"
-        return Given(where=where, fault=fault, raw=cells)
-    said: dict[str, Any] = dict(zip(header, cells, strict=False))
+        fault = f"it has {len(cells)} cells and the first line has {len(header)}; put quotes around its texts"
+        return FileRow(where=where, fault=fault, raw=cells)
+    values: dict[str, Any] = dict(zip(header, cells, strict=False))
     if _LABEL_STUDIO in header:
-        return Given(where=where, said=_as_ours(said), raw=cells)
-    return Given(where=where, said={name: restore(said[name]) for name in _KNOWN & said.keys()}, raw=cells)
+        return FileRow(where=where, fields=_from_label_studio(values), raw=cells)
+    fields = {name: restore(values[name]) for name in _COLUMNS & values.keys()}
+    return FileRow(where=where, fields=fields, raw=cells)
 
 
 def _read_tasks(path: Path) -> _Tasks:
@@ -177,11 +180,13 @@ def _read_tasks(path: Path) -> _Tasks:
         raise FeedbackError(f"{path} cannot be read as JSON ({error}); export it again") from error
     if not isinstance(tasks, list):
         raise FeedbackError(f"{path} holds no list of tasks; export them from Label Studio as JSON")
-    return _Tasks(rows=[row for number, task in enumerate(tasks, start=1) for row in _of_task(f"task {number}", task)])
+    return _Tasks(
+        rows=[row for number, task in enumerate(tasks, start=1) for row in _task_rows(f"task {number}", task)]
+    )
 
 
-def _of_task(where: str, task: object) -> list[Given]:
-    """A row for each of a task's annotations, or one that says nothing."""
+def _task_rows(where: str, task: object) -> list[FileRow]:
+    """Return a row for each of a task's annotations, or one row without a verdict."""
     if isinstance(task, dict) and isinstance(task.get("data"), dict):
         annotations = task.get("annotations")
         several = annotations if isinstance(annotations, list) and annotations else [{}]
@@ -190,44 +195,44 @@ def _of_task(where: str, task: object) -> list[Given]:
             here = f"{where}, annotation {place}" if len(several) > 1 else where
             raw = {**task, "annotations": [annotation]}
             if isinstance(annotation, dict):
-                rows.append(Given(where=here, said=_annotated(task["data"], annotation), raw=raw))
+                rows.append(FileRow(where=here, fields=_annotated(task["data"], annotation), raw=raw))
             else:
-                rows.append(Given(where=here, fault="its annotation is no JSON object; export it again", raw=raw))
+                rows.append(FileRow(where=here, fault="its annotation is no JSON object; export it again", raw=raw))
         return rows
-    if isinstance(task, dict) and "row" in task:  # JSON-MIN, where an annotation lies flat
-        return [Given(where=where, said=_as_ours(task), raw=task)]
-    fault = "it holds nothing that was exported from here; export from Label Studio as JSON, JSON-MIN or CSV"
-    return [Given(where=where, fault=fault, raw=task)]
+    if isinstance(task, dict) and "row" in task:  # JSON-MIN, where an annotation's fields are the task's
+        return [FileRow(where=where, fields=_from_label_studio(task), raw=task)]
+    fault = "it is no task of `feedback-kto audit export`; export from Label Studio as JSON, JSON-MIN or CSV"
+    return [FileRow(where=where, fault=fault, raw=task)]
 
 
 def _annotated(data: Mapping[str, Any], annotation: Mapping[str, Any]) -> dict[str, Any]:
     flat = {"row": data.get("row"), "text_digest": data.get("text_digest")}
     results = annotation.get("result")
-    # Who skips a task has said nothing, whatever was chosen before.
+    # A skipped task has no verdict, even if a choice was made before.
     for result in results if isinstance(results, list) and not annotation.get("was_cancelled") else []:
         if isinstance(result, dict):
             flat[str(result.get("from_name"))] = result.get("value")
     flat |= {"annotator": annotation.get("completed_by"), "lead_time": annotation.get("lead_time")}
-    return _as_ours(flat)
+    return _from_label_studio(flat)
 
 
-def _as_ours(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Label Studio's fields by our names."""
-    said = {name: _text(flat.get(name)) for name in ("row", "text_digest", *ASKED)}
+def _from_label_studio(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return Label Studio's fields by our names."""
+    fields = {name: _text(flat.get(name)) for name in ("row", "text_digest", *VERDICT_FIELDS)}
     who = flat.get("annotator")
     if isinstance(who, dict):
         who = who.get("email") or who.get("username") or who.get("id")
     who = _text(who).strip()
     if who.isdecimal():
-        said["number"] = f"Label Studio user {who}"
+        fields["number"] = f"Label Studio user {who}"
     else:
-        said["reviewer"] = said["reviewer"].strip() or who
+        fields["reviewer"] = fields["reviewer"].strip() or who
     seconds = flat.get("lead_time")
-    return said | {"seconds": None if seconds == "" else seconds}
+    return fields | {"seconds": None if seconds == "" else seconds}
 
 
 def _text(value: object) -> str:
-    """The text of a result, in whichever of its forms: a text, some of them, or either within an object."""
+    """Return the text of a result: a text, a list of texts, or either of them in an object."""
     if isinstance(value, dict):
         value = value.get("choices", value.get("text"))
     return "\n".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)

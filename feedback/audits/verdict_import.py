@@ -1,7 +1,7 @@
-"""Verdicts from files that people filled in: a CSV export of ours, or what Label Studio exports.
+"""Import verdicts from a file that people filled in: our CSV export, or an export of Label Studio.
 
-Every row is checked by itself: what is right is kept, what is not is named and laid aside in a file that can be mended
-and imported. The same file twice changes nothing.
+Every row is checked on its own. Valid rows are kept; the others are named and written to a file of refused rows, which
+people can correct and import. Importing the same file twice changes nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from feedback.atomic_files import write_atomically
 from feedback.audits.blind_rows import Sample
-from feedback.audits.verdict_files import Given, GivenFile, read_given
+from feedback.audits.verdict_files import FileRow, VerdictFile, read_verdict_file
 from feedback.audits.verdicts import (
     GIVEN,
     REASONS,
@@ -33,14 +33,14 @@ from feedback.lake.tables import VERDICTS
 
 _ALIASES: Final = dict.fromkeys(("can't tell", "can’t tell"), VerdictKind.UNSURE.value)
 _CONTENT: Final = ("draft_id", "text_digest", "reviewer", "verdict", "reason", "note")
-"""What makes a verdict the one that was given before."""
+"""Two verdicts that agree in these fields are the same verdict."""
 _MOST_QUOTED: Final = 60
 _REFUSED_STEM: Final = re.compile(r"\.refused(-\d+)?$")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """A row that was not kept: where it stands in the file, and all that is wrong with it."""
+    """A row that was not kept: its place in the file, and all its faults."""
 
     where: str
     faults: tuple[str, ...]
@@ -48,16 +48,17 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """What became of a file's rows.
+    """The result of an import.
 
     Attributes:
         recorded: verdicts that were kept.
-        known: that had been given before.
-        changed: of those, how many their reviewer has changed or taken back since, which stays so.
-        blank: rows that nobody has judged.
+        known: verdicts that the lake held already.
+        changed: how many of the known ones their reviewer has changed or withdrawn since; the import does not undo
+            that.
+        blank: rows without a verdict.
         refused: the rows that were not kept.
-        aside: the file that holds those, with why; None where there are none.
-        how: people give verdicts in such a file: the end of a sentence.
+        aside: the file that holds the refused rows with the reasons; None where there are none.
+        how: how people enter verdicts in such a file, as the end of a sentence.
 
     """
 
@@ -71,28 +72,28 @@ class Imported:
 
 
 def import_verdicts(lake: Lake, path: Path, *, reviewer: str | None = None, refused: Path | None = None) -> Imported:
-    """Keep the verdicts of a file, those that can be kept, and lay the other rows aside before that.
+    """Write the refused rows of a file to a second file, then keep the valid verdicts.
 
     Args:
         lake: holds the sample.
-        path: what `feedback.audits.verdict_files.read_given` reads.
-        reviewer: whose the verdicts are that the file gives to nobody.
-        refused: the file for rows that are refused; by default ``NAME.refused.SUFFIX`` beside `path`, or
-            ``NAME.refused-2.SUFFIX`` where that holds something else.
+        path: a file that `feedback.audits.verdict_files.read_verdict_file` reads.
+        reviewer: the reviewer of verdicts without one in the file.
+        refused: the file for refused rows; by default ``NAME.refused.SUFFIX`` beside `path`, or
+            ``NAME.refused-2.SUFFIX`` where that exists with other content.
 
     Raises:
-        FeedbackError: the file as a whole cannot be read, or `refused` is there already with something else; then
-            nothing is kept.
+        FeedbackError: the file as a whole cannot be read, or `refused` exists with other content; then nothing is
+            kept.
 
     """
-    file = read_given(path)
+    file = read_verdict_file(path)
     sample = Sample(lake)
-    before, stands = _said(lake)
+    recorded, current = _stored_contents(lake)
     names = _names(lake)
     blank, known, changed, wrong = 0, 0, 0, []
     kept: dict[tuple[str, str], tuple[str, Verdict]] = {}
     for row in file.rows:
-        verdict, faults = (None, [row.fault]) if row.fault else _verdict(row.said, sample, reviewer, names)
+        verdict, faults = (None, [row.fault]) if row.fault else _verdict(row.fields, sample, reviewer, names)
         if faults:
             wrong.append((row, faults))
         elif verdict is None:
@@ -100,13 +101,13 @@ def import_verdicts(lake: Lake, path: Path, *, reviewer: str | None = None, refu
         else:
             first, other = kept.setdefault((verdict.draft_id, verdict.reviewer.casefold()), (row.where, verdict))
             if _content(other) != _content(verdict):
-                fault = f"{verdict.reviewer} says something else of the same row on {first}; keep one of the two"
+                fault = f"{verdict.reviewer} has another verdict on the same row on {first}; keep one of the two"
                 wrong.append((row, [fault]))
-            elif first != row.where or _content(verdict) in before:
+            elif first != row.where or _content(verdict) in recorded:
                 known += 1
-                changed += _content(verdict) in before - stands
-    aside = _lay_aside(file, wrong, path, refused) if wrong else None
-    new = [verdict for _, verdict in kept.values() if _content(verdict) not in before]
+                changed += _content(verdict) in recorded - current
+    aside = _write_refused(file, wrong, path, refused) if wrong else None
+    new = [verdict for _, verdict in kept.values() if _content(verdict) not in recorded]
     append_verdicts(lake, new, origin=Origin.IMPORT)
     return Imported(
         recorded=len(new),
@@ -120,24 +121,24 @@ def import_verdicts(lake: Lake, path: Path, *, reviewer: str | None = None, refu
 
 
 def _verdict(
-    said: Mapping[str, Any], sample: Sample, reviewer: str | None, names: dict[str, str]
+    fields: Mapping[str, Any], sample: Sample, reviewer: str | None, names: dict[str, str]
 ) -> tuple[Verdict | None, list[str]]:
-    """What a row of a file says, or all that is wrong with it; neither where nobody has judged it."""
-    kind, reason, note = _word(said, "verdict"), _word(said, "reason").replace(" ", "_"), _stripped(said, "note")
+    """Return the verdict of a row, or all its faults; neither where the row is not filled in."""
+    kind, reason, note = _word(fields, "verdict"), _word(fields, "reason").replace(" ", "_"), _stripped(fields, "note")
     kind = _ALIASES.get(kind, kind)
     if not (kind or reason or note):
         return None, []
-    key = _stripped(said, "row")
-    name = " ".join((_stripped(said, "reviewer") or reviewer or _stripped(said, "number")).split())
+    key = _stripped(fields, "row")
+    name = " ".join((_stripped(fields, "reviewer") or reviewer or _stripped(fields, "number")).split())
     faults = [
         *_wrong_choice(kind, reason),
-        *_wrong_row(key, _stripped(said, "text_digest"), sample),
+        *_wrong_row(key, _stripped(fields, "text_digest"), sample),
         *_wrong_reviewer(name),
-        *_wrong_rest(note, said.get("seconds")),
+        *_wrong_rest(note, fields.get("seconds")),
     ]
     if faults:
         return None, faults
-    seconds = said.get("seconds")
+    seconds = fields.get("seconds")
     verdict = Verdict(
         draft_id=sample.draft_id(key),
         reviewer=names.setdefault(name.casefold(), name),
@@ -152,7 +153,7 @@ def _verdict(
 
 def _wrong_choice(kind: str, reason: str) -> Iterator[str]:
     if not kind:
-        yield f"it has a reason or a note and no verdict; give one of {', '.join(GIVEN)}, or empty all three"
+        yield f"it has a reason or a note but no verdict; give one of {', '.join(GIVEN)}, or empty all three"
     elif kind not in GIVEN:
         yield f"its verdict is {_quoted(kind)}; it must be one of {', '.join(GIVEN)}, or empty"
     if reason and reason not in REASONS:
@@ -161,16 +162,16 @@ def _wrong_choice(kind: str, reason: str) -> Iterator[str]:
 
 def _wrong_row(key: str, digest: str, sample: Sample) -> Iterator[str]:
     if key not in sample:
-        yield f"row {_quoted(key)} is not in the audit sample; export the sample of now"
+        yield f"row {_quoted(key)} is not in the audit sample; export the current sample"
     elif digest != sample.question(key).digest:
-        yield f"the text of row {key} is another now than was exported; export the row again"
+        yield f"the text of row {key} has changed since the export; export the row again"
 
 
 def _wrong_reviewer(name: str) -> Iterator[str]:
     if not name:
-        yield "it does not say who has judged it; fill in the column reviewer, or give --reviewer NAME"
+        yield "it has no reviewer; fill in the column reviewer, or give --reviewer NAME"
     elif name.casefold().startswith(SIMULATED_PREFIX):
-        yield f"its reviewer is {_quoted(name)}, but such names are simulated reviewers'; give another"
+        yield f"its reviewer is {_quoted(name)}, but only simulated reviewers have such names; give another name"
     elif not _is_unicode(name):
         yield f"its reviewer {_quoted(name)} is no Unicode text; write it again"
 
@@ -191,16 +192,16 @@ def _is_duration(seconds: object) -> bool:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether it can be stored; JSON can hold halves of characters."""
+    """Return whether the text can be stored; JSON can hold halves of characters."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _stripped(said: Mapping[str, Any], name: str) -> str:
-    return str(said.get(name) or "").strip()
+def _stripped(fields: Mapping[str, Any], name: str) -> str:
+    return str(fields.get(name) or "").strip()
 
 
-def _word(said: Mapping[str, Any], name: str) -> str:
-    return _stripped(said, name).lower()
+def _word(fields: Mapping[str, Any], name: str) -> str:
+    return _stripped(fields, name).lower()
 
 
 def _quoted(text: str) -> str:
@@ -211,42 +212,45 @@ _Content = tuple[str | None, ...]
 
 
 def _content(verdict: Verdict) -> _Content:
-    return _plain({name: getattr(verdict, name) for name in _CONTENT})
+    return _normalized({name: getattr(verdict, name) for name in _CONTENT})
 
 
-def _plain(row: Mapping[str, str | None]) -> _Content:
-    """A verdict as a file would give it back: names without case, notes without blanks around."""
+def _normalized(row: Mapping[str, str | None]) -> _Content:
+    """Return a verdict as a file would return it: names without case, notes without outer blanks."""
     reviewer = " ".join((row["reviewer"] or "").split()).casefold()
-    plain = {**row, "reviewer": reviewer, "note": (row["note"] or "").strip() or None}
-    return tuple(plain[name] for name in _CONTENT)
+    fields = {**row, "reviewer": reviewer, "note": (row["note"] or "").strip() or None}
+    return tuple(fields[name] for name in _CONTENT)
 
 
-def _said(lake: Lake) -> tuple[set[_Content], set[_Content]]:
-    """What people ever said, so that a file read again never undoes what was said since; and what of it stands."""
+def _stored_contents(lake: Lake) -> tuple[set[_Content], set[_Content]]:
+    """Return all verdicts ever recorded, and the current ones.
+
+    With all of them, an old file never undoes a newer verdict.
+    """
     with lake.sql(VERDICTS) as connection:
         ever = connection.sql(f"SELECT {', '.join(_CONTENT)} FROM verdicts").to_arrow_table()
-    before, stands = (
-        {_plain(row) for row in rows.select(_CONTENT).to_pylist()} for rows in (ever, current_verdicts(lake))
+    recorded, current = (
+        {_normalized(row) for row in rows.select(_CONTENT).to_pylist()} for rows in (ever, current_verdicts(lake))
     )
-    return before, stands
+    return recorded, current
 
 
 def _names(lake: Lake) -> dict[str, str]:
-    """Who has given verdicts, as first written: Ann and ann are one person."""
+    """Return the reviewers as they first wrote their names, by casefolded name: Ann and ann are one person."""
     with lake.sql(VERDICTS) as connection:
-        found = connection.execute("SELECT reviewer FROM verdicts ORDER BY recorded_at DESC").fetchall()
-    return {name.casefold(): name for (name,) in found}
+        rows = connection.execute("SELECT reviewer FROM verdicts ORDER BY recorded_at DESC").fetchall()
+    return {name.casefold(): name for (name,) in rows}
 
 
-def _lay_aside(file: GivenFile, wrong: list[tuple[Given, list[str]]], path: Path, chosen: Path | None) -> Path:
-    """Write the rows that are refused to a file, which never takes the place of another.
+def _write_refused(file: VerdictFile, wrong: list[tuple[FileRow, list[str]]], path: Path, chosen: Path | None) -> Path:
+    """Write the refused rows to a file and return its path; no other file is overwritten.
 
-    Somebody may be mending what was laid aside before. The same rows twice are one file.
+    People may still be correcting an earlier file. The same rows twice are one file.
     """
     text = file.refused(wrong)
     if chosen is not None:
         if not _is_free(chosen, text):
-            raise FeedbackError(f"{chosen} is there already; name another file for the rows that are refused")
+            raise FeedbackError(f"{chosen} exists already; name another file for the refused rows")
         write_atomically(chosen, text)
         return chosen
     stem = _REFUSED_STEM.sub("", path.stem)

@@ -1,7 +1,7 @@
-"""Verdicts: what people said of drafts. A journal; what stands of it is decided when it is read.
+"""Verdicts of people on drafts. A journal; each read decides which verdicts are current.
 
-A verdict is about a text, not about a label: it stays good under another policy, and falls when the draft's text
-becomes another.
+A verdict is about a text, not about a label. It stays current under another policy, and not after the draft's text has
+changed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from feedback.lake.tables import AUDIT_SAMPLE, LABELS, VERDICTS
 
 
 class Origin(StrEnum):
-    """Where a verdict comes from: the review page, a file, or nobody."""
+    """Where a verdict comes from: the review page, a file, or a simulation."""
 
     REVIEW = "review"
     IMPORT = "import"
@@ -35,7 +35,7 @@ class Origin(StrEnum):
 
 
 class VerdictKind(StrEnum):
-    """What can be said of a draft; `withdrawn` takes the reviewer's last verdict on it back."""
+    """All kinds of verdicts on a draft; `withdrawn` takes back the reviewer's last verdict on it."""
 
     DESIRABLE = "desirable"
     UNDESIRABLE = "undesirable"
@@ -44,7 +44,7 @@ class VerdictKind(StrEnum):
 
 
 GIVEN: Final = tuple(kind for kind in VerdictKind if kind is not VerdictKind.WITHDRAWN)
-"""What counts as an answer."""
+"""The kinds that count as an answer."""
 
 REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -61,25 +61,25 @@ REASONS: Final[Mapping[str, str]] = MappingProxyType(
         "other": "Something else, as the note says.",
     }
 )
-"""Why a draft is not good: what reviewers choose from, and what each means."""
+"""The reasons that reviewers choose from if a draft is not good, and the meaning of each."""
 
 SIMULATED_PREFIX: Final = "simulated"
-"""How the names of reviewers that nobody bears begin."""
+"""The names of simulated reviewers begin with this."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What one reviewer says of one draft.
+    """The verdict of one reviewer on one draft.
 
     Args:
-        draft_id: of the audit sample.
-        reviewer: whose verdict it is.
+        draft_id: a draft of the audit sample.
+        reviewer: the reviewer's name.
         verdict: one of `VerdictKind`.
         reason: one of `REASONS`, or None.
-        note: in the reviewer's own words.
+        note: a note in the reviewer's words.
         seconds: from showing the row to the verdict.
-        text_digest: `text_digest` of what was shown, to have the verdict refused if the draft's text is another by
-            now; None: whatever the sample holds was read.
+        text_digest: `text_digest` of the shown text; the verdict is refused if the draft's text has changed since.
+            None: the reviewer read the text that the sample holds.
 
     Raises:
         FeedbackError: a field cannot be stored.
@@ -95,24 +95,24 @@ class Verdict:
     text_digest: str | None = None
 
     def __post_init__(self) -> None:
-        of = f"the verdict on {self.draft_id!r}"
+        subject = f"the verdict on {self.draft_id!r}"
         if self.verdict not in [*VerdictKind]:
-            raise FeedbackError(f"{of} is {self.verdict!r}; it must be one of {', '.join(VerdictKind)}")
+            raise FeedbackError(f"{subject} is {self.verdict!r}; it must be one of {', '.join(VerdictKind)}")
         if self.reason is not None and self.reason not in REASONS:
-            raise FeedbackError(f"{of} has the reason {self.reason!r}; it must be one of {', '.join(REASONS)}")
+            raise FeedbackError(f"{subject} has the reason {self.reason!r}; it must be one of {', '.join(REASONS)}")
         if not self.reviewer.strip():
-            raise FeedbackError(f"{of} has no reviewer; say whose it is")
+            raise FeedbackError(f"{subject} has no reviewer; name one")
         if self.seconds is not None and not (math.isfinite(self.seconds) and self.seconds >= 0):
-            raise FeedbackError(f"{of} took {self.seconds} seconds; give a number that is 0 or more, or none")
+            raise FeedbackError(f"{subject} took {self.seconds} seconds; give a number that is 0 or more, or none")
         for name in ("draft_id", "reviewer", "note"):
             try:
                 (getattr(self, name) or "").encode()
             except UnicodeEncodeError:
-                raise FeedbackError(f"the {name} of {of} is no Unicode text; write it again") from None
+                raise FeedbackError(f"the {name} of {subject} is no Unicode text; write it again") from None
 
 
 def text_digest(prompt: Sequence[Mapping[str, str | None]] | None, completion: str | None) -> str:
-    """Name a text: the SHA-256, in hexadecimal, of its turns and completion; nothing and an empty text are the same."""
+    """Return the SHA-256, in hexadecimal, of a text's turns and completion; None and an empty text are the same."""
     turns = "".join(_sha256(turn["role"]) + _sha256(turn["content"]) for turn in prompt or ())
     return _sha256(turns + _sha256(completion))
 
@@ -130,17 +130,17 @@ sha256(
 def append_verdicts(
     lake: Lake, verdicts: Iterable[Verdict], *, origin: Origin, recorded_at: datetime | None = None
 ) -> None:
-    """Append verdicts on rows of the audit sample, with what the policy says of them, in one commit.
+    """Append verdicts on rows of the audit sample, with the policy's labels of the rows, in one commit.
 
     Args:
         lake: holds the sample.
-        verdicts: in the order in which they were given.
+        verdicts: in the order in which people gave them.
         origin: where they come from.
         recorded_at: aware datetime; by default now.
 
     Raises:
-        FeedbackError: a draft is not in the sample or its text is another than was read, or a person has a name of
-            simulated reviewers (or the other way round); then nothing is recorded.
+        FeedbackError: a draft is not in the sample, its text has changed since it was read, a person has the name of a
+            simulated reviewer, or a simulated reviewer has another name; then nothing is recorded.
 
     """
     verdicts = list(verdicts)
@@ -167,10 +167,10 @@ def append_verdicts(
 
 
 def current_verdicts(lake: Lake) -> pa.Table:
-    """What people say of drafts as they are now: the verdicts that count, one a draft and reviewer.
+    """Return the verdicts that count, at most one for each draft and reviewer.
 
-    That is the newest of each reviewer on a draft, unless it was withdrawn, and only where the draft's text is the one
-    that was read. A simulated verdict counts until somebody has read the draft.
+    That is each reviewer's newest verdict on a draft, if it is not withdrawn and the draft still has the text that was
+    read. A simulated verdict counts until a person has read the draft.
 
     Returns:
         A table in the schema of `VERDICTS`, ordered by draft and reviewer.
@@ -182,38 +182,38 @@ def current_verdicts(lake: Lake) -> pa.Table:
 
 
 def current_verdicts_on(connection: duckdb.DuckDBPyConnection, lake: Lake, *, labels: str) -> pa.Table:
-    """As `current_verdicts`, of the relation `labels` that `connection` sees; it need not be the lake's."""
+    """Return `current_verdicts` on the relation `labels` that `connection` sees; it need not be the lake's."""
     if not lake.exists(VERDICTS):
         return VERDICTS.schema.empty_table()
     view_stored(connection, lake, VERDICTS)
-    found = connection.sql(_STANDING.format(labels=labels)).to_arrow_table()
-    return found.select(VERDICTS.schema.names).cast(VERDICTS.schema)
+    current = connection.sql(_CURRENT.format(labels=labels)).to_arrow_table()
+    return current.select(VERDICTS.schema.names).cast(VERDICTS.schema)
 
 
-# The labels' texts are read only where there is a verdict.
-_STANDING = f"""
+# The labels' texts are read only for rows with a verdict.
+_CURRENT = f"""
 WITH newest AS (
     SELECT * FROM verdicts
     QUALIFY row_number() OVER (PARTITION BY draft_id, reviewer ORDER BY recorded_at DESC, verdict_id DESC) = 1
 ),
-given AS MATERIALIZED (SELECT * FROM newest WHERE verdict <> '{VerdictKind.WITHDRAWN}'),
+kept AS MATERIALIZED (SELECT * FROM newest WHERE verdict <> '{VerdictKind.WITHDRAWN}'),
 texts AS (
-    SELECT draft_id, {TEXT_DIGEST_SQL} AS text_digest FROM {{labels}} WHERE draft_id IN (SELECT draft_id FROM given)
+    SELECT draft_id, {TEXT_DIGEST_SQL} AS text_digest FROM {{labels}} WHERE draft_id IN (SELECT draft_id FROM kept)
 )
-SELECT given.* FROM given SEMI JOIN texts USING (draft_id, text_digest)
+SELECT kept.* FROM kept SEMI JOIN texts USING (draft_id, text_digest)
 QUALIFY origin <> '{Origin.SIMULATED}' OR bool_and(origin = '{Origin.SIMULATED}') OVER (PARTITION BY draft_id)
 ORDER BY draft_id, reviewer
 """
 _SAMPLED = f"""
 SELECT draft_id, {TEXT_DIGEST_SQL} AS text_digest, label, tier, weight, rule, stratum, policy_digest
-FROM audit_sample WHERE draft_id IN (SELECT draft_id FROM asked)
+FROM audit_sample WHERE draft_id IN (SELECT draft_id FROM wanted)
 """
 
 
 def _sampled(lake: Lake, draft_ids: set[str]) -> dict[str, dict[str, Any]]:
-    """What a verdict's row takes from the sample, by draft."""
-    asked = pa.table({"draft_id": pa.array(sorted(draft_ids), pa.string())})
-    with lake.sql(AUDIT_SAMPLE, asked=asked) as connection:
+    """Return the columns that a verdict's row copies from the sample, by draft."""
+    wanted = pa.table({"draft_id": pa.array(sorted(draft_ids), pa.string())})
+    with lake.sql(AUDIT_SAMPLE, wanted=wanted) as connection:
         rows = connection.sql(_SAMPLED).to_arrow_table().to_pylist()
     return {row["draft_id"]: row for row in rows}
 
@@ -222,14 +222,14 @@ def _check(verdict: Verdict, sampled: Mapping[str, Any] | None, origin: Origin) 
     if sampled is None:
         raise FeedbackError(
             f"draft {verdict.draft_id!r} is not in the audit sample, so no verdict on it can be kept; "
-            "`feedback-kto audit status` says what is to be read"
+            "`feedback-kto audit status` says which rows to read"
         )
     if verdict.text_digest not in (None, sampled["text_digest"]):
-        raise FeedbackError(f"draft {verdict.draft_id!r} has another text than the one that was read; read it again")
+        raise FeedbackError(f"the text of draft {verdict.draft_id!r} has changed since it was read; read it again")
     if verdict.reviewer.strip().casefold().startswith(SIMULATED_PREFIX) != (origin == Origin.SIMULATED):
         raise FeedbackError(
-            f"reviewer {verdict.reviewer!r} cannot give a verdict of origin '{origin}': names that begin with "
-            f"'{SIMULATED_PREFIX}' are those of simulated reviewers, and no others; choose another name"
+            f"reviewer {verdict.reviewer!r} cannot give a verdict of origin '{origin}': simulated reviewers, and only "
+            f"they, have names that begin with '{SIMULATED_PREFIX}'; choose another name"
         )
 
 

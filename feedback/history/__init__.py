@@ -1,1 +1,1 @@
-"""The history of one row, and past days built again."""
+"""Explain one row from its history, and build past days again."""

@@ -1,6 +1,6 @@
-"""Why a row has its label: one draft, all that is known of it, and every rule, read from the lake without writing.
+"""Explain why a row has its label: its draft, its events and every rule's result, read from the lake without writing.
 
-A row is a draft, what an agent sent in its place (`<draft_id>#sent`), or one text of a ranking.
+A row is a draft, the text that an agent sent in its place (`<draft_id>#sent`), or one text of a ranking.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from label_policy.schema.columns import SECONDS_TO_READ
 _MOST_NAMED = 3
 _VERDICT = "rule, label, tier, weight, state, matures_at, policy, policy_version, policy_digest, as_of"
 
-# What a condition may compare and that is neither a time nor a text: the timeline and the texts are shown themselves.
+# Columns that a condition may compare, without times and texts: those are shown on their own.
 _MEASURES = ("edit_kind", "edit_similarity", "seconds_to_decision", "survey_score", "reasons", "extra")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """A row's label with all that goes with it; `as_of` is the moment that decided whether it is final."""
+    """A row's label with its rule, policy and state; `as_of` is the moment that decided whether it is final."""
 
     rule: str
     label: str
@@ -52,35 +52,36 @@ class Verdict:
     as_of: datetime
 
     def says_the_same(self, other: Verdict) -> bool:
-        """Whether both give the row the same label, tier and weight by the same rule."""
+        """Return whether both give the row the same label, tier and weight by the same rule."""
         return (self.rule, self.label, self.tier, self.weight) == (other.rule, other.label, other.tier, other.weight)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """All that is known of one row.
+    """The label of one row and everything behind it.
 
     Attributes:
-        row_id: the row that was asked for.
-        draft: the row of `INTERACTIONS` behind it; of a `#sent` row, the draft's.
-        other_text: the text that was shown beside it in a ranking, if it is one of a ranking.
-        now: the moment as of which everything is said.
+        row_id: the explained row.
+        draft: its row of `INTERACTIONS`; for a `#sent` row, the draft's.
+        other_text: the text that was shown beside it, if the row is one of a ranking.
+        now: the moment that the explanation is as of.
         moments: what happened, in order.
-        windows: what the label waits for.
-        measures: what the rules may compare besides times and texts, as the policy sees it; nulls are left out.
-        term_edit: why the edit is factual, where that is because of the policy's terms.
-        rules: what every rule of the policy says of the draft.
-        sent_text: whether what was sent in the draft's place is a row of its own; None where the policy has no such
+        windows: the windows that the label waits for.
+        measures: the values that the rules may compare besides times and texts, as the policy sees them; nulls are left
+            out.
+        term_edit: the policy's terms that make the edit factual, if they do.
+        rules: the result of every rule of the policy on the draft.
+        sent_text: whether the text sent in the draft's place is a row of its own; None where the policy has no such
             section.
         stored: the label in the lake, if there is one.
-        computed: what the policy that was asked says now; None where it makes no such row.
+        computed: the label that the tried policy gives now; None where it gives the row none.
         corrections: rows of `CORRECTIONS` about it, the oldest first.
         standing: whether the stored label trains under the desk's policy, and why not.
-        holdings: the newest training sets that hold it, or the row that stands for its text.
-        unsearched: how many older training sets were not looked into.
-        readings: what people, or simulated readers, say of the row.
-        gate: what the audit makes of the labels now, whatever it made of them when those sets were built; None where it
-            was not asked.
+        holdings: the newest training sets that hold it, or the row that replaces it as a duplicate.
+        unsearched: how many older training sets were not searched.
+        readings: the verdicts of people or simulated reviewers on the row.
+        gate: the audit's gate now, which need not be the gate when those sets were built; None where it was not
+            decided.
 
     """
 
@@ -105,12 +106,12 @@ class Explanation:
 
     @property
     def trains(self) -> bool:
-        """Whether a training set built now would be trained on and hold the row itself."""
+        """Whether a training set built now would hold the row itself and be trained on."""
         return self.standing.trains and (self.gate is None or self.gate.passed)
 
     @property
     def is_sent_text(self) -> bool:
-        """Whether the row is what an agent sent in the draft's place."""
+        """Whether the row is the text that an agent sent in the draft's place."""
         return bool(self.row_id != self.draft["draft_id"])
 
 
@@ -127,22 +128,22 @@ def explain(
     gate: AuditGate | None = None,
     simulated: bool = False,
 ) -> Explanation:
-    """Gather all that is known of one row.
+    """Explain one row.
 
     Args:
-        lake: the desk's.
+        lake: the desk's lake.
         policy: the policy whose rules are tried.
         row_id: a draft's id, a draft's id and `#sent`, or a ranking's event id and `#preferred` or `#other`.
-        deployed: the desk's policy, which says what trains.
+        deployed: the desk's policy; it decides which rows train.
         training_sets: folder of the desk's training sets.
         now: aware datetime: the moment that decides which labels are final.
         heldout: share of tickets that training never sees.
-        salt: changes which tickets those are.
-        gate: what the audit makes of the desk's labels now (`feedback.audits.label_quality.decide`).
-        simulated: whether verdicts that nobody gave count on this desk.
+        salt: changes which tickets are held out.
+        gate: the gate of the desk's labels now (`feedback.audits.audit_outcome.measure_audit`).
+        simulated: whether simulated verdicts count on this desk.
 
     Raises:
-        FeedbackError: there is no such row; the message names near ones.
+        FeedbackError: there is no such row; the message names similar ones.
 
     """
     with lake.sql(CORRECTIONS) as connection:
@@ -156,7 +157,7 @@ def explain(
         computed = _verdict(connection, "verdicts", row_id, draft)
         if not (stored or computed):
             raise _no_sent_text(draft["draft_id"], policy, sent_text)
-        decided = computed or stored
+        label = computed or stored
         excluded = gate.excluded if gate else ()
         standing = read_row_fate(
             lake, deployed, row_id, day=draft["shown_date"], heldout=heldout, salt=salt, excluded=excluded
@@ -168,7 +169,7 @@ def explain(
             other_text=_other_text(connection, draft),
             now=now,
             moments=read_moments(connection, draft),
-            windows=read_windows(draft, awaited_windows(policy, decided.rule)) if decided else [],
+            windows=read_windows(draft, awaited_windows(policy, label.rule)) if label else [],
             measures=_measures(connection, policy),
             term_edit=find_term_edit(policy, draft),
             rules=rules,
@@ -185,25 +186,25 @@ def explain(
 
 
 def _find_draft(connection: duckdb.DuckDBPyConnection, row_id: str, lake: Lake) -> dict[str, Any]:
-    """The interaction behind a row; an id of the log's own that ends like one of ours comes first."""
-    # Narrow columns first: a row with its texts is then read from its day alone.
-    found = connection.execute(
+    """Return the interaction of a row; a logged id with one of our suffixes comes before an id that we suffixed."""
+    # The narrow columns are read first; the row with its texts is then read from its day only.
+    keys = connection.execute(
         "SELECT draft_id, shown_date FROM interactions WHERE draft_id IN ($row, $draft)"
         " ORDER BY draft_id = $row DESC, shown_date LIMIT 1",
         {"row": row_id, "draft": row_id.removesuffix(SENT_SUFFIX)},
     ).fetchall()
-    if not found:
+    if not keys:
         desk = lake.root.parent
         raise FeedbackError(f"on desk {desk.name} ({desk}) {_unknown(connection, row_id)}")
-    [draft] = _rows(connection, "SELECT * FROM interactions WHERE draft_id = $1 AND shown_date = $2", *found[0])
+    [draft] = _rows(connection, "SELECT * FROM interactions WHERE draft_id = $1 AND shown_date = $2", *keys[0])
     return draft
 
 
 def _unknown(connection: duckdb.DuckDBPyConnection, row_id: str) -> str:
-    """Why there is no such row, and which there are."""
+    """Return why the row does not exist, and the ids of similar rows."""
     stored = connection.execute("SELECT count(*) FROM interactions").fetchall()[0][0]
     if not stored:
-        return "there are no interactions yet; `feedback-kto run` makes them from the raw logs"
+        return "there are no interactions yet; `feedback-kto run` builds them from the raw logs"
     of_ticket = connection.execute(
         "SELECT draft_id FROM interactions WHERE ticket_id = $1 ORDER BY shown_at, draft_id LIMIT $2",
         [row_id, _MOST_NAMED],
@@ -215,14 +216,14 @@ def _unknown(connection: duckdb.DuckDBPyConnection, row_id: str) -> str:
         [row_id, _MOST_NAMED],
     ).fetchall()
     if of_event:
-        return f"{_quoted(row_id)} is an event; explain the draft that it is about, such as {_listed(of_event)}"
-    near = connection.execute(
+        return f"{_quoted(row_id)} is an event; explain its draft, such as {_listed(of_event)}"
+    similar = connection.execute(
         "SELECT draft_id FROM interactions WHERE levenshtein(draft_id, $1) <= $2"
         " ORDER BY levenshtein(draft_id, $1), draft_id LIMIT $3",
         [row_id, max(1, len(row_id) // 5), _MOST_NAMED],
     ).fetchall()
-    if near:
-        return f"there is no draft {_quoted(row_id)}; near it are {_listed(near)}"
+    if similar:
+        return f"there is no draft {_quoted(row_id)}; similar ids are {_listed(similar)}"
     return (
         f"there is no draft {_quoted(row_id)} among {stored:,} interactions; give a draft_id of its raw logs "
         "or a row_id of its training sets, or choose another desk with `feedback-kto use`"
@@ -238,14 +239,14 @@ def _listed(rows: Sequence[tuple[str]]) -> str:
 
 
 def _label(connection: duckdb.DuckDBPyConnection, policy: Policy, draft: dict[str, Any], now: datetime) -> None:
-    """Make the tables `verdicts`, what the policy says of the draft and its sent text, and `draft`, the draft's row."""
+    """Create the tables `verdicts` (the policy's labels of draft and sent text) and `draft` (the draft's row only)."""
     view_labels(connection, policy, name="labelled", days=[draft["shown_date"]], as_of=now)
     draft_id = draft["draft_id"]
     connection.execute(
         "CREATE TEMP TABLE verdicts AS SELECT * FROM labelled WHERE draft_id IN ($1, $2)",
         [draft_id, draft_id + SENT_SUFFIX],
     )
-    # With the columns as the policy sees them: an edit that changes one of its terms is factual.
+    # The columns are as the policy sees them: an edit that changes one of its terms is factual.
     connection.execute("CREATE TEMP TABLE draft AS SELECT * FROM verdicts WHERE draft_id = $1", [draft_id])
 
 
@@ -253,27 +254,27 @@ def _verdict(
     connection: duckdb.DuckDBPyConnection, relation: str, row_id: str, draft: dict[str, Any]
 ) -> Verdict | None:
     query = f"SELECT {_VERDICT} FROM {relation} WHERE draft_id = $1 AND shown_date = $2"
-    found = _rows(connection, query, row_id, draft["shown_date"])
-    return Verdict(**found[0]) if found else None
+    rows = _rows(connection, query, row_id, draft["shown_date"])
+    return Verdict(**rows[0]) if rows else None
 
 
 def _no_sent_text(draft_id: str, policy: Policy, sent_text: RuleTrace | None) -> FeedbackError:
     if sent_text is None:
-        why = f"policy {policy.id} has no sent_text section"
+        reason = f"policy {policy.id} has no sent_text section"
     else:
         failing = next(part.text for part in sent_text.parts if not part.holds)
-        why = f"policy {policy.id} makes one only where {failing}"
+        reason = f"policy {policy.id} makes one only where {failing}"
     return FeedbackError(
-        f"there is no row of what was sent in place of {_quoted(draft_id)}: {why}; "
+        f"there is no row for the text sent in place of {_quoted(draft_id)}: {reason}; "
         f"explain {_quoted(draft_id)} for the draft itself"
     )
 
 
 def _other_text(connection: duckdb.DuckDBPyConnection, draft: dict[str, Any]) -> str | None:
-    """The text that was shown beside this one, if the row is a side of a ranking."""
+    """Return the text that was shown beside this one, if the row is one side of a ranking."""
     if not any(draft[f"{signal}_at"] for signal in RANKING_SIGNALS):
         return None
-    # Both sides are made from the one event that ranked them.
+    # Both sides come from the one event that ranked them.
     rows = connection.execute(
         "SELECT completion FROM interactions WHERE shown_date = $1 AND draft_id <> $2 AND evidence = $3",
         [draft["shown_date"], draft["draft_id"], draft["evidence"]],
@@ -282,7 +283,7 @@ def _other_text(connection: duckdb.DuckDBPyConnection, draft: dict[str, Any]) ->
 
 
 def _holdings(training_sets: Path, row_ids: Sequence[str]) -> tuple[list[Holding], int]:
-    """As `find_holdings`, with the damaged file named where one keeps it from being done."""
+    """Return `find_holdings`; an error names the damaged file if there is one."""
     try:
         return find_holdings(training_sets, row_ids)
     except READ_ERRORS as error:

@@ -1,6 +1,6 @@
-"""Whether a row trains, and if not, why: what `training_rows` makes of it among the rows of the same text.
+"""Whether a row trains, and why not: its fate in `training_rows` among the rows with the same text.
 
-Only the labels that share the row's prompt are read, so that one row's fate does not cost a training set.
+Only the labels with the row's prompt are read, so that one row's fate does not cost as much as a training set.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from label_policy import CLASSES, Label, Policy, strength
 
 @dataclass(frozen=True, kw_only=True)
 class RowFate:
-    """What becomes of a row in a training set built now.
+    """The fate of a row in a training set built now.
 
     Attributes:
-        fate: a `Fate`, or what keeps its label from having one: ``not labelled``, ``abstains`` or ``provisional``.
+        fate: a `Fate`, or why its label has none: ``not labelled``, ``abstains`` or ``provisional``.
         split: ``train`` or ``heldout``; None where the row is not kept.
-        weight: what it counts in training; None where the row is not kept.
-        because_of: the rows that its fate is due to: those it repeats or is contradicted by.
+        weight: its weight in training; None where the row is not kept.
+        because_of: the rows that cause its fate: those that it repeats or that contradict it.
         pairs: the preference pairs that it is a side of: ``row_id`` is preferred to ``rejected_row_id``.
 
     """
@@ -47,13 +47,13 @@ class RowFate:
 
     @property
     def stands_for(self) -> tuple[str, ...]:
-        """The row that is kept in its place, where it repeats one."""
+        """The row that is kept in its place, if it repeats one."""
         return self.because_of if self.fate == Fate.DUPLICATE else ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Holding:
-    """A row in a training set: as a row of its own, or as a side of a preference pair."""
+    """A place of a row in a training set: as a row, or as a side of a preference pair."""
 
     version: str
     row_id: str
@@ -61,9 +61,9 @@ class Holding:
     split: str
 
 
-# Prompts are compared redacted, as the training set compares them, and redacting all of them would take long. What
-# stands before the first thing replaced is as it was, and so is the number of messages: that narrows them down.
-_ASKED = """
+# Prompts are compared after redaction, as in the training set, and redacting all of them takes long. Redaction keeps
+# the number of messages and the text before the first replacement, so these two select the candidates first.
+_PROMPT = """
 SELECT len(prompt), split_part(coalesce(redact_prompt(prompt)[-1].content, ''), '[', 1)
 FROM stored WHERE draft_id = $1 AND shown_date = $2
 """
@@ -79,41 +79,41 @@ WHERE redact_prompt(prompt) IS NOT DISTINCT FROM (SELECT redact_prompt(prompt) F
 """
 _SIDES = ("row_id", "rejected_row_id")
 _MOST_SETS = 90
-"""Training sets that are looked into for a row: a quarter's, where there is one a night."""
+"""Training sets that are searched for a row: a quarter's, with one a night."""
 
 
 def read_row_fate(
     lake: Lake, policy: Policy, row_id: str, *, day: date, heldout: float, salt: str, excluded: Collection[str] = ()
 ) -> RowFate:
-    """What becomes of a stored label in a training set built now.
+    """Return the fate of a stored label in a training set built now.
 
     Args:
         lake: holds the labels.
-        policy: says which tiers train.
+        policy: sets which tiers train.
         row_id: the label's id.
-        day: on which its draft was shown.
+        day: the day on which its draft was shown.
         heldout: share of tickets that training never sees.
-        salt: changes which tickets those are.
+        salt: changes which tickets are held out.
         excluded: tiers that failed their audit.
 
     """
     with lake.sql() as connection:
         view_stored(connection, lake, LABELS, name="stored")
         install_redaction(connection)
-        asked = connection.execute(_ASKED, [row_id, day]).fetchall()
-        if not asked:
+        prompt = connection.execute(_PROMPT, [row_id, day]).fetchall()
+        if not prompt:
             return RowFate(fate="not labelled")
-        near = connection.execute(_NEAR, asked[0]).fetchall()
-        # The texts of these rows alone are read, from the files of their days.
+        near = connection.execute(_NEAR, prompt[0]).fetchall()
+        # Only the texts of these rows are read, from the files of their days.
         view_stored(connection, lake, LABELS, name="near", days={day for _, day in near})
         connection.execute(_SAME_PROMPT, {"row": row_id, "ids": sorted({draft_id for draft_id, _ in near})})
         [(label, state), *_] = connection.execute(
             "SELECT label, state FROM labels WHERE draft_id = $1", [row_id]
         ).fetchall()
         rows = training_rows(connection, policy, heldout=heldout, salt=salt, excluded=excluded).to_pylist()
-        pairs_made = preference_pairs(connection, policy, heldout=heldout, salt=salt, excluded=excluded)
-        sides = pairs_made.select([*_SIDES, "split"]).to_pylist()
-    pairs = tuple(pair for pair in sides if row_id in (pair[side] for side in _SIDES))
+        all_pairs = preference_pairs(connection, policy, heldout=heldout, salt=salt, excluded=excluded)
+        all_sides = all_pairs.select([*_SIDES, "split"]).to_pylist()
+    pairs = tuple(pair for pair in all_sides if row_id in (pair[side] for side in _SIDES))
     row = next((row for row in rows if row["row_id"] == row_id), None)
     if row is None:
         return RowFate(fate="abstains" if label == Label.ABSTAIN else state, pairs=pairs)
@@ -124,7 +124,7 @@ def read_row_fate(
 
 
 def _because_of(row: dict[str, Any], same: list[dict[str, Any]]) -> list[str]:
-    """The rows of the same text that a row's fate is due to."""
+    """Return the rows with the same text that cause a row's fate."""
     if row["fate"] == Fate.DUPLICATE:
         return [other["row_id"] for other in same if other["label"] == row["label"] and other["fate"] == Fate.KEPT]
     if row["fate"] in (Fate.CONTRADICTED, Fate.OVERRULED):
@@ -134,22 +134,22 @@ def _because_of(row: dict[str, Any], same: list[dict[str, Any]]) -> list[str]:
 
 
 def find_holdings(training_sets: Path, row_ids: Sequence[str]) -> tuple[list[Holding], int]:
-    """Which of the newest training sets hold which of the rows, by version, row and part.
+    """Find the rows in the newest training sets, by version, row and part.
 
-    A desk makes a set a night, and to look into all of them would take longer every day.
+    A desk builds a set a night, so a search of all sets would take longer every day.
 
     Args:
         training_sets: folder of the desk's training sets.
         row_ids: the rows to look for.
 
     Returns:
-        The holdings, and how many older sets were not looked into.
+        The holdings, and how many older sets were not searched.
 
     """
-    # A set that is being written has no manifest yet.
+    # A set without a manifest is still being written.
     manifests = [*training_sets.glob("*/manifest.json")]
     newest = sorted(manifests, key=_as_of, reverse=True)[:_MOST_SETS]
-    found: set[Holding] = set()
+    holdings: set[Holding] = set()
     with connected() as connection:
         for part, columns in _PARTS.items():
             files = [str(path) for manifest in newest for path in (manifest.parent / part).glob("*.parquet")]
@@ -162,13 +162,13 @@ def find_holdings(training_sets: Path, row_ids: Sequence[str]) -> tuple[list[Hol
                 for name, row_id in rows:
                     file = Path(name)
                     version, split = file.parents[1].name, file.name.split("-")[0]
-                    found.add(Holding(version=version, row_id=row_id, part=part, split=split))
-    holdings = sorted(found, key=lambda holding: (holding.version, holding.row_id, holding.part))
-    return holdings, len(manifests) - len(newest)
+                    holdings.add(Holding(version=version, row_id=row_id, part=part, split=split))
+    in_order = sorted(holdings, key=lambda holding: (holding.version, holding.row_id, holding.part))
+    return in_order, len(manifests) - len(newest)
 
 
 def _as_of(manifest: Path) -> str:
-    """The moment of the newest labels in a set, in ISO and UTC, and so in order as text."""
+    """Return the moment of a set's newest labels in ISO and UTC, which sorts as text."""
     return str(max(json.loads(manifest.read_text(encoding="utf-8"))["as_of"], default=""))
 
 

@@ -1,4 +1,4 @@
-"""What people said of one row, and whether it counts: for whoever asks why the row has its label."""
+"""Read the verdicts on one row and whether each counts, to explain the row's label."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ WhyNot = Literal["text changed", "label changed", "not sampled", "read by a pers
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What one reviewer says of a row: the newest verdict, unless it was withdrawn.
+    """One reviewer's newest verdict on a row, unless it was withdrawn.
 
     Attributes:
-        reviewer: whose it is.
+        reviewer: the reviewer's name.
         verdict: one of `feedback.audits.verdicts.GIVEN`.
         reason: one of `feedback.audits.verdicts.REASONS`, or None.
-        note: in the reviewer's own words.
-        recorded_at: when it was given.
+        note: a note in the reviewer's words.
+        recorded_at: when the lake recorded it.
         origin: a `feedback.audits.verdicts.Origin`.
-        label: what the policy said of the row then, by `rule`.
-        why_not: why it does not count for the label as it is now; None where it does. The text is another than was
-            read; the label is another than was drawn, which the next draw takes notice of; the row is not in the
-            sample of the policy's labels as it was last drawn; or it is simulated, and a person has read the row or
-            the desk lets no simulated verdict count.
+        label: the policy's label of the row then, by `rule`.
+        why_not: why it does not count for the current label; None where it does. The text has changed since it was
+            read; the label has changed since the draw, which the next draw takes into account; the row is not in the
+            last drawn sample of the policy's labels; or it is simulated, and a person has read the row or simulated
+            verdicts do not count on the desk.
 
     """
 
@@ -45,12 +45,12 @@ class Reading:
     why_not: WhyNot | None
 
 
-_SAID = f"""
+_VERDICTS = f"""
 WITH newest AS (
     SELECT * FROM verdicts WHERE draft_id = $row
     QUALIFY row_number() OVER (PARTITION BY reviewer ORDER BY recorded_at DESC, verdict_id DESC) = 1
 ),
-given AS (SELECT * FROM newest WHERE verdict <> '{VerdictKind.WITHDRAWN}'),
+kept AS (SELECT * FROM newest WHERE verdict <> '{VerdictKind.WITHDRAWN}'),
 now AS (
     SELECT label, {TEXT_DIGEST_SQL} AS text_digest FROM labels WHERE draft_id = $row
 ),
@@ -58,11 +58,11 @@ drawn AS (
     SELECT label FROM audit_sample WHERE draft_id = $row AND policy_digest = $digest AND stratum_size IS NOT NULL
 ),
 checked AS (
-    SELECT given.*,
+    SELECT kept.*,
         text_digest IN (SELECT text_digest FROM now) AS same_text,
         (SELECT any_value(label) FROM drawn) AS drawn_label,
         (SELECT any_value(label) FROM now) AS label_now
-    FROM given
+    FROM kept
 )
 SELECT *, bool_or(same_text AND origin <> '{Origin.SIMULATED}') OVER () AS person_read
 FROM checked ORDER BY recorded_at, reviewer
@@ -70,22 +70,22 @@ FROM checked ORDER BY recorded_at, reviewer
 
 
 def read_verdicts(lake: Lake, row_id: str, *, policy_digest: str, simulated: bool) -> list[Reading]:
-    """What everybody says of a row, the oldest first; withdrawn verdicts are left out.
+    """Return all reviewers' verdicts on a row, the oldest first, without withdrawn ones.
 
     Args:
         lake: holds verdicts, labels and the sample.
-        row_id: as the sample names it.
-        policy_digest: the desk's policy; a sample of another's labels is none of its own.
-        simulated: whether verdicts that nobody gave count.
+        row_id: the row's id in the sample.
+        policy_digest: the desk's policy; a sample of another policy's labels does not count.
+        simulated: whether simulated verdicts count.
 
     """
     if not lake.exists(VERDICTS):
         return []
     with lake.sql(VERDICTS, AUDIT_SAMPLE) as connection:
         view_stored(connection, lake, LABELS)
-        found = connection.sql(_SAID, params={"row": row_id, "digest": policy_digest}).to_arrow_table().to_pylist()
-    kept = ("reviewer", "verdict", "reason", "note", "recorded_at", "origin", "label", "rule")
-    return [Reading(**{name: row[name] for name in kept}, why_not=_why_not(row, simulated)) for row in found]
+        rows = connection.sql(_VERDICTS, params={"row": row_id, "digest": policy_digest}).to_arrow_table().to_pylist()
+    columns = ("reviewer", "verdict", "reason", "note", "recorded_at", "origin", "label", "rule")
+    return [Reading(**{name: row[name] for name in columns}, why_not=_why_not(row, simulated)) for row in rows]
 
 
 def _why_not(row: Mapping[str, Any], simulated: bool) -> WhyNot | None:

@@ -1,4 +1,4 @@
-"""A source's SQL text into the view `mapping` over the view `lines`, or one sentence about where it is wrong."""
+"""Turn a source's SQL text into the view `mapping` over the view `lines`, or say in one sentence where it is wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _POSITION = re.compile(r"^LINE (?P<line>\d+): (?P<text>.*)\n(?P<before> *)\^", r
 
 
 def show_lines(connection: duckdb.DuckDBPyConnection, arrival_date: date, where: str = "true") -> None:
-    """Let the mapping see the day's lines that have no fault, as far as `where` holds for them."""
+    """Create the view `lines`, which the mapping reads, of the day's lines without a fault that satisfy `where`."""
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP VIEW lines AS
@@ -29,7 +29,7 @@ def bind(connection: duckdb.DuckDBPyConnection, source: Source) -> dict[str, str
     """Create the view `mapping` over `lines`, of any day; return the mapping's columns, name to DuckDB type.
 
     Raises:
-        SourceError: the SQL is not one SELECT, does not bind, or returns columns that no event has.
+        SourceError: the SQL is not one SELECT, does not bind, or returns columns that events do not have.
     """
     show_lines(connection, date(2000, 1, 1))
     select = _one_select(connection, source)
@@ -44,17 +44,17 @@ def bind(connection: duckdb.DuckDBPyConnection, source: Source) -> dict[str, str
 
 
 def _describe(source: Source, error: duckdb.Error, *, lines_above: int = 0) -> str:
-    """Put DuckDB's complaint in one sentence with the place in the SQL file."""
+    """Return DuckDB's error as one sentence with the place in the SQL file."""
     message = str(error)
     what, *more = (line.strip() for line in message.splitlines() if line.strip())
     hint = next((f" ({line.rstrip('?')}?)" for line in more if line.startswith("Did you mean")), "")
     if "Referenced column" in what:
-        hint += "; text stands in 'single quotes', and a key of the line is row ->> 'key'"
+        hint += "; put text in 'single quotes', and write a key of the line as row ->> 'key'"
     what = re.sub(r"^[A-Z][A-Za-z ]+ Error: ", "", what).rstrip(".!")
     place = f"Source {source.path}"
     if match := _POSITION.search(message):
         place += f", line {int(match['line']) - lines_above}"
-        if not match["text"].startswith("..."):  # else DuckDB shows a part of the line, and the column is its own
+        if not match["text"].startswith("..."):  # else DuckDB shows a part of the line and counts columns in that part
             column = len(match["before"]) - len(f"LINE {match['line']}: ") + 1
             place += f", column {column}"
     return f"{place}: {what}{hint}."
@@ -68,8 +68,8 @@ def _one_select(connection: duckdb.DuckDBPyConnection, source: Source) -> str:
     except duckdb.Error as error:
         raise SourceError(_describe(source, error)) from error
     if len(kinds) != 1 or kinds[0] != duckdb.StatementType.SELECT:
-        found = ", ".join(kind.name for kind in kinds) or "nothing"
-        raise SourceError(f"Source {source.path} must be one SELECT over lines, and holds {found}.")
+        statements = ", ".join(kind.name for kind in kinds) or "nothing"
+        raise SourceError(f"Source {source.path} must be one SELECT over lines, and holds {statements}.")
     utf8 = sql.encode()  # the tokens' positions are in bytes
     operators = (at for at, kind in duckdb.tokenize(sql) if kind == duckdb.token_type.operator)
     end = next((at for at in operators if utf8[at : at + 1] == b";"), len(utf8))

@@ -31,7 +31,7 @@ _NULL: Final = '"NULL"'
 # Outside its strings, JSON has no letters but those of true, false and null, and the e of a number.
 _BARE_NAN: Final = r'^(?:[^"]|"(?:[^"\\]|\\.)*")*?(?i:nan|inf)'
 _COLUMNS: Final = (*MAPPED_COLUMNS, "reason")
-_SAID: Final = {"DOUBLE": "a number", "BOOLEAN": "true or false"}
+_TYPE_WORDS: Final = {"DOUBLE": "a number", "BOOLEAN": "true or false"}
 UNTEXTUAL: Final = {
     column.name: {pa.float64(): "DOUBLE", pa.bool_(): "BOOLEAN"}[column.type]
     for column in DRAFT_COLUMNS
@@ -158,7 +158,7 @@ _WANTED: Final = {
     "prompt": "a list of {'role': text, 'content': text}, or its JSON",
     "reasons": "a list of text, or its JSON",
     "score": "a number from 0 to 1",
-    **{name: _SAID[type] for name, type in UNTEXTUAL.items()},
+    **{name: _TYPE_WORDS[type] for name, type in UNTEXTUAL.items()},
 }
 
 

@@ -1,4 +1,4 @@
-"""Which lines make a mapping's SQL fail, and in which column: by running it on ever fewer of the day's lines."""
+"""Find the lines on which a mapping's SQL fails, and the column, by bisection of the day's lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from feedback.ingest.bind import show_lines
 from feedback.sources.source import Source
 
 MOST_FAILING_LINES: Final = 100
-"""Failing lines of a day beyond which the mapping is to blame, and not the log."""
+"""With more failing lines in a day, the fault is the mapping's and not the log's."""
 
 NOT_THE_DATA: Final = (
     duckdb.OutOfMemoryException,
@@ -23,45 +23,45 @@ NOT_THE_DATA: Final = (
     duckdb.FatalException,
     duckdb.IOException,
 )
-"""Errors of DuckDB that no line of the log is to blame for."""
+"""Errors of DuckDB that no line of the log causes."""
 
 
 def quarantine_failing_lines(
     connection: duckdb.DuckDBPyConnection, source: Source, arrival_date: date, columns: Mapping[str, str]
 ) -> int:
-    """Set `fault` on the day's lines that the view `mapping` fails on, each by itself; return how many.
+    """Set `fault` on each of the day's lines that the view `mapping` fails on alone; return how many.
 
-    None means that the mapping does not fail. A line that cannot do without its neighbours fails by itself too, and
-    goes with them: but nothing is taken from a day on which the mapping does not fail.
+    The result is 0 if the mapping does not fail. A line that needs its neighbours also fails alone and is quarantined
+    too; but no line is quarantined on a day on which the mapping does not fail.
 
     Raises:
-        SourceError: there are too many of them, or it fails on the lines together and on none by itself.
+        SourceError: too many lines fail, or the mapping fails on the lines together and on none alone.
     """
     probe = _Probe(connection, arrival_date, columns)
-    found = list(islice(probe.failing_lines(), MOST_FAILING_LINES + 1))
+    failing = list(islice(probe.failing_lines(), MOST_FAILING_LINES + 1))
     show_lines(connection, arrival_date)
-    if not found:
+    if not failing:
         error = probe.fails(columns)
         if error is not None:
             raise SourceError(
-                f"Source {source.path} fails on the lines that arrived on {arrival_date} together, and on none by "
-                f"itself: {_first_line(error)}."
+                f"Source {source.path} fails on the lines that arrived on {arrival_date} together, and on none "
+                f"alone: {_first_line(error)}."
             ) from error
         return 0
-    if len(found) > MOST_FAILING_LINES:
-        ordinal, fault = found[0]
+    if len(failing) > MOST_FAILING_LINES:
+        ordinal, fault = failing[0]
         file, line = connection.execute("SELECT file, line FROM day_lines WHERE ordinal = ?", [ordinal]).fetchall()[0]
         raise SourceError(
             f"Source {source.path} fails on more than {MOST_FAILING_LINES} lines that arrived on {arrival_date}, "
             f"first on {file} line {line}: {fault}; "
-            f"let the mapping take such lines (TRY_CAST gives null), or mend the log."
+            f"let the mapping accept such lines (TRY_CAST gives null), or correct the log."
         )
-    connection.executemany("UPDATE day_lines SET fault = ? WHERE ordinal = ?", [(f, o) for o, f in found])
-    return len(found)
+    connection.executemany("UPDATE day_lines SET fault = ? WHERE ordinal = ?", [(f, o) for o, f in failing])
+    return len(failing)
 
 
 class _Probe:
-    """Runs the mapping on a range of lines, without keeping what it returns."""
+    """Runs the mapping on a range of lines and drops its rows."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, arrival_date: date, columns: Mapping[str, str]) -> None:
         self._connection = connection
@@ -69,10 +69,10 @@ class _Probe:
         self._columns = list(columns)
 
     def failing_lines(self) -> Iterator[tuple[int, str]]:
-        """Yield (ordinal, what fails) of the lines that fail by themselves, in order.
+        """Yield (ordinal, what fails) of the lines that fail alone, in order.
 
-        Halves a failing range until one line is left. A range that fails although neither half does (the mapping
-        looks across lines) has no line to blame, and yields nothing.
+        A failing range is halved until one line is left. A range that fails although neither half does (the mapping
+        reads across lines) has no failing line, and yields nothing.
         """
         ((first, last),) = self._connection.execute("SELECT min(ordinal), max(ordinal) FROM day_lines").fetchall()
         ranges = [(first, last)]
@@ -88,7 +88,7 @@ class _Probe:
                 ranges += [(middle + 1, high), (low, middle)]
 
     def fails(self, columns: Iterable[str]) -> duckdb.Error | None:
-        """Return the error, if computing the columns over the lines shown gives one."""
+        """Return the error of computing the columns over the shown lines, or None."""
         hashes = ", ".join(f'bit_xor(hash("{name}"))' for name in columns)
         try:
             self._connection.execute(f"SELECT {hashes} FROM mapping").fetchall()
@@ -102,9 +102,9 @@ class _Probe:
         show_lines(self._connection, self._arrival_date, f"ordinal BETWEEN {low} AND {high}")
 
     def _fault(self) -> str:
-        """Say which column fails on the line shown; a column that needs nothing else tells whether all do."""
+        """Return the fault of the shown line, with the failing column; without one if all columns fail."""
         failing = [(name, error) for name in self._columns if (error := self.fails([name])) is not None]
-        if not failing:  # only together: name them all
+        if not failing:  # the columns fail only together, so none is named
             error = self.fails(self._columns)
             return f"mapping: {_first_line(error)}"
         name, error = failing[0]

@@ -1,8 +1,8 @@
-"""A shortcut for logs in the event form: lines that are plainly right become events without the mapping.
+"""A shortcut for logs in the event format: lines that are certainly right become events without the mapping.
 
-What a line comes to is for `canonical.sql` and the checks to say. What is found to be right here they find to be right
-too, as the same event (a test holds the one to the other), and what is in any doubt is left to them: a key without a
-column, a null, a value of another type. It takes half the time, since a good line is parsed into columns at once.
+`canonical.sql` and the checks define the events of a line. A line that the shortcut takes gives the same events there
+(a test compares the two). Lines in any doubt go to the mapping: a key without a column, a null, a value of another
+type. The shortcut takes half the time, because it parses a good line directly into columns.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from feedback.sources.raw_files import RawFile
 from feedback.sources.source import Source, load_source, shipped_sources
 
 _TYPES: Final = {
-    # Without draft columns that are no text: a line that has one is left to the mapping.
+    # Without draft columns that are no text: a line with one goes to the mapping.
     **dict.fromkeys((name for name in MAPPED_COLUMNS if name not in UNTEXTUAL), "VARCHAR"),
     "occurred_at": "TIMESTAMPTZ",
     "received_at": "TIMESTAMPTZ",
@@ -34,11 +34,11 @@ _TYPES: Final = {
     "extra": "JSON",
 }
 _TEXTS: Final = [name for name, type in _TYPES.items() if type == "VARCHAR" and name != "kind"]
-# No nesting beyond the limit fits in so little.
+# A shorter text cannot nest deeper than the limit.
 _SHORT: Final = 2 * DEPTH_LIMIT
 
-# DuckDB reads any JSON value as text where text is asked for. What is said of a value here holds of none but a string:
-# it does not look like a number, an object, a list, true or false.
+# DuckDB reads any JSON value as text into a text column. A value that passes this test can only be a string: it does
+# not look like a number, an object, a list, true or false.
 _MACRO: Final = """
 CREATE OR REPLACE TEMP MACRO is_string(value) AS
 value IS NOT NULL AND CASE
@@ -55,39 +55,39 @@ def _canonical_digest() -> str:
 
 
 def leads_past(source: Source) -> bool:
-    """Whether the source's mapping is the one that this is a shortcut for."""
+    """Return whether the shortcut replaces this source's mapping."""
     return source.digest == _canonical_digest()
 
 
 class Shortcut:
-    """The way past the mapping for the lines of one arrival day."""
+    """The shortcut for the lines of one arrival day."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, source: Source, arrival_date: date) -> None:
         self._connection = connection
         self._select = _select(source, arrival_date)
         self._pays = leads_past(source)
         self.events: list[pa.Table] = []
-        """`file`, `line` and the event columns of the lines taken, with `reason` and `fault` null."""
+        """`file`, `line` and the event columns of the taken lines, with `reason` and `fault` null."""
 
     def take(self, file: RawFile, lines: pa.Table) -> pa.Table:
-        """Make events of those lines that are plainly right, and return the others.
+        """Turn the lines that are certainly right into events, and return the others.
 
         Args:
-            file: that they are of.
-            lines: `line` and `text`, as `read_texts` gives them.
+            file: the file of the lines.
+            lines: `line` and `text`, as from `read_texts`.
 
         """
         if not self._pays or file.format != "jsonl":
             return lines
         self._connection.execute(_MACRO)
         self._connection.register("lines_at_hand", lines)
-        made = by_line(self._connection.sql(self._select, params={"file": file.name}).to_arrow_table())
+        rows = by_line(self._connection.sql(self._select, params={"file": file.name}).to_arrow_table())
         self._connection.unregister("lines_at_hand")
-        plain = made.column("plain")
+        plain = rows.column("plain")
         taken = pc.sum(plain).as_py() or 0
-        # In a log that writes nulls for what it does not know, say, each line is in doubt.
+        # In a log that writes nulls for unknown values, for example, each line is in doubt.
         self._pays = taken >= lines.num_rows / 2
-        events = made.drop_columns(["plain"])
+        events = rows.drop_columns(["plain"])
         if taken == lines.num_rows:
             self.events.append(events)
             return lines.slice(0, 0)
@@ -97,19 +97,19 @@ class Shortcut:
 
 
 def _select(source: Source, arrival_date: date) -> str:
-    """Write the SELECT over `lines_at_hand` that gives the columns of `Shortcut.events` and `plain`."""
-    made = {
+    """Return the SELECT over `lines_at_hand` that gives the columns of `Shortcut.events` and `plain`."""
+    expressions = {
         "received_at": "coalesce(received_at, occurred_at)",
         "score": "TRY_CAST(score AS DOUBLE)",
         "source": f"coalesce(source, '{source.name}')",
         "extra": "extra::VARCHAR",
         **{name: f"NULL::{type}" for name, type in UNTEXTUAL.items()},
     }
-    columns = ", ".join(f"{made[name]} AS {name}" if name in made else name for name in MAPPED_COLUMNS)
+    columns = ", ".join(f"{expressions[name]} AS {name}" if name in expressions else name for name in MAPPED_COLUMNS)
     values = " + ".join(f"CAST({name} IS NOT NULL AS INTEGER)" for name in _TYPES)
-    # In this order: what most lines have no value for costs nothing.
+    # In this order, columns that have no value in most lines cost nothing.
     tests = [
-        # As many values as keys: none is without a column, given twice, null, or of a type that comes to nothing.
+        # As many values as keys: no key lacks a column, occurs twice, is null, or has a type that turns into null.
         f"keys = {values}",
         *(f"({name} IS NULL OR is_string({name}))" for name in _TEXTS),
         "(score IS NULL OR contains('01', left(score::VARCHAR, 1)) AND TRY_CAST(score AS DOUBLE) BETWEEN 0 AND 1)",

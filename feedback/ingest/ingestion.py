@@ -1,10 +1,10 @@
-"""Ingestion: raw files of some arrival days into the events, quarantine and files tables.
+"""Ingest the raw files of arrival days into the tables `events`, `quarantine` and `files`.
 
-Days are mapped side by side, a processor each, and written as they come: what is held in memory does not grow with the
-number of days. Each table is replaced in one commit.
+Days are mapped in parallel, one a processor, and written as they come, so memory does not grow with the number of days.
+Each table is replaced in one commit.
 
-Raw logs are rotated away, and the lake outlives them: a file that the books know and that is no longer at hand keeps
-its rows, whichever of its day's files are read again. One that only lies under another name now is read as that.
+Raw logs are rotated away, and the lake outlives them. A file in the books that is no longer in the input keeps its
+rows, even if other files of its day are read again. A file that rotation only renamed is read under its new name.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from feedback.progress import Report, silent
 from feedback.sources.raw_files import RawFile
 from feedback.sources.source import Source
 
-_BATCH_BYTES: Final = 256 * 1024 * 1024  # of events whose second deliveries are looked for together
+_BATCH_BYTES: Final = 256 * 1024 * 1024  # of events that are deduplicated together
 
 
 def ingest(
@@ -50,12 +50,12 @@ def ingest(
     """Map the raw `files` that arrived on `days` and replace those days in the lake.
 
     Args:
-        lake: where the tables are.
+        lake: holds the tables.
         source: the mapping.
-        files: the raw files at hand; those of other arrival days are left alone.
-        days: the arrival days to replace; a day without a file at hand stays as it is.
+        files: the raw files of the input; those of other arrival days are not read.
+        days: the arrival days to replace; a day without a file in the input does not change.
         input_root: the folder that the files' names are relative to.
-        report: told after each arrival day, in files.
+        report: called after each arrival day, in files.
 
     Returns:
         The books: a row a file, in the schema of `FILES`, where
@@ -66,7 +66,7 @@ def ingest(
     replaced = sorted({file.arrival_date for file in wanted})
     books = [FILES.schema.empty_table()]
     faults = [QUARANTINE.schema.empty_table()]
-    # The last one entered is the first one left, and so committed.
+    # The context that is entered last exits first, so its table is committed first.
     with (
         lake.replacing(EVENTS, replaced) as events,
         lake.replacing(FILES, replaced) as entries,
@@ -98,7 +98,7 @@ def ingest(
 def _mapped(
     pool: ThreadPoolExecutor, source: Source, files: Sequence[RawFile], input_root: Path, report: Report
 ) -> Iterator[MappedDay]:
-    """The files' days, in order, mapped a few days ahead of whoever takes them."""
+    """Yield the files' mapped days in order; a few days are mapped ahead of the caller."""
     with ExitStack() as stack:
         idle: SimpleQueue[DayMapper] = SimpleQueue()
         for _ in range(PROCESSORS):
@@ -132,7 +132,7 @@ def _batches(days: Iterable[MappedDay]) -> Iterator[list[MappedDay]]:
 
 
 def _without_duplicates(batch: Sequence[MappedDay], deliveries: Deliveries) -> tuple[list[pa.Table], pa.Table]:
-    """The events to store, day by day, and the books with `events` and `duplicates` filled in."""
+    """Return the events to store, day by day, and the books with `events` and `duplicates` filled in."""
     ids = [chunk for day in batch for chunk in day.events.column("event_id").chunks]
     repeated = deliveries.repeated(pa.chunked_array(ids, pa.string()))
     fresh, books = [], []
@@ -157,7 +157,7 @@ def _with(table: pa.Table, name: str, values: pa.Array | pa.ChunkedArray) -> pa.
 
 
 def _refuse_to_empty(lake: Lake, source: Source, books: pa.Table, faults: pa.Table) -> None:
-    """Stop where nothing maps any more on days that gave events before: then the mapping is at fault, not the lines."""
+    """Raise if no line maps on days that gave events before: then the mapping is at fault, not the lines."""
     if pc.sum(books.column("mapped")).as_py() or not faults.num_rows:
         return
     with lake.sql(EVENTS) as connection:
@@ -169,20 +169,19 @@ def _refuse_to_empty(lake: Lake, source: Source, books: pa.Table, faults: pa.Tab
         first = faults.slice(0, 1).to_pylist()[0]
         where = f"{first['file']} line {first['line']}" if first["line"] else first["file"]
         what_to_do = (
-            "put whole files in their place, or take them away to keep what they gave"
+            "replace them by whole files, or remove them to keep the events that they gave"
             if all(map(is_of_the_file, faults.column("reason").to_pylist()))
-            else f"mend the mapping {source.path} with `feedback-kto source check`"
+            else f"correct the mapping {source.path} with `feedback-kto source check`"
         )
         raise FeedbackError(
-            f"no line maps any more, on days that gave {stored} events before ({where}: {first['reason']}); "
-            + what_to_do
+            f"no line maps now on days that gave {stored} events before ({where}: {first['reason']}); " + what_to_do
         )
 
 
 def unbalanced_files(lake: Lake) -> list[str]:
-    """The files whose books do not balance, or whose events or quarantined lines are not as many as the books say.
+    """Return the files whose books do not balance or do not match the number of events and quarantined lines.
 
-    The three tables are replaced one after the other: what an interruption between them leaves is found here.
+    The three tables are replaced one after the other; an interruption between them leaves such files.
     """
     with lake.sql(EVENTS, FILES, QUARANTINE) as connection:
         rows = connection.execute(
@@ -204,7 +203,7 @@ def unbalanced_files(lake: Lake) -> list[str]:
 
 
 def _of_other_files(lake: Lake, table: Table, read_again: Sequence[tuple[date, str]], days: Sequence[date]) -> pa.Table:
-    """The rows that `table` has on `days` of other files than those (arrival day and name) that are read again."""
+    """Return the table's rows on `days` without those of the files (arrival day and name) that are read again."""
     with lake.sql(table) as connection:
         return (
             connection.sql(

@@ -1,4 +1,4 @@
-"""One arrival day's raw files in a DuckDB of their own: `day_lines`, of which mappings see the view `lines`."""
+"""Load one arrival day's raw files into their own DuckDB: the table `day_lines`; mappings see its view `lines`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from feedback.sources.json_lines import LINE_LIMIT, read_texts
 from feedback.sources.line_streams import FileRead
 from feedback.sources.raw_files import RawFile
 
-# A line has a row if it is a JSON object; else its text is kept and `fault` says what is wrong. Later stages may set
-# `fault` on a line that has a row. Blank lines have neither: they are in no table, and so ignored.
+# A line has a row if it is a JSON object; else its text is kept and `fault` holds the reason. Later stages may set
+# `fault` on a line that has a row. Blank lines are not in the table, so they are ignored.
 _EMPTY: Final = """
 CREATE OR REPLACE TABLE day_lines (
     ordinal BIGINT, file VARCHAR, line BIGINT, row JSON, text VARCHAR, fault VARCHAR
@@ -27,8 +27,8 @@ CREATE OR REPLACE TABLE day_lines (
 
 _SPACE: Final = r"E' \t\r\n'"
 
-# TRY_CAST parses a line once and hands it on as JSON; what parses and begins with a brace is an object. What is neither
-# is parsed again to say what it is.
+# TRY_CAST parses a line once and returns it as JSON; a line that parses and begins with a brace is an object. Other
+# lines are parsed again to name their type.
 _INSERT: Final = f"""
 INSERT INTO day_lines
 SELECT ordinal, $file, line, parsed,
@@ -51,9 +51,9 @@ _DROP_BLANK: Final = f"DELETE FROM day_lines WHERE row IS NULL AND trim(text, {_
 
 @contextmanager
 def day_connection() -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open an empty DuckDB that may outgrow memory, speaks UTC and cannot touch files or the network.
+    """Yield an empty DuckDB in UTC that spills to disk and cannot access files or the network.
 
-    A mapping is a program that somebody hands us: it can read the day's lines, and nothing else.
+    A mapping is a program from somebody else: it can read the day's lines, and nothing else.
     """
     with TemporaryDirectory(prefix="feedback-") as spill, connected(own=True) as connection:
         connection.execute("SET temp_directory = '{}'".format(spill.replace("'", "''")))
@@ -71,9 +71,9 @@ def load_day(
     report: Report,
     take: Callable[[RawFile, pa.Table], pa.Table] = lambda file, lines: lines,
 ) -> list[FileRead]:
-    """Fill `day_lines` from `files`, in place of the day before's, and return what reading each of them showed.
+    """Replace the rows of `day_lines` by the lines of `files`, and return what is known of each file.
 
-    `take` is given some of a file's lines at a time, as `read_texts` gives them, and returns those to be loaded.
+    `take` gets some of a file's lines at a time, as from `read_texts`, and returns the lines to load.
     """
     connection.execute(_EMPTY)
     reads = []
@@ -90,15 +90,15 @@ def load_day(
                 connection.unregister("chunk")
         if ordinal:
             connection.execute(_DROP_BLANK)
-        _judge_open_line(connection, read)
+        _check_open_line(connection, read)
         reads.append(read)
         lines += read.lines
         report("reading", done + 1, len(files), "files", lines=lines)
     return reads
 
 
-def _judge_open_line(connection: duckdb.DuckDBPyConnection, read: FileRead) -> None:
-    """Say of a last line without a line end, if it is not whole, that it was cut off; if it is, blame the file only."""
+def _check_open_line(connection: duckdb.DuckDBPyConnection, read: FileRead) -> None:
+    """Set the fault of a last line without a line end: on the line if it was cut off, else on the damaged file only."""
     if read.open_line is None:
         return
     reason = read.damage or "cut off: the file ends inside this line"

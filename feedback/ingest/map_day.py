@@ -1,4 +1,4 @@
-"""One arrival day through a source's SELECT: events, quarantine, and the books that account for every line."""
+"""Map one arrival day with a source's SELECT: events, quarantine, and the books that account for every line."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from feedback.sources.source import Source
 
 @dataclass(frozen=True, kw_only=True)
 class MappedDay:
-    """What one arrival day's files came to."""
+    """The result of one arrival day's files."""
 
     events: pa.Table
-    """In EVENT_SCHEMA, by file, line and event id. An event id may be there more than once."""
+    """In EVENT_SCHEMA, by file, line and event id. An event id can occur more than once."""
     quarantine: pa.Table
     """In QUARANTINE_SCHEMA, by file and line."""
     books: pa.Table
-    """In FILES_SCHEMA, a row a file; `duplicates` is for ingestion to count."""
+    """In FILES_SCHEMA, a row a file; ingestion counts `duplicates` later."""
 
 
 def map_day(
@@ -47,16 +47,16 @@ def map_day(
     report: Report = silent,
     line_limit: int = LINE_LIMIT,
 ) -> MappedDay:
-    """Map the raw files of one arrival day, by a mapper of their own: see `DayMapper.map`."""
+    """Map the raw files of one arrival day with a new mapper: see `DayMapper.map`."""
     with day_mapper(source) as mapper:
         return mapper.map(files, input_root=input_root, report=report, line_limit=line_limit)
 
 
 def check_mapping(source: Source) -> None:
-    """Bind a source's SELECT without reading any log, so that a mistake shows before the work starts.
+    """Bind a source's SELECT without reading any log, so that a mistake is reported before the work starts.
 
     Raises:
-        SourceError: the mapping does not bind or returns what it may not.
+        SourceError: the mapping does not bind or returns columns that events do not have.
     """
     with day_mapper(source) as mapper:
         checked_select(source, mapper.columns, date(2000, 1, 1))
@@ -64,23 +64,23 @@ def check_mapping(source: Source) -> None:
 
 @contextmanager
 def day_mapper(source: Source) -> Iterator[DayMapper]:
-    """A mapper of a source's days, which serves one thread at a time.
+    """Yield a mapper of a source's days, for one thread at a time.
 
     Raises:
-        SourceError: the mapping does not bind or returns what it may not.
+        SourceError: the mapping does not bind or returns columns that events do not have.
     """
     with day_connection() as connection:
         yield DayMapper(connection, source)
 
 
 class DayMapper:
-    """A source's SELECT in a DuckDB of its own, through which arrival days go one after the other."""
+    """A source's SELECT in its own DuckDB; it maps one arrival day after the other."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, source: Source) -> None:
         self._connection = connection
         self._source = source
         self.columns = bind(connection, source)
-        """What the mapping returns: column name to DuckDB type."""
+        """The mapping's columns: name to DuckDB type."""
 
     def map(
         self,
@@ -92,17 +92,17 @@ class DayMapper:
     ) -> MappedDay:
         """Map the raw files of one arrival day.
 
-        A line that does not parse, that the mapping's SQL fails on, or that gives an event which does not fit, is
-        quarantined with all its events; the others go on.
+        A line is quarantined with all its events if it does not parse, if the mapping's SQL fails on it, or if one of
+        its events breaks a check. The other lines continue.
 
         Args:
-            files: all of one arrival day: a mapping may look at neighbouring lines.
+            files: all files of one arrival day: a mapping may look at neighbouring lines.
             input_root: the folder that the files' names are relative to, for messages.
-            report: told after each file.
+            report: called after each file.
             line_limit: bytes beyond which a line is quarantined unread.
 
         Raises:
-            SourceError: the mapping fails in ways that no line is to blame for, or returns lines that are not there.
+            SourceError: the mapping fails for a reason other than a line, or returns lines that do not exist.
             FeedbackError: the files are not of one arrival day, or the day is too large for this machine.
         """
         days = {file.arrival_date for file in files}
@@ -129,13 +129,13 @@ class DayMapper:
         return mapped
 
     def _mapped_by_source(self, day: date, *, needed: bool) -> list[pa.Table]:
-        """What the mapping makes of `day_lines`, as `_kept`; nothing, unless it is needed, where no line is left."""
+        """Return `_kept` of the mapping's rows on `day_lines`; no table if no line is left and none is `needed`."""
         connection = self._connection
         [(left,)] = connection.execute("SELECT count(*) FROM day_lines WHERE fault IS NULL").fetchall()
         return [self._kept(self._mapped(day))] if left or needed else []
 
     def _mapped(self, day: date) -> pa.Table:
-        """The mapping's rows, checked: `file`, `line`, the event columns, `reason` and `fault`."""
+        """Return the mapping's checked rows: `file`, `line`, the event columns, `reason` and `fault`."""
         connection, source = self._connection, self._source
         show_lines(connection, day)
         select = checked_select(source, self.columns, day)
@@ -145,12 +145,12 @@ class DayMapper:
             except NOT_THE_DATA:
                 raise
             except duckdb.Error:
-                # Without the failing lines their neighbours may map otherwise, and fail in turn: again, till it holds.
+                # Without the failing lines, their neighbours can map in another way and fail too: so repeat.
                 if quarantine_failing_lines(connection, source, day, self.columns) == 0:
-                    raise  # not the mapping: our own SQL
+                    raise  # the fault is in our own SQL, not in the mapping
 
     def _kept(self, rows: pa.Table) -> pa.Table:
-        """The rows whose lines all fit; the others' lines get their `fault`."""
+        """Return the rows of lines without a fault; set `fault` on the other lines."""
         connection = self._connection
         connection.register("checked", rows)
         stray = connection.execute(
@@ -183,7 +183,7 @@ class DayMapper:
 
 
 def _events(kept: pa.Table, day: date) -> pa.Table:
-    """The events among the mapping's rows, by file, line, event id and kind."""
+    """Return the events among the mapping's rows, by file, line, event id and kind."""
     kinds = kept.column("kind")
     if pc.any(pc.equal(kinds, IGNORED)).as_py():
         kept = kept.filter(pc.not_equal(kinds, IGNORED))
@@ -196,7 +196,7 @@ def _events(kept: pa.Table, day: date) -> pa.Table:
 
 
 def _in_order(keys: pa.Table) -> bool:
-    """Whether file and line grow from each row to the next, which is how a mapping that does not sort returns them."""
+    """Return whether file and line grow from row to row; a mapping that does not sort returns them so."""
     if keys.num_rows < 2:
         return True
     file, line = (column.combine_chunks() for column in keys.columns)
@@ -224,7 +224,7 @@ def _quarantine(
         for read in reads
         for fault in read.faults
     ]
-    # The text of a line is the same whether it was kept as text or as JSON: DuckDB does not rewrite what it parsed.
+    # A line stored as text or as JSON has the same text: DuckDB does not rewrite the JSON that it parsed.
     lines = connection.sql(
         f"""
         SELECT file, line, fault AS reason, encode(whole)[1:{HEAD}] AS bytes, strlen(whole) AS size,

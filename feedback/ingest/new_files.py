@@ -1,4 +1,4 @@
-"""Which raw files the books do not know as they lie: what is still to be ingested, whatever was asked for before."""
+"""Find raw files that are new or changed against the books and must be ingested."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Mark = Sequence[int | str | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Arrivals:
-    """What a look at the raw files found."""
+    """The result of comparing the raw files with the books."""
 
     new: list[RawFile]
-    """Not in the books, or not as they lie, or with books that do not balance since ingestion was interrupted."""
+    """Files that are not in the books, have changed since, or do not balance because ingestion was interrupted."""
     marks: dict[str, Mark]
-    """Of the files whose content was compared with the books, by name: for the next look, which need not read them."""
+    """Marks of the compared files, by name: with them, the next call need not read these files again."""
     unread: int
-    """Files whose content the time did not suffice to compare: the next look goes on with them."""
+    """Files that could not be compared in time; the next call compares them."""
 
 
 def new_arrivals(
@@ -33,14 +33,14 @@ def new_arrivals(
 ) -> Arrivals:
     """Compare raw files with the books.
 
-    A file of another size than the books say is new without being read; one of the same size is read, once. So what an
-    ingestion that failed did not bring is new again, and nobody need remember what was asked for.
+    A file whose size differs from the books is new without a read; one of the same size is read once. So the files of a
+    failed ingestion are new again, and no request has to be remembered.
 
     Args:
-        lake: whose books.
-        files: as `discover` finds them.
-        marks: what an earlier look returned; only saves reading, so that it may be lost.
-        seconds: after so long no further file is read.
+        lake: holds the books.
+        files: the files that `discover` returns.
+        marks: the marks that an earlier call returned; they only save reads, so they may be lost.
+        seconds: no further file is read after this time.
 
     """
     with lake.sql(FILES) as connection:
@@ -49,12 +49,12 @@ def new_arrivals(
     books = {(file, day): (size, digest) for file, day, size, digest in rows if file not in unbalanced}
     deadline = time.monotonic() + seconds
     new: list[RawFile] = []
-    known: dict[str, Mark] = {}
+    compared: dict[str, Mark] = {}
     unread = 0
     for file in files:
         booked = books.get((file.name, file.arrival_date))
         status = file.path.stat()
-        # The books do not know the whole size of a file that could not be read to its end.
+        # The books do not hold the whole size of a file that could not be read to its end.
         if booked is None or (booked[1] is not None and booked[0] != status.st_size):
             new.append(file)
             continue
@@ -64,15 +64,15 @@ def new_arrivals(
                 unread += 1
                 continue
             mark = (status.st_size, status.st_mtime_ns, _digest(file))
-        known[file.name] = mark
+        compared[file.name] = mark
         if mark[2] != booked[1]:
             new.append(file)
-    return Arrivals(new=new, marks=known, unread=unread)
+    return Arrivals(new=new, marks=compared, unread=unread)
 
 
 def _digest(file: RawFile) -> str | None:
     try:
-        with file.path.open("rb") as lying:
-            return hashlib.file_digest(lying, "sha256").hexdigest()
+        with file.path.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
     except OSError:
-        return None  # as the books have it of such a file
+        return None  # the books too hold None for such a file

@@ -1,4 +1,4 @@
-"""Why lines are in quarantine: what the reasons have in common, and who is to blame."""
+"""Group quarantine reasons without the lines' values, and tell faults of the file from faults of an event."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from feedback.lake.event_schema import MAPPED_COLUMNS
 
-# A value of the line stands between its column and what is wrong with it; DuckDB puts it into quotes.
+# A reason holds the line's value between the column and the fault; in DuckDB's messages the value is in quotes.
 _COLUMN: Final = "|".join(MAPPED_COLUMNS)
 _WITH_VALUE: Final = re.compile(
     rf"(?P<column>{_COLUMN}): (?P<value>.+) (?P<what>(?:is (?:not|no|before|after|more) |ends in #).*)", re.DOTALL
@@ -19,7 +19,7 @@ _OF_AN_EVENT: Final = re.compile(rf"(?:mapping|{_COLUMN}): ")
 
 
 def general_reason(reason: str) -> tuple[str, str | None]:
-    """A reason as it is for every line with the same fault, and the value that this line has, if it holds one.
+    """Return the reason without the line's value, and that value if the reason holds one.
 
     >>> general_reason("score: 7.5 is not a number from 0 to 1")
     ('score: is not a number from 0 to 1', '7.5')
@@ -34,7 +34,7 @@ def general_reason(reason: str) -> tuple[str, str | None]:
 
 
 def count_reasons(reasons: Iterable[tuple[str, int]], most: int) -> Mapping[str, int]:
-    """The `most` frequent reasons without the lines' values, from reasons as they are and their counts."""
+    """Return the `most` frequent reasons with counts, from full reasons with counts; the lines' values are removed."""
     counts = Counter[str]()
     for reason, count in reasons:
         counts[general_reason(reason)[0]] += count
@@ -42,5 +42,5 @@ def count_reasons(reasons: Iterable[tuple[str, int]], most: int) -> Mapping[str,
 
 
 def is_of_the_file(reason: str) -> bool:
-    """Whether the line or the file could not be read, so that no mapping can help."""
+    """Return whether the line or the file could not be read, which no mapping can correct."""
     return _OF_AN_EVENT.match(reason) is None

@@ -1,7 +1,7 @@
-"""Files of the books that lie under another name now, as rotation leaves them: moved, or compressed.
+"""Find files of the books that log rotation moved or compressed, so that they have another name now.
 
-The same log is told by its content alone. What is delivered again in any other way (files merged, split, unpacked, in
-another format or on another day) is not told from a file that was rotated away, and what that one gave stays.
+Only equal content identifies the same log. A log that is delivered again in another way (merged, split, unpacked, in
+another format or on another day) counts as a new file, and the events of the old one stay.
 """
 
 from __future__ import annotations
@@ -16,22 +16,24 @@ from feedback.sources.line_streams import FileRead, read_blocks
 from feedback.sources.raw_files import RawFile
 
 
-def renamed_files(gone: pa.Table, at_hand: Sequence[RawFile]) -> list[tuple[date, str]]:
-    """The arrival day and name of those files of the books whose content a file of the same day now has.
+def renamed_files(gone: pa.Table, present: Sequence[RawFile]) -> list[tuple[date, str]]:
+    """Return arrival day and name of the `gone` files whose content a present file of the same day has.
 
     Args:
-        gone: rows of `FILES`, of files that are not at hand.
-        at_hand: raw files; they are read where files of their day are gone.
+        gone: rows of `FILES` whose files are no longer in the input.
+        present: raw files of the input; only those are read whose day has gone files.
 
     """
     rows = [row for row in gone.select(["arrival_date", "file", "sha256"]).to_pylist() if row["sha256"] is not None]
     days = {row["arrival_date"] for row in rows}
-    lying = {(file.arrival_date, digest) for file in at_hand if file.arrival_date in days for digest in _digests(file)}
-    return [(row["arrival_date"], row["file"]) for row in rows if (row["arrival_date"], row["sha256"]) in lying]
+    digests = {
+        (file.arrival_date, digest) for file in present if file.arrival_date in days for digest in _digests(file)
+    }
+    return [(row["arrival_date"], row["file"]) for row in rows if (row["arrival_date"], row["sha256"]) in digests]
 
 
 def _digests(file: RawFile) -> set[str | None]:
-    """SHA-256, hex, of the file as it lies and of what it holds unpacked, as far as it can be read."""
+    """Return the SHA-256 (hex) of the file's bytes and, if it can be read to its end, of its unpacked content."""
     content = hashlib.sha256()
     read = FileRead(file=file)
     for block in read_blocks(read):

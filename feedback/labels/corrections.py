@@ -1,7 +1,7 @@
-"""Corrections: every final label that a later build gives otherwise, and how often feedback was the reason.
+"""Corrections: every final label that a later build changes, and how often feedback was the cause.
 
-A final label is what training takes. One that changes after that, or whose text does, or that feedback makes wait
-again, is written down with what it was, what it is and why, before the new one replaces it.
+Training uses final labels. If a later build changes one, or its text, or makes it provisional again, the old label,
+the new label and the cause are recorded before the new one replaces it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from label_policy import Policy, strength
 
 
 class Cause(StrEnum):
-    """Why a final label came out otherwise.
+    """Why a final label changed.
 
-    The evidence is another and the policy the same, the other way round, both are, or neither is: then the same events
-    were read otherwise, by another mapping or another release of this software.
+    Only the evidence changed, only the policy, both, or neither: then another mapping or another release of this
+    software read the same events differently.
     """
 
     FEEDBACK = "feedback"
@@ -37,7 +37,7 @@ class Cause(StrEnum):
 _EXPLAINED = (
     Path(__file__).with_suffix(".sql").read_text(encoding="utf-8").format(**{cause.value: cause for cause in Cause})
 )
-# What may have to be recorded. Of all the days, no long columns are read but the completion.
+# Labels that may need a correction. Over all days, the completion is the only long column that is read.
 _CHANGED = """
 CREATE TEMP TABLE changed AS
 WITH last_recorded AS (
@@ -47,7 +47,7 @@ WITH last_recorded AS (
 final AS (
     SELECT was.shown_date, was.draft_id,
         was.label AS was_label, was.tier AS was_tier, was.weight AS was_weight, was.rule AS was_rule,
-        day_policies.policy_digest AS was_policy_digest, was.as_of AS was_as_of, CAST([] AS TEXT[]) AS told,
+        day_policies.policy_digest AS was_policy_digest, was.as_of AS was_as_of, CAST([] AS TEXT[]) AS earlier_evidence,
         now.label, now.tier, now.weight, now.rule, now.state,
         was.label IS DISTINCT FROM now.label OR was.tier IS DISTINCT FROM now.tier
             OR was.weight IS DISTINCT FROM now.weight OR was.rule IS DISTINCT FROM now.rule
@@ -55,10 +55,10 @@ final AS (
     FROM was JOIN day_policies USING (shown_date) LEFT JOIN now USING (shown_date, draft_id)
     WHERE was.state = 'final' AND was.as_of <= $as_of
 ),
--- What was final once and waits again, as a correction says: its last final verdict is the one that counts.
+-- Labels that were final and, as a correction records, wait again: they are compared with their last final label.
 waiting AS (
     SELECT was.shown_date, was.draft_id, r.was_label, r.was_tier, r.was_weight, r.was_rule, r.was_policy_digest,
-        r.was_as_of, r.new_evidence AS told, now.label, now.tier, now.weight, now.rule, now.state,
+        r.was_as_of, r.new_evidence AS earlier_evidence, now.label, now.tier, now.weight, now.rule, now.state,
         now.state IS DISTINCT FROM 'provisional' AND (
             r.label IS DISTINCT FROM now.label OR r.tier IS DISTINCT FROM now.tier
             OR r.weight IS DISTINCT FROM now.weight OR r.rule IS DISTINCT FROM now.rule
@@ -73,7 +73,7 @@ FROM waiting WHERE differs
 
 
 class Flips(TypedDict):
-    """How many verdicts became final, how many of those feedback has overturned since, and their share."""
+    """How many labels became final, how many of those feedback has overturned since, and their share."""
 
     final: int
     flipped: int
@@ -81,13 +81,13 @@ class Flips(TypedDict):
 
 
 class RuleFlips(Flips):
-    """The flips of one rule's verdicts, and which rules took its place, the most frequent first."""
+    """The flips of one rule's labels, and the rules that replaced it, the most frequent first."""
 
     became: dict[str, int]
 
 
 class FlipRate(Flips):
-    """The flips of all verdicts, by the rule that had given them, and by its tier (`none` where it abstains)."""
+    """The flips of all labels, by the rule that gave them, and by its tier (`none` where it abstains)."""
 
     by_rule: dict[str, RuleFlips]
     by_tier: dict[str, Flips]
@@ -96,21 +96,21 @@ class FlipRate(Flips):
 def find_corrections(
     lake: Lake, rows: pa.Table, policy: Policy, days: Sequence[date], *, as_of: datetime, run_id: str | None
 ) -> pa.Table:
-    """The corrections that replacing the stored labels of `days` by `rows` would make.
+    """Return the corrections if `rows` replace the stored labels of `days`.
 
-    Only a stored label that is final is corrected: where its label, tier, weight or rule differs, where it is another
-    text's, where it is gone, or where new evidence makes it wait again. That one trains no longer; if it ends with
-    another verdict, this is held against the one that had been final, and recorded in its turn. Any other provisional
-    label may change as it likes, and a final one that waits because a policy now waits longer is no correction. What an
-    interrupted build has recorded already, and not applied, is left out.
+    Only a final stored label is corrected: if its label, tier, weight or rule changes, if its text changes, if it is
+    gone, or if new evidence makes it provisional again. A label that is provisional again does not train; when it is
+    final, it is compared with the earlier final one and recorded too. Other provisional labels may change freely, and
+    a final one that waits because the policy now waits longer is no correction. Corrections that an interrupted build
+    recorded, but did not apply, are left out.
 
     Args:
         lake: holds the stored labels, the ledger and the corrections.
-        rows: the new labels of those days, as `feedback.labels.labels.label_parts` gives them; without texts will do.
-        policy: which gave them.
+        rows: the new labels of those days, as from `feedback.labels.labels.label_parts`; texts are not needed.
+        policy: the policy that gave them.
         days: UTC dates on which the drafts were shown.
-        as_of: aware datetime that the new labels are as of; labels as of a later moment are not corrected by them.
-        run_id: of the run that builds them.
+        as_of: aware datetime that the new labels are as of; they do not correct labels as of a later moment.
+        run_id: id of the run that builds them.
 
     Returns:
         A table in the schema of `CORRECTIONS`.
@@ -123,21 +123,21 @@ def find_corrections(
         changed = [day for (day,) in connection.execute("SELECT DISTINCT shown_date FROM changed").fetchall()]
         if not changed:
             return CORRECTIONS.schema.empty_table()
-        # The long ones are read of the days that changed alone, which as a rule are few.
+        # Long columns are read only for the changed days, which are few as a rule.
         view_stored(connection, lake, LABELS, name="was", days=changed)
-        found = connection.sql(
+        corrections = connection.sql(
             _EXPLAINED,
             params={"digest": policy.digest, "as_of": as_of, "recorded_at": datetime.now(UTC), "run_id": run_id},
         ).to_arrow_table()
-    return found.select(CORRECTIONS.schema.names).cast(CORRECTIONS.schema)
+    return corrections.select(CORRECTIONS.schema.names).cast(CORRECTIONS.schema)
 
 
 def flip_rate(lake: Lake, *, days: Collection[date] | None = None) -> FlipRate:
-    """How many verdicts that were final did feedback overturn?
+    """Return how many final labels feedback overturned.
 
-    A flip is a correction by feedback alone that changed the label itself, not only its tier, weight or rule. What
-    counts is what happened under the policy that a day is labelled by now: a policy that waits longer starts anew.
-    The rate is flips ÷ verdicts that became final, which are those that are final now and those that were overturned.
+    A flip is a correction by feedback alone that changed the label itself, not only its tier, weight or rule. Only
+    flips under the policy that now labels the day count: a policy that waits longer starts at zero. The rate is flips ÷
+    labels that became final: those that are final now and those that were overturned.
 
     Args:
         lake: holds the labels and the corrections.
@@ -160,14 +160,14 @@ def flip_rate(lake: Lake, *, days: Collection[date] | None = None) -> FlipRate:
 
 
 def count_causes(lake: Lake) -> dict[str, int]:
-    """How many corrections there ever were, by cause."""
+    """Return how many corrections were ever recorded, by cause."""
     with lake.sql(CORRECTIONS) as connection:
         return dict(
             connection.execute("SELECT cause, count(*) FROM corrections GROUP BY cause ORDER BY cause").fetchall()
         )
 
 
-# Both by rule and tier; in the first, nothing took the verdict's place.
+# Both by rule and tier; the third column is the rule that replaced the label's, NULL in the first query.
 _FINAL_COUNTS = "SELECT rule, coalesce(tier, 'none'), NULL, count(*) FROM labels WHERE state = 'final' GROUP BY ALL"
 _FLIPS = f"""
 SELECT was_rule, coalesce(was_tier, 'none'), coalesce(rule, 'gone'), count(*) FROM (

@@ -29,7 +29,8 @@ from feedback.lake.sql_literals import literal, literals
 from feedback.lake.tables import EVENTS, FILES, INTERACTIONS
 from label_policy import DRAFT_COLUMN_NAMES, EVENT_KINDS, classify_edits, edit_similarities
 
-_TOLD = [kind for kind in EVENT_KINDS if kind.name in kind.signals]
+# Kinds that are a signal themselves. The two signals of a ranking come with its rows.
+_SIGNAL_KINDS = [kind.name for kind in EVENT_KINDS if kind.name in kind.signals]
 QUERY: Final = (
     Path(__file__)
     .with_suffix(".sql")
@@ -42,7 +43,7 @@ QUERY: Final = (
         final_text_kinds=literals(kind.name for kind in EVENT_KINDS if "final_text" in kind.gives),
         survey_score_kinds=literals(kind.name for kind in EVENT_KINDS if "survey_score" in kind.gives),
         signal_times=",\n        ".join(
-            f"max(occurred_at) FILTER (kind = {literal(kind.name)}) AS {kind.name}_at" for kind in _TOLD
+            f"max(occurred_at) FILTER (kind = {literal(name)}) AS {name}_at" for name in _SIGNAL_KINDS
         ),
         draft_columns=", ".join(f"d.{name}" for name in DRAFT_COLUMN_NAMES),
         ranking_columns=", ".join(f"r.{name}" for name in DRAFT_COLUMN_NAMES),

@@ -1,4 +1,4 @@
-"""A lake of its own that is made from another one's record of events, as it was at some version."""
+"""A lake that reads another lake's events at some version and writes its own interactions and labels."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from feedback.exceptions import FeedbackError
 from feedback.lake.delta import Lake, Table
 from feedback.lake.tables import EVENTS, FILES, QUARANTINE
 
-_RECORD = (EVENTS, FILES, QUARANTINE)
+_SHARED = (EVENTS, FILES, QUARANTINE)
 
 
-class LakeOfThen(Lake):
-    """Reads the record of what happened from another lake, as it was at some versions; all else is its own.
+class SnapshotLake(Lake):
+    """A lake that reads events, files and quarantine from another lake, at some versions; all other tables are its own.
 
     Args:
-        root: where what is made lies.
-        origin: the lake with the record, which is never written.
-        versions: Delta versions of its tables, by name; the others are read as they are.
+        root: folder of its own tables.
+        origin: the lake with the events, which is never written.
+        versions: Delta versions of the origin's tables, by name; the others are read at their newest version.
 
     """
 
@@ -33,47 +33,47 @@ class LakeOfThen(Lake):
         self._versions = versions or {}
 
     def path(self, table: Table) -> Path:
-        """Where the table lies."""
-        return self._origin.path(table) if table in _RECORD else super().path(table)
+        """Return the table's folder."""
+        return self._origin.path(table) if table in _SHARED else super().path(table)
 
     def stored(self, table: Table, *, version: int | None = None) -> DeltaTable:
-        """The Delta table that is read."""
+        """Return the Delta table to read."""
         return super().stored(table, version=self._versions.get(table.name) if version is None else version)
 
     def folders(self) -> list[Path]:
-        """Where tables that are read may lie."""
+        """Return the folders that the tables can be in."""
         return [*super().folders(), *self._origin.folders()]
 
     def _writable(self, table: Table) -> DeltaTable:
-        if table in _RECORD:
-            raise ValueError(f"{table.name} of {self._origin.root} is only read")
+        if table in _SHARED:
+            raise ValueError(f"{table.name} of {self._origin.root} is read-only here")
         return super()._writable(table)
 
 
-class Record:
-    """The versions of a lake's record of events, by that of its events."""
+class EventVersions:
+    """For each version of a lake's events, the version of its files that was committed with it."""
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
-        self._found: dict[int, Mapping[str, int] | None] = {}
+        self._by_events: dict[int, Mapping[str, int] | None] = {}
 
     def at(self, events: int) -> Mapping[str, int] | None:
-        """The versions of events and books that went together, or None where they can be read no longer."""
-        if events not in self._found:
-            self._found[events] = self._find(events)
-        return self._found[events]
+        """Return the versions of events and files that belong together, or None if they are no longer readable."""
+        if events not in self._by_events:
+            self._by_events[events] = self._find(events)
+        return self._by_events[events]
 
     def _find(self, events: int) -> Mapping[str, int] | None:
         committed = self._commits[EVENTS.name].get(events)
-        # An ingestion commits its books just before its events.
-        books = [version for version, moment in self._commits[FILES.name].items() if committed and moment <= committed]
-        if not books or not is_readable(self._lake, EVENTS, events) or not is_readable(self._lake, FILES, max(books)):
+        # An ingestion commits the table of files just before its events.
+        files = [version for version, moment in self._commits[FILES.name].items() if committed and moment <= committed]
+        if not files or not is_readable(self._lake, EVENTS, events) or not is_readable(self._lake, FILES, max(files)):
             return None
-        return {EVENTS.name: events, FILES.name: max(books)}
+        return {EVENTS.name: events, FILES.name: max(files)}
 
     @cached_property
     def _commits(self) -> dict[str, dict[int, int]]:
-        """When each version was committed (milliseconds), as far as the logs go back."""
+        """When each version was committed (milliseconds), for all versions still in the logs."""
         return {
             table.name: {commit["version"]: commit["timestamp"] for commit in self._lake.stored(table).history()}
             for table in (EVENTS, FILES)
@@ -81,7 +81,7 @@ class Record:
 
 
 def is_readable(lake: Lake, table: Table, version: int) -> bool:
-    """Whether a table can still be read as it was, with all its columns: no log expired, and no file was vacuumed."""
+    """Return whether a version can still be read: no log expired, no file was vacuumed, no column is missing."""
     try:
         stored = lake.stored(table, version=version)
     except FeedbackError:

@@ -1,7 +1,7 @@
-"""The ledger: what each day's interactions and labels were last made from, and everything they were made from before.
+"""The ledger: the inputs of each day's interactions and labels, for the last build and all earlier ones.
 
-A stage commits a day's rows first and records them after. A run that is killed between the two leaves rows that no
-entry speaks of; such days are behind every policy, and the next build of theirs puts that right.
+A stage commits a day's rows first and appends the entry after. A run that is killed in between leaves rows without an
+entry. Such days are behind every policy, until their next build.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ How = Literal["built", "confirmed"]
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What a day of a stage was made from; the fields are the columns of `LEDGER`.
+    """The inputs of a day of a stage; the fields are the columns of `LEDGER`.
 
-    `built` entries speak of rows that were written as of `as_of`. `confirmed` ones leave the rows as they are, as of
-    the moment that they were built: they say that a new policy gives the very labels that are there.
+    A `built` entry is of rows that were written as of `as_of`. A `confirmed` entry leaves the rows unchanged, as of the
+    moment when they were built: a new policy gives the same labels.
     """
 
     stage: Stage
@@ -67,9 +67,9 @@ def append_entries(
         how: see `Entry`.
         input_version: Delta version of the table that the rows were built from: events, or interactions.
         output_version: Delta version of the stage's own table that holds the rows.
-        policy: by which the rows were labelled; None for interactions.
+        policy: the policy that labelled the rows; None for interactions.
         as_of: aware datetime: the moment that the rows are as of.
-        run_id: of the run that wrote them, if one did.
+        run_id: id of the run that wrote them, if a run did.
 
     """
     if policy is not None:
@@ -90,15 +90,15 @@ def append_entries(
 
 
 def entries(lake: Lake, stage: Stage, *, until: datetime | None = None) -> list[Entry]:
-    """Each day's newest entry of a stage, in the order of days.
+    """Return each day's newest entry of a stage, in the order of days.
 
     Args:
         lake: holds the ledger.
-        stage: whose entries.
+        stage: whose entries are read.
         until: aware datetime; entries as of a later moment do not count. By default, all count.
 
     Returns:
-        An entry a day: the one as of the latest moment and, of several, the one that was recorded last.
+        One entry a day: the one as of the latest moment and, of several, the last recorded one.
 
     """
     with lake.sql(LEDGER) as connection:
@@ -114,15 +114,15 @@ def entries(lake: Lake, stage: Stage, *, until: datetime | None = None) -> list[
 
 
 def view_day_policies(connection: duckdb.DuckDBPyConnection, *, labels: str = "labels") -> None:
-    """Make the view `day_policies`: by which policy the labels of each day stand.
+    """Create the view `day_policies`: the policy that rules the labels of each day.
 
-    That need not be the policy on the rows: a newer one may have been recorded since that gives the very labels that
-    are there. Its columns are ``shown_date, policy, policy_version, policy_digest`` and ``recorded``: whether the rows
-    are those that the ledger speaks of, by the policy, and as of the moment, of the newest entry that built them.
+    That need not be the policy on the rows: a later entry can confirm that a newer policy gives the same labels. The
+    columns are ``shown_date, policy, policy_version, policy_digest`` and ``recorded``: whether the rows have the policy
+    and the moment of the ledger's newest `built` entry.
 
     Args:
-        connection: sees `LEDGER`, as `Lake.sql` gives it, and the labels.
-        labels: the name of these.
+        connection: sees `LEDGER`, as from `Lake.sql`, and the labels.
+        labels: the relation of the labels.
 
     """
     connection.execute(
@@ -151,17 +151,17 @@ def view_day_policies(connection: duckdb.DuckDBPyConnection, *, labels: str = "l
 
 
 def days_behind(lake: Lake, policy: Policy) -> tuple[list[date], int]:
-    """The days whose labels are not known to be those that `policy` gives, and how many days have labels at all.
+    """Return the days whose labels may differ from those that `policy` gives, and how many days have labels.
 
-    A day is up to date when its labels stand by the policy and are those that were recorded (see `view_day_policies`).
-    Names and versions do not count, nor does what a policy merely says.
+    A day is up to date if the policy rules its labels and they are recorded (see `view_day_policies`). Policies are
+    compared by digest: names, versions and descriptions do not count.
     """
     days = _day_policies(lake)
     return [day for day, digest, recorded in days if not recorded or digest != policy.digest], len(days)
 
 
 def unrecorded_days(lake: Lake) -> list[date]:
-    """The days that have labels of which nothing says what made them."""
+    """Return the days whose labels have no entry in the ledger."""
     return [day for day, _, recorded in _day_policies(lake) if not recorded]
 
 
@@ -173,18 +173,18 @@ def _day_policies(lake: Lake) -> list[tuple[date, str, bool]]:
 
 
 def newest_moment(lake: Lake, stages: Sequence[Stage], days: Sequence[date]) -> datetime | None:
-    """The latest moment that any of `days` is recorded as of in any of `stages`, or None where none is recorded."""
+    """Return the latest `as_of` of `days` in the ledger for any of `stages`, or None where none is recorded."""
     with lake.sql(LEDGER) as connection:
-        found = connection.sql(
+        newest = connection.sql(
             "SELECT max(as_of) AS as_of FROM ledger"
             " WHERE stage IN (SELECT unnest($stages)) AND shown_date IN (SELECT unnest($days))",
             params={"stages": list(stages), "days": list(days)},
         ).to_arrow_table()
-    return cast("datetime | None", found.column("as_of")[0].as_py())
+    return cast("datetime | None", newest.column("as_of")[0].as_py())
 
 
 def refuse_older(lake: Lake, stages: Sequence[Stage], days: Sequence[date], as_of: datetime) -> None:
-    """Keep what was known at an older moment from being written over what was known at a newer one.
+    """Refuse to replace rows as of a newer moment by rows as of an older one.
 
     Raises:
         FeedbackError: some of `days` are recorded as of a moment after `as_of` in one of `stages`.
@@ -193,46 +193,47 @@ def refuse_older(lake: Lake, stages: Sequence[Stage], days: Sequence[date], as_o
     newest = newest_moment(lake, stages, days)
     if newest is not None and newest > as_of:
         raise FeedbackError(
-            f"the {' or '.join(stages)} are as of {newest:%Y-%m-%d %H:%M:%S} UTC, later than the moment that was asked "
-            f"for, {as_of.astimezone(UTC):%Y-%m-%d %H:%M:%S}; `feedback-kto rebuild --as-of` builds that beside them"
+            f"the {' or '.join(stages)} are as of {newest:%Y-%m-%d %H:%M:%S} UTC, later than the requested moment, "
+            f"{as_of.astimezone(UTC):%Y-%m-%d %H:%M:%S}; `feedback-kto rebuild --as-of` builds that beside them"
         )
 
 
 def keep_policy(lake: Lake, policy: Policy) -> None:
-    """Store the policy's text, unless a policy of the same digest is kept already."""
-    if policy.digest in _kept(lake):
+    """Store the policy's text, unless a policy with the same digest is stored already."""
+    if policy.digest in _texts(lake):
         return
-    kept = {
+    row = {
         "policy_digest": policy.digest,
         "policy": policy.name,
         "policy_version": policy.version,
         "text": dump_policy(policy),
         "recorded_at": datetime.now(UTC),
     }
-    append(lake, POLICIES, pa.Table.from_pylist([kept], schema=POLICIES.schema))
+    append(lake, POLICIES, pa.Table.from_pylist([row], schema=POLICIES.schema))
 
 
 def kept_policy(lake: Lake, digest_prefix: str) -> Policy:
-    """The policy that labelled under the digest that starts with `digest_prefix`.
+    """Return the stored policy whose digest starts with `digest_prefix`.
 
     Raises:
         FeedbackError: no such policy ever labelled here, or several did.
         PolicyError: this release no longer reads its text.
 
     """
-    texts = {digest: text for digest, text in _kept(lake).items() if digest.startswith(digest_prefix)}
+    texts = {digest: text for digest, text in _texts(lake).items() if digest.startswith(digest_prefix)}
     if len(texts) != 1:
         which = "several policies" if texts else "no policy"
-        known = ", ".join(digest[:12] for digest in sorted(texts or _kept(lake))) or "none"
+        digests = ", ".join(digest[:12] for digest in sorted(texts or _texts(lake))) or "none"
         raise FeedbackError(
-            f"{which} that labelled {lake.root} has a digest that starts with '{digest_prefix}'; give one of: {known}"
+            f"a digest that starts with '{digest_prefix}' belongs to {which} that labelled {lake.root}; "
+            f"give one of: {digests}"
         )
     [(digest, text)] = texts.items()
     return parse_policy(text, where=f"policy {digest[:12]} in {lake.path(POLICIES)}")
 
 
-def _kept(lake: Lake) -> dict[str, str]:
-    """The texts of all policies that ever labelled, by digest."""
+def _texts(lake: Lake) -> dict[str, str]:
+    """Return the texts of all policies that ever labelled, by digest."""
     with lake.sql(POLICIES) as connection:
         return dict(
             connection.execute(

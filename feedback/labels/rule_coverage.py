@@ -1,4 +1,4 @@
-"""What a policy's rules do on the interactions that the lake holds."""
+"""Count what a policy's rules do on the stored interactions."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from label_policy.checks.rule_counts import Coverage, measure_coverage
 
 
 def policy_coverage(lake: Lake, policy: Policy, *, as_of: datetime) -> Coverage:
-    """Count what the policy's rules do on all stored interactions, as they would be labelled.
+    """Return the policy's rule counts on all stored interactions.
 
     Args:
         lake: holds the interactions.
         policy: the policy, which need not be the one that labelled them.
-        as_of: aware datetime; as in `build_labels`. No count depends on it.
+        as_of: aware datetime, as in `write_labels`. No count depends on it.
 
     """
     with lake.sql(FILES) as connection:
         for table in (EVENTS, INTERACTIONS):
             view_stored(connection, lake, table)
         days = [day for (day,) in connection.execute("SELECT DISTINCT shown_date FROM interactions").fetchall()]
-        # Through the labels' own view, so that an edit of one of the policy's terms counts as the labels have it.
+        # The labels' own view, so that an edit of one of the policy's terms counts as in the labels.
         view_labels(connection, policy, name="labelled", days=days, as_of=as_of)
         connection.execute(f"CREATE TEMP VIEW drafts AS SELECT * FROM labelled WHERE rule <> '{SENT_TEXT}'")
         return measure_coverage(connection, policy, relation="drafts")

@@ -1,7 +1,7 @@
-"""Touched days: what later feedback, or time alone, makes worth building again.
+"""Touched days: days that later feedback, or time alone, makes stale.
 
-Nothing is remembered between runs, so nothing is forgotten: a day is touched as long as what is stored of it was not
-made from the events at hand, whoever brought them and whatever became of the run that should have built it.
+No state is kept between runs: a day is touched as long as its stored rows were not built from the current events,
+whatever happened to earlier runs.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ _BATCH_DRAFTS: Final = 1_000_000
 
 
 def touched_days(lake: Lake, *, as_of: datetime) -> list[date]:
-    """The days whose interactions, built now, would have other evidence than the stored ones, or than their labels.
+    """Return the days whose interactions, built now, would have other evidence than the stored ones or their labels.
 
-    A day with drafts and nothing stored is touched, and so is one that holds a draft which no event shows any more. A
-    day that was built as of an earlier moment is not, where nothing about it has arrived since.
+    A day with drafts and no stored rows is touched, and so is a day with a stored draft that no event shows any more. A
+    day that was built as of an earlier moment is not touched if no event about it has arrived since.
 
     Evidence is compared by a checksum a day (a sum of 64-bit hashes over its drafts), never draft by draft.
 
     Args:
-        lake: holds the events and what was made of them.
-        as_of: aware datetime; what counts as known then, as in `build_interactions`.
+        lake: holds the events, interactions and labels.
+        as_of: aware datetime; decides which events count, as in `write_interactions`.
 
     Returns:
-        UTC dates on which the drafts were shown, in order; also those that are no partition.
+        UTC dates on which the drafts were shown, in order; also dates that are no partition.
 
     """
     with spilling(lake) as connection:
         for table in (EVENTS, INTERACTIONS, LABELS):
             view_stored(connection, lake, table)
         connection.execute("CREATE TEMP TABLE checksums (stage VARCHAR, shown_date DATE, checksum HUGEINT)")
-        # Of the query's columns, only those that are read are made.
+        # DuckDB computes only the columns that are read.
         for days in _batches(connection, as_of):
             connection.execute(_CHECKSUMS.format(stage="built", rows=QUERY), {"days": days, "as_of": as_of})
         connection.execute(_CHECKSUMS.format(stage="stored", rows="FROM interactions"))
-        # What an agent sent instead is a row beside its draft's.
+        # A text that an agent sent instead of a draft is a row beside the draft's.
         connection.execute(_CHECKSUMS.format(stage="labelled", rows=f"FROM labels WHERE rule <> '{SENT_TEXT}'"))
         rows = connection.execute(
             """
@@ -76,7 +76,7 @@ def _batches(connection: duckdb.DuckDBPyConnection, as_of: datetime) -> Iterator
 
 
 def matured_days(lake: Lake, *, as_of: datetime) -> list[date]:
-    """The days with provisional labels whose time has passed, as of `as_of` and of the logs that have arrived."""
+    """Return the days with provisional labels that are due, as of `as_of` and the logs that have arrived."""
     with lake.sql(FILES) as connection:
         [(until,)] = connection.execute(
             "SELECT CAST(max(arrival_date) + 1 AS TIMESTAMPTZ) FROM files WHERE arrival_date < CAST(? AS DATE)", [as_of]
@@ -85,7 +85,7 @@ def matured_days(lake: Lake, *, as_of: datetime) -> list[date]:
 
 
 def due_days(lake: Lake, moment: datetime) -> list[date]:
-    """The days with provisional labels that are final by `moment`, provided that logs reach that far."""
+    """Return the days with provisional labels that are final by `moment`, if the logs reach that far."""
     with lake.sql(LABELS) as connection:
         rows = connection.execute(
             "SELECT DISTINCT shown_date FROM labels WHERE state = 'provisional' AND matures_at <= ? ORDER BY 1",

@@ -1,8 +1,8 @@
-"""`pyarrow.dataset`, loaded without pandas.
+"""Import `pyarrow.dataset` without pandas.
 
-Arrow looks for pandas when it meets its first value, to know pandas' types from then on. That takes a quarter of a
-second where pandas is installed, and nothing here gives Arrow a value of pandas: it loads pandas where it is to make
-one.
+Arrow imports pandas when it converts its first value, to recognise its types. That takes a quarter of a second where
+pandas is installed, and no code here passes pandas values to Arrow. Arrow still imports pandas when it must create
+a pandas value.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 
 class _Hidden:
-    """A finder of modules that hides pandas."""
+    """A module finder that hides pandas."""
 
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:

@@ -1,4 +1,4 @@
-"""Arrow rows with long texts, handled without copying them where that can be helped."""
+"""Filter and sort Arrow rows with long texts, without a copy of the texts where possible."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _STRETCHES: Final = 500
 
 
 def without_rows(rows: pa.Table, positions: np.ndarray) -> pa.Table:
-    """The rows but those at `positions` (ascending): as stretches of the same memory if there are few."""
+    """Return the rows except those at `positions` (ascending); with few positions, as slices of the same memory."""
     if len(positions) > _STRETCHES:
         keep = np.ones(rows.num_rows, dtype=bool)
         keep[positions] = False
@@ -23,7 +23,7 @@ def without_rows(rows: pa.Table, positions: np.ndarray) -> pa.Table:
 
 
 def by_line(rows: pa.Table) -> pa.Table:
-    """The rows, one a line, in the order of their `line`: DuckDB's threads return theirs one thread after the other."""
+    """Return the rows, one a line, ordered by `line`; DuckDB returns the rows of one thread after those of another."""
     line = rows.column("line").to_numpy()
     if bool(np.all(line[1:] > line[:-1])):
         return rows

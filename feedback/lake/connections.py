@@ -1,4 +1,4 @@
-"""DuckDB connections: in UTC, and ended by Ctrl-C or a request to end, like everything else in the process."""
+"""DuckDB connections in UTC whose queries end on Ctrl-C or a request to end, like all other code of the process."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import duckdb
 
 @contextmanager
 def connected(*, own: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection in UTC; what a block makes in it is temporary.
+    """Yield a connection in UTC; a block creates only temporary objects in it.
 
-    A signal that raises (Ctrl-C, a request to end) does so out of a running query too, at once.
+    A signal handler that raises (Ctrl-C, a request to end) also ends a running query at once.
 
     Args:
-        own: to a database of its own, for a block that changes settings; else to the one that the process shares.
+        own: connect to a new database, for a block that changes settings; else to the one that the process shares.
 
     """
     with duckdb.connect() if own else _shared().cursor() as connection, _ended_by_signals(connection):
@@ -29,16 +29,16 @@ def connected(*, own: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
 
 @cache
 def _shared() -> duckdb.DuckDBPyConnection:
-    # An instance of DuckDB takes 10 ms of processor time to start, a cursor of one 0.1 ms.
+    # Starting a DuckDB instance takes 10 ms of processor time, a cursor on it 0.1 ms.
     return duckdb.connect()
 
 
 @contextmanager
 def _ended_by_signals(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Have what signal handlers raise end the connection's query.
+    """End the connection's query when a signal handler raises, and re-raise the handler's exception.
 
-    Left alone, DuckDB's client waits until its other threads have run the query to its end, however long that takes,
-    and raises a RuntimeError, which would fail one step of a run and let the others go on.
+    Without this, DuckDB's client waits until its other threads finish the query, however long that takes, and raises a
+    RuntimeError, which would fail one step of a run and let the others go on.
     """
     if threading.current_thread() is not threading.main_thread():  # where no handler ever runs
         yield
@@ -56,7 +56,7 @@ def _ended_by_signals(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
             raise
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    # What is not a function (the default, ignored) ends the process or nothing: both as they do without us.
+    # Handlers that are no functions (default, ignore) end the process or do nothing; they stay as they are.
     handled = [number for number, handler in before.items() if callable(handler)]
     for number in handled:
         signal.signal(number, interrupting)

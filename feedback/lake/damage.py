@@ -1,8 +1,8 @@
-"""A file of the lake or of a training set that cannot be read, named, and what to do about it.
+"""Name the damaged file of the lake or of a training set after a failed read, and say what to do.
 
-What DuckDB and Arrow say of one is many lines long and seldom names the table. So where a read fails, the lake's files
-are looked at: those that are missing, have not the size that Delta's log says, or have no footer; and if all of them
-seem whole, each is read through. A training set's files are held against the counts in its manifest.
+DuckDB's and Arrow's messages have many lines and seldom name the table. So after a failed read, this looks for a file
+that is missing, differs in size from Delta's log, or has no footer; if there is none, it reads each file through. A
+training set's files are compared with the counts in its manifest.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from feedback.exceptions import FeedbackError
 from label_policy import CLASSES
 
 READ_ERRORS: Final = (duckdb.Error, pa.ArrowInvalid, OSError)
-"""What reading a damaged or a missing file raises, among other things: of bad pages DuckDB raises the bare Error."""
+"""Errors that a damaged or missing file raises, among other faults; for bad pages DuckDB raises the base Error."""
 
-# A journal is made from nothing that is at hand: what it held is lost.
-_MADE_AGAIN: Final = {
-    **dict.fromkeys(("events", "files", "quarantine"), "`feedback-kto run` to read the logs at hand again"),
-    "interactions": "`feedback-kto run` to make it again from the events",
-    "labels": "`feedback-kto relabel` to make it again from the interactions",
-    "audit_sample": "`feedback-kto run` to make it again from the labels",
+# A journal cannot be rebuilt from other tables: its rows are lost.
+_REBUILT_BY: Final = {
+    **dict.fromkeys(("events", "files", "quarantine"), "`feedback-kto run` to read the present logs again"),
+    "interactions": "`feedback-kto run` to build it again from the events",
+    "labels": "`feedback-kto relabel` to build it again from the interactions",
+    "audit_sample": "`feedback-kto run` to draw it again from the labels",
 }
 
 
 def name_damage(tables: Iterable[Path]) -> FeedbackError | None:
-    """The first file of the tables (Delta folders) that is damaged or missing, as a sentence; None if all are whole."""
+    """Return an error that names the first damaged or missing file of the tables (Delta folders), or None."""
     folders = [folder for folder in tables if DeltaTable.is_deltatable(str(folder))]
     for is_whole in (_seems_whole, lambda path, _: _reads_through(path)):
         for folder in folders:
@@ -45,13 +45,13 @@ def name_damage(tables: Iterable[Path]) -> FeedbackError | None:
 
 
 def name_set_damage(path: Path) -> FeedbackError | None:
-    """The first file of the training set in the folder `path` that is damaged or missing; None if all are whole."""
+    """Return an error that names the first damaged or missing file of the training set in `path`, or None."""
     file = _damaged_file(path)
     if file is None:
         return None
     return FeedbackError(
         f"training set {path.name}: {file} is damaged or missing; restore it from a copy, or remove the folder {path} "
-        "and run `feedback-kto retrain`, which makes the set that the labels make now"
+        "and run `feedback-kto retrain`, which builds a set from the current labels"
     )
 
 
@@ -62,23 +62,23 @@ def _damaged_file(path: Path) -> Path | None:
         return path / "manifest.json"
     files: list[Path] = []
     for folder, split, rows in parts:
-        # The shards are numbered without gaps, and there is one even of no rows: what is missing has a name.
-        found, shard = 0, 0
-        while shard == 0 or found < rows:
+        # Shards are numbered without gaps, and a part without rows has one too, so a missing file's name is known.
+        read, shard = 0, 0
+        while shard == 0 or read < rows:
             file = path / folder / f"{split}-{shard:05d}.parquet"
             try:
-                found += pq.read_metadata(file).num_rows
+                read += pq.read_metadata(file).num_rows
             except (pa.ArrowException, OSError):
                 return file
             files.append(file)
             shard += 1
-        if found > rows:
+        if read > rows:
             return files[-1]
     return next((file for file in files if not _reads_through(file)), None)
 
 
 def _parts(manifest: dict[str, Any]) -> Iterator[tuple[str, str, int]]:
-    """Folder, split and rows of each part of a training set. Without pairs there is no folder of them."""
+    """Yield folder, split and rows of each part of a training set. A set without pairs has no folder of pairs."""
     for split, counts in (("train", manifest["counts"]["train"]), ("heldout", manifest["counts"]["heldout"])):
         for name in CLASSES:
             yield name, split, counts.get(name, 0)
@@ -87,12 +87,12 @@ def _parts(manifest: dict[str, Any]) -> Iterator[tuple[str, str, int]]:
 
 
 def _what_to_do(folder: Path) -> str:
-    again = _MADE_AGAIN.get(folder.name)
-    return "restore it from a copy" + (f", or remove the folder {folder} and run {again}" if again else "")
+    command = _REBUILT_BY.get(folder.name)
+    return "restore it from a copy" + (f", or remove the folder {folder} and run {command}" if command else "")
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, int]]:
-    """The Parquet files that make up the table now, with their sizes; Delta's log holds the paths percent-encoded."""
+    """Yield the table's current Parquet files with their sizes; Delta's log holds the paths percent-encoded."""
     actions = pa.table(DeltaTable(folder).get_add_actions()).select(["path", "size_bytes"])
     for action in actions.to_pylist():
         yield folder / unquote(action["path"]), action["size_bytes"]

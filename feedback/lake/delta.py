@@ -1,7 +1,7 @@
 """The lake: one Delta table a stage, replaced by whole partitions in one commit.
 
-A partition is the unit of truth: a stage computes all rows of the days it was asked for and replaces exactly those
-days, so that running it again changes nothing and an interrupted run leaves the last commit readable.
+A stage computes all rows of its days and replaces exactly those days' partitions. So running it again changes nothing,
+and an interrupted run leaves the last commit readable.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from feedback.lake.connections import connected
 from feedback.lake.damage import READ_ERRORS, name_damage
 from feedback.lake.replacement import Replacement
 
-# Delta would forget after 30 days how a table was then, and a replay reads that.
+# By default Delta drops a table's past versions from its log after 30 days, and a replay reads them.
 _CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """What a lake table holds: its Arrow schema, and the columns that part it, the day first (none: one part)."""
+    """A lake table: its Arrow schema, and its partition columns, the day first (none: it is not partitioned)."""
 
     name: str
     schema: pa.Schema
@@ -44,28 +44,28 @@ class Lake:
         self.root = root
 
     def path(self, table: Table) -> Path:
-        """Where the table lies."""
+        """Return the table's folder."""
         return self.root / table.name
 
     def exists(self, table: Table) -> bool:
-        """Whether the table has been written at least once."""
+        """Return whether the table has been written at least once."""
         return bool(DeltaTable.is_deltatable(str(self.path(table))))
 
     def stored(self, table: Table, *, version: int | None = None) -> DeltaTable:
-        """The Delta table that is read, now or as of a `version`.
+        """Return the Delta table to read, now or as of a `version`.
 
         Raises:
-            FeedbackError: its log cannot be read, or not as far back as that.
+            FeedbackError: its log cannot be read, or does not go back to that version.
 
         """
         return self._open(table, version)
 
     def folders(self) -> list[Path]:
-        """Where tables that are read may lie."""
+        """Return the folders that the tables can be in."""
         return sorted(self.root.glob("*/"))
 
     def version(self, table: Table) -> int | None:
-        """The table's current Delta version, or None before its first commit."""
+        """Return the table's current Delta version, or None before its first commit."""
         return self.stored(table).version() if self.exists(table) else None
 
     def replace(self, table: Table, rows: pa.Table, days: Sequence[date] | None = None) -> int:
@@ -80,7 +80,7 @@ class Lake:
             The Delta version that holds the rows.
 
         Raises:
-            ValueError: rows of a day that was not to be replaced.
+            ValueError: a row's day is not among `days`.
 
         """
         if table.partition_by:
@@ -91,9 +91,9 @@ class Lake:
 
     @contextmanager
     def replacing(self, table: Table, days: Sequence[date]) -> Iterator[Replacement]:
-        """Replace the partitions of `days` by what the block writes, in one commit at its end; none if it raises.
+        """Replace the partitions of `days` by the rows that the block writes, in one commit at its end.
 
-        Only what is being written is held in memory.
+        If the block raises, nothing is committed. Only the rows of the running writes are in memory.
         """
         self._writable(table)
         replacement = Replacement(self.path(table), table, days)
@@ -106,13 +106,13 @@ class Lake:
             raise
 
     def append(self, table: Table, rows: pa.Table) -> DeltaTable:
-        """Add `rows` to a table that is a journal, in one commit; returns the table that holds them."""
+        """Add `rows` to a journal table in one commit; return the table that holds them."""
         return self._written(table, rows, "append")
 
     def dataset(self, table: Table, *, version: int | None = None) -> pads.Dataset:
-        """The table, now or as of a Delta `version`, as an Arrow dataset that reads only what a query asks for.
+        """Return the table, now or as of a Delta `version`, as an Arrow dataset that reads only what a query needs.
 
-        It has all the table's columns; those that came later are null in the rows of an earlier release.
+        It has all the table's columns; newer ones are null in the rows of an earlier release.
         """
         if not self.exists(table):
             return pads.InMemoryDataset(table.schema.empty_table())
@@ -122,13 +122,13 @@ class Lake:
         try:
             return DeltaTable(self.path(table), version=version)
         except (DeltaError, OSError) as error:
-            said = " ".join(str(error).split())
+            message = " ".join(str(error).split())
             raise FeedbackError(
-                f"{self.path(table)} cannot be read as a Delta table ({said}); restore it from a copy"
+                f"{self.path(table)} cannot be read as a Delta table ({message}); restore it from a copy"
             ) from error
 
     def _writable(self, table: Table) -> DeltaTable:
-        """The Delta table, made where there is none yet, with all columns of `table`."""
+        """Return the Delta table with all columns of `table`; create it, or add the columns, if missing."""
         if not self.exists(table):
             DeltaTable.create(
                 self.path(table),
@@ -138,8 +138,8 @@ class Lake:
                 configuration=_CONFIGURATION,
             )
         stored = self._open(table)
-        known = {field.name for field in stored.schema().fields}
-        missing = [field for field in Schema.from_arrow(table.schema).fields if field.name not in known]
+        columns = {field.name for field in stored.schema().fields}
+        missing = [field for field in Schema.from_arrow(table.schema).fields if field.name not in columns]
         if missing:
             stored.alter.add_columns(missing)
         return stored
@@ -151,13 +151,13 @@ class Lake:
 
     @contextmanager
     def sql(self, *tables: Table, **relations: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A DuckDB connection in UTC that sees `tables` by their names and the Arrow `relations` by theirs.
+        """Yield a DuckDB connection in UTC that sees `tables` and the Arrow `relations` by their names.
 
-        It shares its database, memory and settings with the process's other ones: what a block makes in it is
-        temporary, and a block that needs a setting takes `scanning.spilling`.
+        It shares its database, memory and settings with the process's other connections. A block creates only
+        temporary objects in it; a block that needs a setting takes `feedback.lake.parquet_scan.spilling`.
 
         Raises:
-            FeedbackError: in the block, a file of the lake could not be read; the message names it.
+            FeedbackError: the block could not read a file of the lake; the message names it.
 
         """
         with connected() as connection, self.naming_damage():
@@ -169,7 +169,7 @@ class Lake:
 
     @contextmanager
     def naming_damage(self) -> Iterator[None]:
-        """In the block, a file of the lake that cannot be read is a FeedbackError that names it."""
+        """Turn the block's error on an unreadable file of the lake into a FeedbackError that names the file."""
         try:
             yield
         except READ_ERRORS as error:

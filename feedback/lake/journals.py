@@ -1,7 +1,7 @@
-"""Journals: lake tables that are only ever appended to, a commit a run, and kept small enough to read at any time.
+"""Journals: lake tables that are only appended to, one commit a run, with few enough files to read fast at any time.
 
-Every commit leaves a file of a few kilobytes, and a thousand of those take seconds to read. So an append that finds
-many gathers them into one; the rows stay as they are.
+Every commit adds a file of a few kilobytes, and a thousand of those take seconds to read. So an append compacts the
+table into one file once it has many; the rows do not change.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 
 from feedback.lake.delta import Lake, Table
 
-# Measured with 30 rows a commit: a query takes about 2 ms a file, gathering 32 files 40 ms once in 32 commits.
+# Measured with 30 rows a commit: a query takes about 2 ms a file, compacting 32 files 40 ms once in 32 commits.
 MOST_FILES = 32
 
 
@@ -22,20 +22,20 @@ def append(lake: Lake, table: Table, rows: pa.Table) -> None:
     if rows.num_rows == 0:
         return
     if len(lake.append(table, rows).file_uris()) >= MOST_FILES:
-        _gather(lake, table)
+        _compact(lake, table)
 
 
-def _gather(lake: Lake, table: Table) -> None:
-    """Make one file of many, and delete what has been out of use for a week.
+def _compact(lake: Lake, table: Table) -> None:
+    """Compact the files into one, and delete files that the table has not used for a week.
 
-    Of two runs that gather at once, delta-rs 1.6 commits both, and every row is there twice: hence the lock. Appending
-    needs none.
+    If two runs compact at once, delta-rs 1.6 commits both and every row is there twice: hence the lock. Appends need
+    none.
     """
     with (lake.root / f".{table.name}.lock").open("wb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return  # another run is at it
+            return  # another run is compacting
         stored = DeltaTable(lake.path(table))
         stored.optimize.compact()
         stored.vacuum(dry_run=False)

@@ -1,4 +1,4 @@
-"""Work on one thing after the other, some of it side by side, in bounded memory."""
+"""Run work on items in parallel and return the results in order, in bounded memory."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def in_order(
     """Yield `work(item)` for each of the items, in their order.
 
     Args:
-        pool: does the work.
-        work: of one item.
+        pool: runs the work.
+        work: the function of one item.
         items: taken one at a time, and no sooner than needed.
-        ahead: how many items are given to the pool beyond the one whose result is waited for.
+        ahead: how many items the pool may hold beyond the one whose result is next.
 
     """
     waiting: deque[Future[Result]] = deque()

@@ -1,7 +1,7 @@
-"""A lake table's days as DuckDB's own Parquet scan.
+"""Read days of a lake table with DuckDB's own Parquet scan.
 
-A year of labels is a thousand small files. Through an Arrow dataset DuckDB takes 3.3 s of processor time to look at
-four narrow columns of them, and 0.7 s where it reads the files itself (1.1 million rows); long texts gain as much.
+A year of labels is a thousand small files. DuckDB takes 3.3 s of processor time to read four narrow columns of them
+through an Arrow dataset, and 0.7 s with its own scan (1.1 million rows); long texts gain as much.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import pyarrow.compute as pc
 from feedback.lake.connections import connected
 from feedback.lake.delta import Lake, Table
 
-# Of DuckDB, beyond which it spills to disk.
+# DuckDB spills to disk above this.
 _MEMORY: Final = "2GB"
 
 
 @contextmanager
 def spilling(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection of its own, in UTC, whose memory does not grow with the history."""
+    """Yield a connection to a database of its own, in UTC, whose memory does not grow with the history."""
     with TemporaryDirectory(prefix="feedback-") as folder, connected(own=True) as connection, lake.naming_damage():
         connection.execute(f"SET memory_limit = '{_MEMORY}'")
         connection.execute("SET temp_directory = '{}'".format(folder.replace("'", "''")))
@@ -34,15 +34,15 @@ def spilling(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def day_batches(rows_by_day: Iterable[tuple[date, int]], most: int) -> Iterator[list[date]]:
-    """The days, as they come, as many at a time as have `most` rows, and at least one."""
+    """Yield the days in batches of at most `most` rows, in the given order; a batch holds at least one day."""
     batch: list[date] = []
-    held = 0
+    batch_rows = 0
     for day, rows in rows_by_day:
-        if batch and held + rows > most:
+        if batch and batch_rows + rows > most:
             yield batch
-            batch, held = [], 0
+            batch, batch_rows = [], 0
         batch.append(day)
-        held += rows
+        batch_rows += rows
     if batch:
         yield batch
 
@@ -56,15 +56,15 @@ def view_stored(
     days: Collection[date] | None = None,
     version: int | None = None,
 ) -> None:
-    """Make the view `name` (by default the table's) of what a partitioned table holds of `days`, or of all days.
+    """Create the view `name` (by default the table's name) of a partitioned table's rows of `days`, or of all days.
 
-    It holds that now, or held it as of the Delta `version`.
-    It has all the table's columns; those that an earlier release did not write are null in the rows of its files.
+    The rows are the current ones, or those as of the Delta `version`. The view has all the table's columns; those that
+    an earlier release did not write are null in the rows of its files.
     """
     name = name or table.name
-    nothing = f"{name}_of_no_day"
-    connection.register(nothing, table.schema.empty_table())
-    view = f"SELECT * FROM {nothing}"
+    empty = f"{name}_of_no_day"
+    connection.register(empty, table.schema.empty_table())
+    view = f"SELECT * FROM {empty}"
     files = _files(lake, table, days, version) if lake.exists(table) else []
     if files:
         stored = connection.read_parquet(files, hive_partitioning=True, union_by_name=True)
@@ -74,7 +74,7 @@ def view_stored(
 
 
 def _files(lake: Lake, table: Table, days: Collection[date] | None, version: int | None) -> list[str]:
-    """The Parquet files that make up the days; Delta's log holds their paths percent-encoded."""
+    """Return the Parquet files of the days; Delta's log holds their paths percent-encoded."""
     actions = pa.table(lake.stored(table, version=version).get_add_actions(flatten=True))
     if days is not None:
         day = actions.column(f"partition.{table.partition_by[0]}")

@@ -1,4 +1,4 @@
-"""Rows that take the place of some days of a table: written as they come, seen all at once or not at all."""
+"""Replace days of a table by new rows: each part is written when it comes, and all become visible in one commit."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from deltalake.transaction import AddAction, RemoveAction
 if TYPE_CHECKING:
     from feedback.lake.delta import Table
 
-_GROUP_ROWS: Final = 100_000  # that a reader decodes at a time
-# Columns whose dictionary would be as long as they are.
-_NO_TWO_ALIKE: Final = frozenset(
+_GROUP_ROWS: Final = 100_000  # a reader decodes these at a time
+# Columns whose values hardly repeat: a dictionary would be as long as the column.
+_DISTINCT: Final = frozenset(
     ("event_id", "draft_id", "ticket_id", "preferred_over", "prompt", "completion", "final_text", "extra", "evidence")
 )
 _ATTEMPTS: Final = 20
 
 
 class Replacement:
-    """Parquet files beside those of a Delta table, of which its log says nothing before `commit`.
+    """Parquet files in a Delta table's folder that are not in its log before `commit`.
 
-    What is written and never committed is no part of the table, and goes when the table is next vacuumed.
+    Files that are written and never committed are not part of the table; the next vacuum removes them.
     """
 
     def __init__(self, path: Path, table: Table, days: Sequence[date]) -> None:
@@ -43,37 +43,37 @@ class Replacement:
         self._written: list[str] = []
         self._added: list[AddAction | RemoveAction] = []
         self.version: int | None = None
-        """The Delta version that holds what was written, once it is committed."""
+        """The Delta version that holds the rows, after `commit`."""
 
     def write(self, rows: pa.Table) -> None:
-        """Write more of the rows; several threads may, at once.
+        """Write some of the rows; several threads may call this at the same time.
 
         Args:
             rows: columns in any order, cast to the table's schema.
 
         Raises:
-            ValueError: rows of a day that is not to be replaced.
+            ValueError: a row's day is not among the days to replace.
 
         """
         rows = rows.select(self._table.schema.names).cast(self._table.schema)
         strays = set(rows.column(self._table.partition_by[0]).unique().to_pylist()) - self._days
         if strays:
             raise ValueError(f"{self._table.name}: rows of {sorted(strays)} are outside the days to replace")
-        for values, part in _parted(rows, self._table.partition_by):
+        for values, part in _partitions(rows, self._table.partition_by):
             self._write_part(values, part)
 
     def _write_part(self, values: dict[str, object], rows: pa.Table) -> None:
-        """Write the rows of one partition, in a file of their own."""
+        """Write the rows of one partition to a new file."""
         folder = "/".join(f"{name}={quote(str(value), safe='')}" for name, value in values.items())
         path = f"{folder}/part-{uuid.uuid4()}.parquet"
         (self._path / folder).mkdir(parents=True, exist_ok=True)
-        # Noted before it is written, so that what an error leaves is removed.
+        # Noted before the write, so that `discard` removes what an error leaves.
         self._written.append(path)
         pq.write_table(
             rows,
             self._path / path,
             row_group_size=_GROUP_ROWS,
-            use_dictionary=[field.name for field in rows.schema if field.name not in _NO_TWO_ALIKE],
+            use_dictionary=[field.name for field in rows.schema if field.name not in _DISTINCT],
             write_statistics=[field.name for field in rows.schema if not pa.types.is_nested(field.type)],
         )
         self._added.append(
@@ -88,8 +88,8 @@ class Replacement:
         )
 
     def commit(self) -> None:
-        """Replace the days by what was written, in one commit."""
-        listed = [day.isoformat() for day in sorted(self._days)]
+        """Replace the days by the written rows, in one commit."""
+        days = [day.isoformat() for day in sorted(self._days)]
         for attempt in range(_ATTEMPTS):
             stored = DeltaTable(self._path)
             try:
@@ -98,12 +98,12 @@ class Replacement:
                     "overwrite",
                     stored.schema(),
                     partition_by=list(self._table.partition_by),
-                    partition_filters=[(self._table.partition_by[0], "in", listed)],
-                    # It is the next version or none: then one knows which.
+                    partition_filters=[(self._table.partition_by[0], "in", days)],
+                    # Without retries the commit is the next version or fails, so its version is known.
                     commit_properties=CommitProperties(max_commit_retries=0),
                 )
             except CommitFailedError:
-                # Another run committed other days since the table was opened a line above: theirs stay as they are.
+                # Another run committed other days after the table was opened above; those stay unchanged.
                 if attempt == _ATTEMPTS - 1:
                     raise
             else:
@@ -111,13 +111,13 @@ class Replacement:
                 return
 
     def discard(self) -> None:
-        """Remove what was written."""
+        """Remove the written files."""
         for path in self._written:
             (self._path / path).unlink(missing_ok=True)
 
 
-def _parted(rows: pa.Table, names: Sequence[str]) -> Iterator[tuple[dict[str, Any], pa.Table]]:
-    """The rows by the values of some columns, without those columns; rows that lie together are not copied."""
+def _partitions(rows: pa.Table, names: Sequence[str]) -> Iterator[tuple[dict[str, Any], pa.Table]]:
+    """Yield the rows by the values of some columns, without those columns; adjacent rows are not copied."""
     keys = rows.select(names).combine_chunks()
     ids = np.zeros(len(keys), dtype=np.int64)
     for column in keys.columns:

@@ -1,4 +1,4 @@
-"""Texts as SQL literals: for views, which have no parameters, and where a planner must see the values."""
+"""Write texts as SQL literals: for views, which take no parameters, and where a planner must see the values."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 
 def literal(text: str) -> str:
-    """The text as SQL: in single quotes, those in it doubled."""
+    """Return the text as an SQL literal: in single quotes, with its own single quotes doubled."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def literals(texts: Iterable[str]) -> str:
-    """The texts as SQL, for the parentheses of an IN."""
+    """Return the texts as SQL literals, for the parentheses of an IN."""
     return ", ".join(map(literal, texts))

@@ -25,16 +25,16 @@ VALIDATIONS: Final = Table(
         ]
     ),
 )
-"""A row a day (or training set) that was validated, each time it was: appended to, never replaced."""
+"""A row for each validation of a day (or of a training set): appended to, never replaced."""
 
 
 def append_validations(lake: Lake, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Append a row a validated part, in the columns of `VALIDATIONS`."""
+    """Append a row for each validated part, in the columns of `VALIDATIONS`."""
     append(lake, VALIDATIONS, pa.Table.from_pylist(list(rows), VALIDATIONS.schema))
 
 
 def by_page(lake: Lake, most: int = 400) -> list[dict[str, Any]]:
-    """The newest validations, newest first: `asset, page, recorded_at, parts` (a count) and the rules that failed."""
+    """Return the newest validations, newest first: `asset, page, recorded_at, parts` (a count) and the failed rules."""
     with lake.sql(VALIDATIONS) as connection:
         pages = connection.sql(
             """
@@ -49,7 +49,7 @@ def by_page(lake: Lake, most: int = 400) -> list[dict[str, Any]]:
 
 
 def newest_outcomes(lake: Lake) -> dict[str, dict[str, Any]]:
-    """The newest validation of each day, for a training set's manifest.
+    """Return the newest validation of each day, for a training set's manifest.
 
     Returns:
         By asset: `days` (how many were validated), `critical` and `warning` (by rule, the days that fail it, in order).

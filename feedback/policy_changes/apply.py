@@ -1,4 +1,4 @@
-"""Applying a plan: the days that change are labelled again, and what changed is held against what was planned."""
+"""Apply a plan: label the days that change again, and compare the changes with the planned ones."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _NOTHING = WrittenLabels(rows=PART_SCHEMA.empty_table(), corrections=CORRECTIONS
 
 @dataclass(frozen=True, kw_only=True)
 class Applied:
-    """What applying a plan did.
+    """The result of applying a plan.
 
     Attributes:
-        days: that were labelled again: those that change, and those of which nothing records what made them.
+        days: the days that were labelled again: those that change, and those without a ledger entry.
         written: all labels of those days, and the corrections.
 
     """
@@ -38,75 +38,76 @@ class Applied:
     written: WrittenLabels
 
 
-def check_plan(plan: Plan, asked: str) -> None:
-    """Refuse a plan that says something else by now than when it was made.
+def check_plan(plan: Plan, reviewed: str) -> None:
+    """Refuse a plan that has changed since a person reviewed it.
 
     Args:
-        plan: made just now, of the stored labels.
-        asked: the id of the plan that somebody looked at.
+        plan: the new plan, of the stored labels.
+        reviewed: the id of the plan that a person reviewed.
 
     Raises:
-        FeedbackError: they are not the same; it names what has changed.
+        FeedbackError: the two plans differ; the message names what has changed.
 
     """
-    if plan.id == asked:
+    if plan.id == reviewed:
         return
-    parts = _ID.fullmatch(asked)
+    parts = _ID.fullmatch(reviewed)
     if parts is None:
-        raise FeedbackError(f"'{asked}' is no plan's id; `feedback-kto policy plan` prints it last")
+        raise FeedbackError(f"'{reviewed}' is no plan's id; `feedback-kto policy plan` prints it last")
     if parts["labels"] is None:
         raise FeedbackError(
-            f"plan {asked} compares two policies and not what is stored with one; {_AGAIN}, with the new policy alone"
+            f"plan {reviewed} compares two policies and not the stored labels with one; "
+            f"{_AGAIN}, with the new policy alone"
         )
     for name, version in plan.versions.items():
         if int(parts[name]) != version:
-            since = f"the {name} were written since plan {asked} was made (version {parts[name]} then, {version} now)"
+            change = f"the {name} have changed since plan {reviewed} (version {parts[name]} then, {version} now)"
             if name == LABELS.name and not plan.changed:
-                # As after a run that went on when the command that had started it was killed.
+                # A run can finish although the command that started it was killed.
                 raise FeedbackError(
-                    f"{since}; they are by this policy already, and `feedback-kto policy apply` without --plan "
-                    "finishes what is left to do"
+                    f"{change}; they are by this policy already, and `feedback-kto policy apply` without --plan "
+                    "completes the change"
                 )
-            raise FeedbackError(f"{since}; {_AGAIN} and look at what would change now")
+            raise FeedbackError(f"{change}; {_AGAIN} and review what would change now")
     raise FeedbackError(
-        f"plan {asked} was made for another policy than {plan.after}; {_AGAIN}, or name the policy that it was made for"
+        f"plan {reviewed} is for another policy than {plan.after}; {_AGAIN}, or name the policy that it is for"
     )
 
 
 def apply_plan(lake: Lake, policy: Policy, plan: Plan, *, run_id: str | None = None) -> Applied:
     """Label the days that change again.
 
-    `confirm_applied` then proves that what changed is what was planned, and records the other days as they are.
+    `confirm_applied` then checks that the changes are the planned ones, and confirms the other days in the ledger.
 
     Args:
-        lake: the desk's.
-        policy: the one that the plan was made for.
-        plan: of the stored labels, made just now.
-        run_id: of the run that does this, if one does.
+        lake: the desk's lake.
+        policy: the plan's new policy.
+        plan: a current plan of the stored labels.
+        run_id: id of the run that applies the plan, if a run does.
 
     """
-    # Of labels that nothing records, no entry can say that they are as they were: these are made again.
+    # Labels without a ledger entry cannot be confirmed, so they are built again.
     days = sorted({*plan.days, *unrecorded_days(lake)})
     written = write_labels(lake, policy, days, as_of=plan.as_of, run_id=run_id) if days else _NOTHING
     return Applied(days=days, written=written)
 
 
 def confirm_applied(lake: Lake, policy: Policy, plan: Plan, *, run_id: str | None = None) -> list[date]:
-    """Compare the labels as they were with the labels as they are, in all their days, and that with the plan.
+    """Compare the labels of all days before and after, and the difference with the plan.
 
-    Only then are the days that kept all their labels recorded as being by the policy.
+    If it is the planned one, the days that kept all their labels are confirmed as being by the policy.
 
     Args:
-        lake: the desk's, to which `apply_plan` applied the plan.
-        policy: the one that the plan was made for.
-        plan: that was applied.
-        run_id: of the run that does this, if one does.
+        lake: the desk's lake, to which `apply_plan` applied the plan.
+        policy: the plan's new policy.
+        plan: the applied plan.
+        run_id: id of the run that applies the plan, if a run does.
 
     Returns:
-        The days that kept their labels and were not known to be by the policy.
+        The days that kept their labels and were behind the policy in the ledger.
 
     Raises:
-        FeedbackError: they changed otherwise than planned; it says how, and what was written meanwhile.
+        FeedbackError: the labels changed in another way than planned; the message says how, and what else was written.
 
     """
     _verify(lake, policy, plan)
@@ -149,14 +150,14 @@ def _verify(lake: Lake, policy: Policy, plan: Plan) -> None:
     missing, unplanned, draft, day = differences[0]
     raise FeedbackError(
         f"the labels of {policy.name} {policy.version} are written, but not as planned: {missing:,} of "
-        f"{plan.changed:,} planned changes are not there and {unplanned:,} others are (the first: {draft} of {day}), "
-        f"because {_meanwhile(plan, now)}; version {plan.versions[LABELS.name]} of the labels is what was before, and "
-        "`feedback-kto policy plan` says whether anything is left to change"
+        f"{plan.changed:,} planned changes are missing and {unplanned:,} are unplanned (the first: {draft} of {day}), "
+        f"because {_meanwhile(plan, now)}; version {plan.versions[LABELS.name]} of the labels is the earlier one, and "
+        "`feedback-kto policy plan` shows what is left to change"
     )
 
 
 def _meanwhile(plan: Plan, now: Mapping[str, int | None]) -> str:
-    """What else was written while the plan was applied."""
+    """Return what else was written while the plan was applied."""
     if now[INTERACTIONS.name] != plan.versions[INTERACTIONS.name]:
         return (
             f"feedback arrived meanwhile (interactions went from version {plan.versions[INTERACTIONS.name]} to "

@@ -1,7 +1,7 @@
-"""What a label policy would change of the stored labels, or of another policy's, found out without writing.
+"""The backfill plan: which labels a policy would change, of the stored ones or of another policy's; nothing is written.
 
-Both sides speak of the same stored interactions at the same versions of the lake's tables. A plan's id names those
-versions and a hash of every row that changes, so that whoever applies it can prove to have done just that.
+Both sides label the same stored interactions at the same versions of the lake's tables. A plan's id holds those
+versions and a hash of every changed row, so that the application of the plan can be checked against it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ EXAMPLES = 20
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyName:
-    """Which policy: its name and version as people know it, its digest as it is."""
+    """The identity of a policy: its name and version for people, and its digest."""
 
     name: str
     version: int
@@ -48,23 +48,22 @@ class PolicyName:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a change of policy changes.
+    """The effect of a policy change on the labels.
 
     Attributes:
-        id: names the change: the tables' versions it is of, and a hash of every changed row and of the new policy.
+        id: names the change: the tables' versions, and a hash of every changed row and of the new policy.
         as_of: the moment that decides which labels are final.
-        versions: by table, the Delta version that was read; `labels` is there where the stored ones are the old side.
+        versions: by table, the Delta version that was read; with `labels` if the stored ones are the old side.
         before: the policies that gave the old side's labels, the newest day's first.
         after: the new policy.
-        figures: everything that is counted: see `label_policy.checks.label_diff.Comparison.figures`, and `balance`:
-            before and after, the rows that would train as `desirable` and `undesirable`, and the `lambda_bounds` that
-            follow.
-        gates: what the audit's gate makes of both sides; None where the plan was made without asking. What it excludes
-            trains in none of the figures. Verdicts move it and not the `id`.
-        ending: the override that holds for the old side's newest policy and ends with the change.
-        late: of the rows that change, those whose stored label was made from other events than are known now: feedback
-            changes them, whatever the policy.
-        examples: of rows that change: see `feedback.policy_changes.example_rows.read_examples`.
+        figures: all counts: see `label_policy.checks.label_diff.Comparison.figures`, and `balance`: before and after,
+            the rows that would train as `desirable` and `undesirable`, and the `lambda_bounds` that follow.
+        gates: the audit's gate for both sides; None where the plan was made without it. Tiers that it excludes do not
+            train in any of the figures. Verdicts can change the gates and not the `id`.
+        ending: the valid override of the old side's newest policy, which ends with the change.
+        late: changed rows whose stored label was built from other events than the current ones: feedback changes them,
+            whatever the policy.
+        examples: changed rows: see `feedback.policy_changes.example_rows.read_examples`.
 
     """
 
@@ -81,7 +80,7 @@ class Plan:
 
     @property
     def stored(self) -> bool:
-        """Whether the old side is the labels as they are stored, so that the plan can be applied."""
+        """Whether the old side is the stored labels, so that the plan can be applied."""
         return LABELS.name in self.versions
 
     @property
@@ -95,7 +94,7 @@ class Plan:
         return int(self.figures["changed"])
 
     def as_dict(self) -> dict[str, Any]:
-        """The plan as one object of plain values; times and dates are left to the reader's own JSON encoder."""
+        """Return the plan as one object of plain values; the caller's JSON encoder handles times and dates."""
         plain = asdict(self)
         figures = plain.pop("figures")
         if self.gates is not None:
@@ -112,16 +111,16 @@ def plan_change(
     rows: Path | None = None,
     auditing: Auditing | None = None,
 ) -> Plan:
-    """Label the stored interactions by `after`, hold that against the old side, and count what differs.
+    """Label the stored interactions by `after`, compare them with the old side, and count the differences.
 
     Args:
         lake: holds the interactions; nothing is written to it.
         after: the new policy.
-        before: the old policy; by default the old side is the labels as they are stored, whatever policies gave them.
+        before: the old policy; by default the old side is the stored labels, whatever policies gave them.
         as_of: aware datetime: the moment that decides which labels are final.
-        rows: a Parquet file that every row that changes is written to: its day, id, category, kind of change, and rule,
+        rows: path of a Parquet file to write every changed row to: its day, id, category, kind of change, and rule,
             label, tier, weight and ``matures_at`` before and after.
-        auditing: how the desk audits; None: what the audit's gate makes of the change is not asked.
+        auditing: the desk's audit settings; None: the audit's gates are not decided.
 
     Raises:
         FeedbackError: there is nothing to compare yet.
@@ -129,20 +128,20 @@ def plan_change(
     """
     with comparing(lake, after, before=before, as_of=as_of) as (connection, comparison, versions):
         old = [policy_name(before)] if before else _deployed(connection)
-        known = _known(lake, old) | {policy.digest: policy for policy in (before, after) if policy}
-        newest = known.get(old[0].digest) if old else None
+        policies = _kept_policies(lake, old) | {policy.digest: policy for policy in (before, after) if policy}
+        newest = policies.get(old[0].digest) if old else None
         gates = _decide(connection, lake, newest, after, auditing, stored=before is None) if auditing else None
         figures = comparison.figures(
-            before={digest: policy.training for digest, policy in known.items()},
+            before={digest: policy.training for digest, policy in policies.items()},
             after=after.training,
             excluded_before=gates.before.excluded if gates and gates.before else (),
             excluded_after=gates.after.excluded if gates else (),
         )
         figures["balance"] = _balance(figures["training"])
         for row in figures["rules"]:
-            row["why"] = _why(row["rule"], [after, *(known[name.digest] for name in old if name.digest in known)])
+            row["why"] = _why(row["rule"], [after, *(policies[name.digest] for name in old if name.digest in policies)])
         if rows is not None:
-            # Without a table of them in memory: there may be millions.
+            # DuckDB writes them without a table in memory: there may be millions.
             connection.sql("FROM changes ORDER BY shown_date, draft_id").write_parquet(str(rows), compression="zstd")
         drawn = comparison.examples(EXAMPLES)
         return Plan(
@@ -155,7 +154,7 @@ def plan_change(
             gates=gates,
             ending=override_now(lake, newest) if newest and not before and newest.digest != after.digest else None,
             late=0 if before else _count_late(connection),
-            examples=read_examples(connection, drawn, known=known, before=before, after=after),
+            examples=read_examples(connection, drawn, policies=policies, before=before, after=after),
         )
 
 
@@ -168,14 +167,14 @@ def comparing(
     as_of: datetime,
     versions: Mapping[str, int] | None = None,
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Comparison, dict[str, int]]]:
-    """The comparison behind a plan, and the versions of the tables that it reads.
+    """Yield the connection and the comparison behind a plan, and the versions of the tables that it reads.
 
-    Arguments as for `plan_change`, and the `versions` to read; by default those of now.
+    Arguments as for `plan_change`, and the `versions` to read; by default the current ones.
     """
     read = (INTERACTIONS,) if before else (INTERACTIONS, LABELS)
     pinned = dict(versions) if versions else _versions(lake, read)
     with spilling(lake) as connection:
-        # The very versions that the plan names, whatever is written meanwhile.
+        # Exactly the versions that the plan names, whatever other runs write in the meantime.
         for table in (INTERACTIONS, LABELS):
             view_stored(connection, lake, table, version=pinned.get(table.name))
         view_stored(connection, lake, LEDGER)
@@ -189,7 +188,7 @@ def comparing(
         yield connection, comparison, pinned
 
 
-# Under the policy that they stand by, which trains them, and not the one that happened to write them.
+# The policy is the one that rules the day, whose training section applies, and not the one that wrote the rows.
 _STORED_LABELS = """
 CREATE OR REPLACE TEMP VIEW stored_labels AS
 SELECT labels.* REPLACE (
@@ -208,7 +207,7 @@ def _decide(
     *,
     stored: bool,
 ) -> Gates:
-    """The gate of both sides; `old` is the policy of the old one, as far as it is known."""
+    """Decide the gate of both sides; `old` is the old side's policy, if it is still readable."""
     if not stored:
         assert old is not None
         before = decide_planned(connection, lake, old, auditing, labels="before")
@@ -221,7 +220,7 @@ def _decide(
     )
 
 
-# What `feedback.policy_changes.apply` leaves: the days that it labels again, and the others as they are.
+# The labels after `feedback.policy_changes.apply`: the days that it labels again, and the others unchanged.
 _AS_APPLIED = """
 CREATE OR REPLACE TEMP TABLE labelled_again AS
 SELECT shown_date FROM changes UNION SELECT shown_date FROM day_policies WHERE NOT recorded;
@@ -236,17 +235,17 @@ def _versions(lake: Lake, tables: Sequence[Table]) -> dict[str, int]:
     versions = {table.name: lake.version(table) for table in tables}
     missing = [name for name, version in versions.items() if version is None]
     if missing:
-        raise FeedbackError(f"{lake.root} holds no {' and no '.join(missing)} yet; `feedback-kto run` makes them")
+        raise FeedbackError(f"{lake.root} holds no {' and no '.join(missing)} yet; `feedback-kto run` builds them")
     return {name: version for name, version in versions.items() if version is not None}
 
 
 def policy_name(policy: Policy) -> PolicyName:
-    """What a plan says of which policy it was."""
+    """Return the policy's identity for a plan."""
     return PolicyName(name=policy.name, version=policy.version, digest=policy.digest)
 
 
 def plan_id(versions: Mapping[str, int], after: Policy, comparison: Comparison) -> str:
-    """Name a change: by the versions of the tables that it is of, the new policy, and every row that changes."""
+    """Return the id of a change: from the versions of its tables, the new policy, and every changed row."""
     digest = hashlib.sha256(f"{after.digest} {comparison.fingerprint()}".encode()).hexdigest()
     return "-".join([*(f"{name[0]}{version}" for name, version in versions.items()), digest[:16]])
 
@@ -268,15 +267,15 @@ def _balance(training: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _why(rule: str, policies: Iterable[Policy]) -> str | None:
-    """What the first of the policies that has the rule says of it."""
-    found = (find_rule(policy, rule) for policy in policies)
-    return next((other.why for other in found if other is not None), None)
+    """Return the rule's `why` in the first policy that has the rule."""
+    rules = (find_rule(policy, rule) for policy in policies)
+    return next((found.why for found in rules if found is not None), None)
 
 
 def _count_late(connection: duckdb.DuckDBPyConnection) -> int:
-    """Of the rows that change, those that feedback would change without the policy.
+    """Return how many of the changed rows feedback would change without the policy.
 
-    Only days whose interactions are newer than their labels can hold such rows, and there are seldom any.
+    Only days whose interactions are newer than their labels can hold such rows, and such days are rare.
     """
     [(count,)] = connection.execute(
         """
@@ -287,15 +286,15 @@ def _count_late(connection: duckdb.DuckDBPyConnection) -> int:
         ),
         new AS (SELECT shown_date, draft_id, evidence FROM interactions SEMI JOIN newer USING (shown_date)),
         old AS (SELECT shown_date, draft_id, evidence FROM labels SEMI JOIN newer USING (shown_date)),
-        asked AS (
+        changed AS (
             SELECT shown_date,
                 CASE WHEN $sent_text IN (before_rule, after_rule) THEN left(draft_id, -len($suffix)) ELSE draft_id END
                     AS draft_id
             FROM changes SEMI JOIN newer USING (shown_date)
-            -- Whether an agent's own text is a label is up to the policy.
+            -- The policy alone decides whether an agent's own text is a label.
             WHERE before_rule IS NOT NULL OR after_rule <> $sent_text
         )
-        SELECT count(*) FROM asked
+        SELECT count(*) FROM changed
         LEFT JOIN new USING (shown_date, draft_id)
         LEFT JOIN old USING (shown_date, draft_id)
         WHERE new.evidence IS DISTINCT FROM old.evidence
@@ -305,11 +304,11 @@ def _count_late(connection: duckdb.DuckDBPyConnection) -> int:
     return int(count)
 
 
-def _known(lake: Lake, policies: Sequence[PolicyName]) -> dict[str, Policy]:
-    """The policies by digest, without those that are no longer known: what they trained and why, nobody can say."""
-    known = {}
-    for policy in policies:
-        # It labelled before policies were kept, or this release does not read it any more.
+def _kept_policies(lake: Lake, names: Sequence[PolicyName]) -> dict[str, Policy]:
+    """Return the policies by digest, without those whose text the lake does not hold or this release cannot read."""
+    policies = {}
+    for name in names:
+        # It labelled before the lake kept policies, or this release no longer reads its text.
         with suppress(FeedbackError, PolicyError):
-            known[policy.digest] = kept_policy(lake, policy.digest)
-    return known
+            policies[name.digest] = kept_policy(lake, name.digest)
+    return policies

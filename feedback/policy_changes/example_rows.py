@@ -1,4 +1,4 @@
-"""Rows that a change of policy changes, made readable: the texts, what decided, and why, before and after."""
+"""Example rows of a policy change for people: the texts, the deciding rule and its reason, before and after."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from label_policy.schema.columns import SECONDS_TO_READ
 
 _TEXTS = ("completion", "final_text")
 _KIND = "edit_kind"
-# Known of every draft, and no evidence of what it was worth.
+# Columns that every draft has and that are no evidence of its quality.
 _KEYS = ("draft_id", "ticket_id", "agent_id", "source", *DRAFT_COLUMN_NAMES, "shown_at", "decided_at")
 _TIMES = tuple(f"{signal}_at" for signal in SIGNALS)
 
-# Texts are redacted as in a training set, since a plan is passed on. Where the interaction is gone, the label has them.
+# Texts are redacted as in a training set, because people share plans. If the interaction is gone, the label has them.
 # Lists of literals are filters that reach the files; a join would read whole days with all their texts.
 _SQL = f"""
 WITH interaction_rows AS MATERIALIZED (
@@ -59,26 +59,27 @@ def read_examples(
     connection: duckdb.DuckDBPyConnection,
     drawn: Sequence[Mapping[str, Any]],
     *,
-    known: Mapping[str, Policy],
+    policies: Mapping[str, Policy],
     before: Policy | None,
     after: Policy,
 ) -> list[dict[str, Any]]:
-    """What there is to read of each of the `drawn` rows, in their order.
+    """Return the texts, rules and signals of the `drawn` rows, in their order.
 
     Args:
         connection: sees `interactions` and `labels`.
-        drawn: rows as `label_policy.checks.label_diff.Comparison.examples` gives them.
-        known: policies by digest, for what the stored labels' rules say.
-        before: the old policy, or None where the old side is what is stored.
+        drawn: rows of `label_policy.checks.label_diff.Comparison.examples`.
+        policies: policies by digest, for the reasons of the stored labels' rules.
+        before: the old policy, or None where the old side is the stored labels.
         after: the new policy.
 
     Returns:
-        Of each row ``draft_id``, ``shown_date``, ``shown_at``, ``category``, ``kind``, ``is_sent_text`` (the row is
-        what the agent sent and not the draft), ``prompt`` (its last message), ``completion``, ``final_text`` (texts
-        are redacted), and ``before`` and ``after``: None, or ``rule, label, tier, weight, matures_at``, ``why`` (None
-        where the policy is not known any more) and ``signals``, the columns that the rule reads with their values,
-        nulls left out; where no rule decided, all that happened. ``term_edit`` is there where ``edit_kind`` is among
-        them and is factual only by the policy's terms: the ``terms``, and the kind ``without``; else it is None.
+        For each row ``draft_id``, ``shown_date``, ``shown_at``, ``category``, ``kind``, ``is_sent_text`` (the row is
+        the text that the agent sent and not the draft), ``prompt`` (its last message), ``completion``, ``final_text``
+        (texts are redacted), and ``before`` and ``after``: None, or ``rule, label, tier, weight, matures_at``, ``why``
+        (None where the policy is no longer readable), ``signals`` and ``term_edit``. ``signals`` are the columns that
+        the rule reads with their values, without nulls; where no rule decided, everything that happened. ``term_edit``
+        is None unless ``edit_kind`` is among the signals and is factual only by the policy's terms: then the ``terms``,
+        and the kind ``without`` them.
 
     """
     install_redaction(connection)
@@ -91,17 +92,17 @@ def read_examples(
     }
     connection.register("drawn", pa.table(keys))
     parameters = {"days": [row["shown_date"] for row in drawn], "ids": [*bases, *(row["draft_id"] for row in drawn)]}
-    found = connection.sql(_SQL, params=parameters).to_arrow_table().to_pylist()
+    details = connection.sql(_SQL, params=parameters).to_arrow_table().to_pylist()
     examples = []
-    for row, read in zip(drawn, found, strict=True):
-        old = before or known.get(read["policy_digest"])
+    for row, detail in zip(drawn, details, strict=True):
+        old = before or policies.get(detail["policy_digest"])
         examples.append(
             {
                 **{name: row[name] for name in ("draft_id", "shown_date", "kind")},
                 "is_sent_text": _is_sent_text(row),
-                **{name: read[name] for name in ("category", "shown_at", "prompt", "completion", "final_text")},
-                "before": _side(row, "before", old, read["interaction"]),
-                "after": _side(row, "after", after, read["interaction"]),
+                **{name: detail[name] for name in ("category", "shown_at", "prompt", "completion", "final_text")},
+                "before": _side(row, "before", old, detail["interaction"]),
+                "after": _side(row, "after", after, detail["interaction"]),
             }
         )
     return examples
@@ -126,14 +127,14 @@ def _side(
 
 
 def find_rule(policy: Policy, rule: str) -> Rule | SentText | None:
-    """The rule of that id, or the section behind `sent_text`; None where the policy has no such rule."""
+    """Return the policy's rule with that id, or its section `sent_text`; None where it has no such rule."""
     if rule == SENT_TEXT:
         return policy.sent_text
     return next((other for other in policy.rules if other.id == rule), None)
 
 
 def _signals(policy: Policy | None, rule: Rule | SentText | None, interaction: Mapping[str, Any]) -> dict[str, Any]:
-    """What the rule read of the interaction, with the kind of edit that is stored."""
+    """Return the columns of the interaction that the rule read, with the stored edit kind."""
     read = rule.condition.columns if rule else _TIMES
     values = dict(interaction)
     if policy is not None and policy.reading_speed and values["completion"] is not None:

@@ -1,4 +1,4 @@
-"""Edits that are factual because they changed one of a policy's terms, and of another kind by all else."""
+"""Edits that are factual only because they changed one of a policy's terms."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from label_policy import BELOW_FACTUAL, Policy, terms_changed
 
 @dataclass(frozen=True, kw_only=True)
 class TermEdit:
-    """Why an edit is factual by a policy.
+    """The terms that make an edit factual.
 
     Attributes:
         terms: the terms that the edit changed; none where it only changed their order.
-        without: the kind that is stored, which the edit has without the policy's terms.
+        without: the stored edit kind, which holds without the policy's terms.
 
     """
 
@@ -24,7 +24,7 @@ class TermEdit:
 
 
 def find_term_edit(policy: Policy, interaction: Mapping[str, Any]) -> TermEdit | None:
-    """What makes an interaction's edit factual by the policy's terms, or None where they make no difference."""
+    """Return the policy's terms that make an interaction's edit factual, or None where they make no difference."""
     draft, final, kind = (interaction[name] for name in ("completion", "final_text", "edit_kind"))
     if kind not in BELOW_FACTUAL or not terms_changed([draft], [final], policy.terms)[0].as_py():
         return None

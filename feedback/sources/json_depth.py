@@ -1,4 +1,4 @@
-"""How deep a JSON text nests, told without parsing it."""
+"""Detect JSON texts that nest too deep, without parsing them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 DEPTH_LIMIT: Final = 200
-"""Nesting beyond which a line is quarantined: no log needs it, and parsers down the road recurse."""
+"""A line with deeper nesting is quarantined: no log needs it, and later parsers recurse."""
 
 TOO_DEEP: Final = f"nested deeper than {DEPTH_LIMIT} levels"
 
@@ -17,15 +17,15 @@ _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 
 
 def may_be_too_deep(lines: bytes) -> bool:
-    """Whether a line among these could nest deeper than the limit: it says no to nearly all, for next to nothing."""
-    # A brace and a bracket differ in one bit. A line with more than the limit of them holds a stretch of half as many
-    # that begins at a multiple of that half.
+    """Return whether one of the lines could nest deeper than the limit; cheap, and False for nearly all lines."""
+    # A brace and a bracket differ in one bit. A line with more of them than the limit holds a run of half as many that
+    # begins at a multiple of that half.
     opening = np.flatnonzero((np.frombuffer(lines, np.uint8) | 0x20) == ord("{"))[:: DEPTH_LIMIT // 2].tolist()
     return any(lines.find(b"\n", first, last) < 0 for first, last in pairwise(opening))
 
 
 def too_deep(text: bytes) -> bool:
-    """Whether the text nests deeper than the limit; few hold enough brackets to need more than a count."""
+    """Return whether the text nests deeper than the limit; for most texts a count of brackets is enough."""
     if text.count(b"{") + text.count(b"[") <= DEPTH_LIMIT:
         return False
     depth = 0

@@ -1,7 +1,7 @@
-"""From a raw file to JSON texts: what can be told of a line before anybody asks what it means.
+"""Read a raw file's lines as JSON texts, and find the faults of a line that need no parsing.
 
-Lines stay text here. Whether a text is JSON is decided where the whole day is loaded, by DuckDB, many lines at a
-time: a good line costs a share of bulk operations, never a parse in Python.
+Lines stay text here. DuckDB decides whether a text is JSON when the whole day is loaded, many lines at a time: so a
+good line costs a share of bulk operations and no parse in Python.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from feedback.sources.line_streams import FileRead, read_chunks
 from feedback.sources.tabular import read_csv, read_parquet
 
 LINE_LIMIT: Final = 16 * 1024 * 1024
-"""Bytes beyond which a line is quarantined unread."""
+"""A line of more bytes is quarantined unread."""
 
 _BATCH_BYTES: Final = 32 * 1024 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
 
 
 def read_texts(read: FileRead, *, limit: int = LINE_LIMIT) -> Iterator[pa.Table]:
-    """Yield the file's lines as tables of (`line`: int64, 1-based; `text`: string, yet to be proved JSON).
+    """Yield the file's lines as tables of (`line`: int64, 1-based; `text`: string, not yet known to be JSON).
 
-    A CSV record and a Parquet row come as a JSON object. Lines that cannot be given (too long, not UTF-8, a CSV
-    record of the wrong width, nested too deep) go to `read.faults`; so does, without a line, a file that is empty or
-    that damage (`read.damage`) keeps from being read to its end. If damage cut the last line off (`read.open_line`),
-    only who parses that line can tell whether it is whole, and records the damage.
+    A CSV record and a Parquet row come as a JSON object. Unusable lines (too long, not UTF-8, a CSV record of the wrong
+    width, nested too deep) go to `read.faults`. An empty file, or one that damage (`read.damage`) makes unreadable to
+    its end, is a fault without a line. If damage cut off the last line (`read.open_line`), the code that parses the
+    line decides whether it is whole, and records the damage.
     """
     readers = {"jsonl": _read_jsonl, "csv": read_csv, "parquet": read_parquet}
     batches: list[pa.RecordBatch] = []
-    held = 0
+    batch_bytes = 0
     for batch in readers[read.file.format](read, limit=limit):
         batches.append(batch)
-        held += batch.nbytes
-        if held >= _BATCH_BYTES:
+        batch_bytes += batch.nbytes
+        if batch_bytes >= _BATCH_BYTES:
             yield pa.Table.from_batches(batches)
-            batches, held = [], 0
+            batches, batch_bytes = [], 0
     if batches:
         yield pa.Table.from_batches(batches)
     if read.damage is not None and read.open_line is None:
@@ -55,7 +55,7 @@ def _read_jsonl(read: FileRead, *, limit: int) -> Iterator[pa.RecordBatch]:
 
 
 def _as_batch(chunk: bytes, start: int, read: FileRead) -> pa.RecordBatch:
-    """The chunk's lines, numbered from `start`, without those that cannot be given."""
+    """Return the chunk's usable lines, numbered from `start`."""
     texts = pa.array([chunk], pa.binary())
     good = not may_be_too_deep(chunk)
     if good:

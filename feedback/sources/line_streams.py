@@ -1,4 +1,4 @@
-"""Bytes of a raw file, decompressed and cut into lines, in bounded memory whatever the file holds."""
+"""Decompress a raw file and split it into lines, in bounded memory for any content."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ HEAD: Final = 64 * 1024
 
 BLOCK: Final = 1 << 20
 
-# zstd has no output limit, and 4 bytes of it can stand for 128 KiB: a step of 1 KiB stays below 32 MiB whatever it
-# holds. Small steps also keep what precedes damage: a step that fails gives nothing.
+# zstd has no output limit, and 4 bytes of it can decompress to 128 KiB: a step of 1 KiB stays below 32 MiB for any
+# content. Small steps also keep the lines before damage: a step that fails returns nothing.
 STEP: Final = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What is wrong with a line or, if `line` is None, with the file."""
+    """The fault of a line or, if `line` is None, of the file."""
 
     line: int | None
     reason: str
@@ -36,7 +36,7 @@ class Fault:
 
 @dataclass(kw_only=True)
 class FileRead:
-    """What is known of a file so far; its reader fills it in."""
+    """The state of reading a file; its reader fills it in."""
 
     file: RawFile
     size: int = 0
@@ -49,17 +49,17 @@ class FileRead:
     """The last line's number, if no line end closes it."""
 
     def fault(self, line: int, reason: str, raw: bytes) -> None:
-        """Record that `raw`, the whole of `line`, cannot be used."""
+        """Add a fault: the line `line`, whose bytes are `raw`, cannot be used."""
         digest = hashlib.sha256(raw).hexdigest()
         self.faults.append(Fault(line=line, reason=reason, head=raw[:HEAD], size=len(raw), sha256=digest))
 
     def file_fault(self, reason: str) -> None:
-        """Record what is wrong with the file as a whole."""
+        """Add a fault of the file as a whole."""
         self.faults.append(Fault(line=None, reason=reason, head=None, size=self.size, sha256=self.sha256))
 
 
 class LongLine:
-    """A line over the limit, of which only the head, the size and a running hash are held."""
+    """A line over the limit; only its head, its size and a running hash are in memory."""
 
     def __init__(self, parts: list[bytes]) -> None:
         self.head = b""
@@ -69,7 +69,7 @@ class LongLine:
             self.add(part)
 
     def add(self, part: bytes) -> None:
-        """Take in the next bytes of the line."""
+        """Add the next bytes of the line."""
         if len(self.head) < HEAD:
             self.head = (self.head + part)[:HEAD]
         self.size += len(part)
@@ -82,7 +82,7 @@ class LongLine:
 
 
 def read_lines(read: FileRead, *, limit: int) -> Iterator[tuple[int, list[bytes]]]:
-    """Yield what `read_chunks` yields, with the lines apart."""
+    """Yield the chunks of `read_chunks`, each split into lines."""
     for start, chunk in read_chunks(read, limit=limit):
         yield start, chunk.split(b"\n")
 
@@ -90,8 +90,8 @@ def read_lines(read: FileRead, *, limit: int) -> Iterator[tuple[int, list[bytes]
 def read_chunks(read: FileRead, *, limit: int) -> Iterator[tuple[int, bytes]]:
     """Yield the file's lines, many at a time, as (number of the first, consecutive lines with line ends between them).
 
-    A line over `limit` bytes goes to `read.faults` and is left out. Damage to the file ends the lines and is noted in
-    `read.damage`; a last line without a line end is given like any other and noted in `read.open_line`.
+    A line over `limit` bytes goes to `read.faults` and is left out. Damage to the file ends the lines and is recorded
+    in `read.damage`; a last line without a line end is yielded like any other and recorded in `read.open_line`.
     """
     parts: list[bytes] = []  # of the line that the last block left unfinished
     held = 0
@@ -148,7 +148,7 @@ def _within(chunk: bytes, read: FileRead, limit: int) -> Iterator[tuple[int, byt
 
 
 class _Inflater(Protocol):
-    """What zlib-ng's and zstandard's decompression objects share."""
+    """The common interface of zlib-ng's and zstandard's decompression objects."""
 
     def decompress(self, data: bytes, /) -> bytes: ...
     @property
@@ -157,8 +157,8 @@ class _Inflater(Protocol):
     def unused_data(self) -> bytes: ...
 
 
-# A new one for each gzip member or zstd frame: files made by appending hold several. 31 asks for a gzip header. zlib-ng
-# does in half the time what zlib does, to the byte, on damaged files too; ISA-L is faster and takes text for gzip.
+# Each gzip member or zstd frame needs a new one: files written by appending hold several. 31 requires a gzip header.
+# zlib-ng takes half the time of zlib with equal bytes, on damaged files too; ISA-L is faster but takes text for gzip.
 _INFLATERS: Final[dict[Compression, Callable[[], _Inflater]]] = {
     "gzip": lambda: zlib_ng.decompressobj(31),
     "zstd": lambda: zstandard.ZstdDecompressor().decompressobj(),
@@ -166,7 +166,7 @@ _INFLATERS: Final[dict[Compression, Callable[[], _Inflater]]] = {
 
 
 def read_blocks(read: FileRead) -> Iterator[bytes]:
-    """Yield the file's decompressed bytes in blocks of about `BLOCK`, hashing the file as it lies on the way."""
+    """Yield the file's decompressed bytes in blocks of about `BLOCK`, and hash its stored bytes on the way."""
     compression = read.file.compression
     raw = _raw_blocks(read)
     if compression is None:
@@ -203,7 +203,7 @@ def _inflate(raw: Iterator[bytes], compression: Compression, read: FileRead) -> 
     between = True  # before the first byte of a member or frame, where a file may end
     for block in raw:
         if read.damage is not None:
-            continue  # the rest is read for the file's hash and size only
+            continue  # the rest is read only for the file's hash and size
         for start in range(0, len(block), STEP):
             data = block[start : start + STEP]
             while data:
@@ -227,7 +227,7 @@ def _inflate(raw: Iterator[bytes], compression: Compression, read: FileRead) -> 
 
 
 def hash_file(path: Path) -> tuple[int, str]:
-    """Return the size in bytes and the SHA-256 (hex) of a file that another reader opens by itself."""
+    """Return the size in bytes and the SHA-256 (hex) of a file that another reader opens itself."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return path.stat().st_size, digest

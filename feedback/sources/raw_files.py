@@ -1,4 +1,4 @@
-"""Which raw files there are, and on which day each arrived."""
+"""Find the raw files of an input, and the day on which each arrived."""
 
 from __future__ import annotations
 
@@ -36,32 +36,32 @@ class RawFile:
 
 
 def discover(input: Path, source: Source) -> list[RawFile]:
-    """The raw files under `input` (a folder, or one file), by arrival day and then by name.
+    """Return the raw files under `input` (a folder, or one file), by arrival day and then by name.
 
     A file's arrival day is the last date (YYYY-MM-DD) in its path under `input`, or the one that the source declares,
     or else the file's modification day, UTC. Formats: JSON lines (`.jsonl`, `.ndjson`, `.json`) and `.csv`, plain,
-    `.gz` or `.zst`; and `.parquet`. `skipped_files` names what is left out.
+    `.gz` or `.zst`; and `.parquet`. `skipped_files` names all other files.
 
     Raises:
         FeedbackError: `input` does not exist or holds no raw file.
 
     """
-    found = []
+    files = []
     for path, name in _walk(input):
         kind = _kind(path.name)
         if kind is not None:
             day = _arrival_date(path, name, source)
-            found.append(RawFile(path=path, name=name, arrival_date=day, format=kind[0], compression=kind[1]))
-    if not found:
+            files.append(RawFile(path=path, name=name, arrival_date=day, format=kind[0], compression=kind[1]))
+    if not files:
         raise FeedbackError(
             f"There is no raw log in {input}: put .jsonl, .ndjson, .json or .csv files (plain, .gz or .zst) "
             "or .parquet files there, or name another input."
         )
-    return sorted(found, key=lambda file: (file.arrival_date, file.name))
+    return sorted(files, key=lambda file: (file.arrival_date, file.name))
 
 
 def skipped_files(input: Path) -> list[str]:
-    """The names of files under `input` that `discover` leaves out because no reader knows their format.
+    """Return the names of files under `input` that `discover` leaves out because no reader knows their format.
 
     Raises:
         FeedbackError: `input` does not exist.
@@ -71,7 +71,7 @@ def skipped_files(input: Path) -> list[str]:
 
 
 def _walk(input: Path) -> Iterator[tuple[Path, str]]:
-    """Every file under `input` but hidden ones, which belong to tools (`._copy`, `.crc`), not to logs."""
+    """Yield every file under `input` except hidden ones, which belong to tools (`._copy`, `.crc`), not to logs."""
     if input.is_file():
         yield input, input.name
         return
@@ -81,7 +81,7 @@ def _walk(input: Path) -> Iterator[tuple[Path, str]]:
     def refuse(error: OSError) -> None:
         raise FeedbackError(f"The folder {error.filename} cannot be read ({error.strerror}): grant access to it.")
 
-    # Not rglob, which passes over folders that it may not read: what arrived there would silently count as gone.
+    # Not rglob, which skips folders without read access: files in them would silently count as gone.
     for folder, subfolders, names in os.walk(input, onerror=refuse, followlinks=True):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in names:
@@ -109,7 +109,7 @@ def _arrival_date(path: Path, name: str, source: Source) -> date:
         try:
             return date.fromisoformat(text)
         except ValueError:
-            continue  # digits that look like a date and are none, such as 2026-13-45
+            continue  # digits that only look like a date, such as 2026-13-45
     if source.arrival_date is not None:
         return source.arrival_date
     return datetime.fromtimestamp(path.stat().st_mtime, tz=UTC).date()

@@ -38,7 +38,7 @@ class Source:
 
 
 def shipped_sources() -> dict[str, Path]:
-    """The sources that come with the project: name to SQL file."""
+    """Return the sources that come with the project: name to SQL file."""
     return {path.stem: path for path in sorted(SHIPPED.glob("*.sql"))}
 
 
@@ -70,16 +70,16 @@ def load_source(name_or_path: str | Path) -> Source:
 
 def _locate(name_or_path: str | Path) -> Path:
     text = str(name_or_path)
-    known = shipped_sources()
-    if text in known:
-        return known[text]
+    shipped = shipped_sources()
+    if text in shipped:
+        return shipped[text]
     path = Path(text).expanduser()
     if path.is_file():
         return path
     if path.is_dir():
         raise SourceError(f"Source {text} is a folder: give the path of one SQL file in it.")
     raise SourceError(
-        f"There is no source {text!r}: give one of {', '.join(known) or 'none shipped'}, or the path of a SQL file."
+        f"There is no source {text!r}: give one of {', '.join(shipped) or 'none shipped'}, or the path of a SQL file."
     )
 
 

@@ -1,4 +1,4 @@
-"""CSV records and Parquet rows as JSON objects: a mapping sees one kind of row whatever the file's format."""
+"""Read CSV records and Parquet rows as JSON objects, so that a mapping gets one kind of row for all formats."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from feedback.sources.line_streams import FileRead, hash_file, read_lines
 Line = tuple[int, bytes]
 
 _BOM = b"\xef\xbb\xbf"
-_ROWS: Final = 8192  # at a time
-_HELD: Final = 16 * 1024 * 1024  # bytes at a time, if the rows are large
+_BATCH_ROWS: Final = 8192
+_BATCH_BYTES: Final = 16 * 1024 * 1024  # a batch ends here if the rows are large
 
 csv.field_size_limit(2**31 - 1)  # the line limit decides what is too long, not the csv module
 
 
 def read_csv(read: FileRead, *, limit: int) -> Iterator[pa.RecordBatch]:
-    """Yield a comma-separated file's records: `line` it starts on, and `text`, a JSON object of strings.
+    """Yield a comma-separated file's records: `line`, on which it starts, and `text`, a JSON object of strings.
 
     The first line names the columns. An empty field is null. `read.lines` counts records, without the header.
     """
     lines = _Records(read, limit)
     rows: list[tuple[int, str]] = []
-    held = good = 0
+    batch_bytes = good = 0
     header: list[str] | None = None
-    nameless = None
+    header_fault = None
     for record in lines:
         line, raw = record[0][0], b"\n".join(part for _, part in record)
         try:
@@ -47,26 +47,26 @@ def read_csv(read: FileRead, *, limit: int) -> Iterator[pa.RecordBatch]:
             text = _as_object(raw, header) if raw.strip() else None
         except _UnfitError as unfit:
             if header is None:
-                nameless = f"CSV header: {unfit}"
+                header_fault = f"CSV header: {unfit}"
                 break
-            # A stray quote swallows the lines after it: only the line it is on is at fault, the others get their turn.
+            # A stray quote swallows the lines after it: only its own line is at fault, and the others are read again.
             swallowed = record[1:] if unfit.stray_quote else []
             read.fault(line, str(unfit), record[0][1] if swallowed else raw)
-            lines.give_back(swallowed)
+            lines.put_back(swallowed)
             continue
         good += 1
         if text is not None:
             rows.append((line, text))
-            held += len(raw)
-        if len(rows) >= _ROWS or held >= _HELD:
+            batch_bytes += len(raw)
+        if len(rows) >= _BATCH_ROWS or batch_bytes >= _BATCH_BYTES:
             yield _batch(rows)
-            rows, held = [], 0
+            rows, batch_bytes = [], 0
     lines.drain()
-    read.damage = nameless or read.damage
+    read.damage = header_fault or read.damage
     if rows:
         yield _batch(rows)
     read.lines = good + sum(fault.line is not None for fault in read.faults)
-    read.open_line = None  # a record says by itself whether it is whole
+    read.open_line = None  # a record alone shows whether it is whole
 
 
 class _UnfitError(Exception):
@@ -78,7 +78,7 @@ class _UnfitError(Exception):
 
 
 class _Records:
-    """A CSV file's lines, joined while a quoted field spans several: until the quotes are even in number."""
+    """A CSV file's records: lines are joined while a quoted field spans several, until the number of quotes is even."""
 
     def __init__(self, read: FileRead, limit: int) -> None:
         runs = read_lines(read, limit=limit)
@@ -90,23 +90,23 @@ class _Records:
         while record := self._next():
             yield record
 
-    def give_back(self, lines: list[Line]) -> None:
-        """Take lines back, to be given again."""
+    def put_back(self, lines: list[Line]) -> None:
+        """Put lines back, to be read again."""
         self._returned.extendleft(reversed(lines))
 
     def drain(self) -> None:
-        """Read on to the end, for the file's hash."""
+        """Read the rest of the file, for its hash."""
         for _ in self._lines:
             pass
 
     def _next(self) -> list[Line]:
-        """Return the lines of the next record; if its quotes stay odd, what there is up to the limit."""
+        """Return the lines of the next record; if its quotes stay odd, the lines up to the limit."""
         record: list[Line] = []
         quotes = size = 0
         while self._returned or self._fill():
             line, raw = self._returned[0]
             if record and (size > self._limit or line != record[-1][0] + 1):
-                break  # no record goes across a line that was left out
+                break  # no record spans a line that was left out
             record.append(self._returned.popleft())
             size += len(raw)
             quotes += raw.count(b'"')
@@ -156,14 +156,14 @@ def _header(raw: bytes) -> list[str]:
         raise _UnfitError(f"column {names.index('') + 1} has no name")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise _UnfitError(f"column {twice[0]!r} is there twice")
+        raise _UnfitError(f"column {twice[0]!r} occurs twice")
     return names
 
 
 def read_parquet(read: FileRead, *, limit: int) -> Iterator[pa.RecordBatch]:
     """Yield a Parquet file's rows: `line`, the 1-based row number, and `text`, a JSON object; times are ISO, UTC.
 
-    `limit` holds for a row's JSON.
+    `limit` applies to a row's JSON.
     """
     try:
         read.size, read.sha256 = hash_file(read.file.path)
@@ -172,11 +172,11 @@ def read_parquet(read: FileRead, *, limit: int) -> Iterator[pa.RecordBatch]:
             pq.ParquetFile(opened) as file,
             connected() as connection,
         ):
-            for batch in file.iter_batches(batch_size=_ROWS):
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS):
                 yield _as_json(batch, connection, read, limit)
     except (pa.ArrowException, duckdb.Error, OSError) as error:
-        what = str(error).splitlines()[0]
-        read.damage = f"damaged Parquet after line {read.lines}: {what}"
+        message = str(error).splitlines()[0]
+        read.damage = f"damaged Parquet after line {read.lines}: {message}"
 
 
 def _as_json(

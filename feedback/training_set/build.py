@@ -1,8 +1,8 @@
-"""Training sets: immutable Parquet that any tool reads, named by a hash of its rows.
+"""Build training sets: immutable Parquet that any tool reads, named by a hash of its rows.
 
-Only final labels train. Texts are redacted; a (prompt, completion) seen twice counts once; one seen with both labels
-keeps the stronger tier's, or is left out where the tiers are equal. Tickets, not rows, are held out. Texts of which one
-was preferred to the other are beside them as pairs.
+Only final labels train. Texts are redacted. A (prompt, completion) that occurs twice counts once; one with both labels
+keeps the stronger tier's label, or is left out where the tiers are equal. Tickets, not rows, are held out. If one text
+was preferred to another, the two are also in the set as a pair.
 """
 
 from __future__ import annotations
@@ -69,19 +69,19 @@ def build_training_set(
     simulated: bool = False,
     audit: Mapping[str, Any] | None = None,
 ) -> TrainingSet:
-    """Write the training set that the lake's labels make to `root/<version>`, or find it there.
+    """Write the training set of the lake's labels to `root/<version>`, or return the one that exists.
 
-    It is written whatever people found of the labels, without the tiers that failed; its manifest says whether it may
-    train, and `kto_core` refuses one that may not.
+    It is written for every outcome of the audit, without the tiers that failed. Its manifest says whether it may train,
+    and `kto_core` refuses one that may not.
 
     Args:
         lake: holds the labels.
-        policy: the policy that made them; days that the ledger knows as another's, or not at all, stop the build.
+        policy: the policy that gave them; days of another policy, or without a ledger entry, stop the build.
         root: folder of the desk's training sets.
         heldout: share of tickets, in [0, 1), that training never sees.
-        salt: changes which tickets those are.
-        simulated: whether verdicts that nobody gave count.
-        audit: what a set's manifest says of its audit, to be taken as it is; by default the verdicts at hand say it.
+        salt: changes which tickets are held out.
+        simulated: whether simulated verdicts count.
+        audit: the section `audit` of an earlier manifest, used unchanged; by default the current verdicts decide it.
 
     Raises:
         FeedbackError: no row trains, some labels are of another policy, or a critical rule of validation does not hold
@@ -92,16 +92,16 @@ def build_training_set(
     _refuse_invalid(validation)
     behind, total = days_behind(lake, policy)
     if not total:
-        raise FeedbackError("nothing is labelled yet; `feedback-kto run` makes everything from the raw logs on")
+        raise FeedbackError("nothing is labelled yet; `feedback-kto run` builds everything from the raw logs")
     if behind:
         raise FeedbackError(
-            f"{len(behind)} of {total} days behind {policy.name} v{policy.version}: nothing says that its rules, as "
-            f"they are now, gave the labels of {behind[0]}, the first; `feedback-kto policy plan` shows what they "
-            "would change, `policy apply` or `feedback-kto relabel` makes it so"
+            f"{len(behind)} of {total} days behind {policy.name} v{policy.version}: no ledger entry says that its "
+            f"current rules gave the labels of {behind[0]}, the first; `feedback-kto policy plan` shows what they "
+            "would change, `policy apply` or `feedback-kto relabel` applies it"
         )
     audit = audit or manifest_section(measure_audit(lake, policy, simulated=simulated), policy)
     excluded = audit["gate"]["excluded"]
-    precision = {rule: found["used"] for rule, found in audit["rules"].items() if found["used"] is not None}
+    precision = {rule: row["used"] for rule, row in audit["rules"].items() if row["used"] is not None}
     with lake.sql(LABELS) as connection:
         rows = training_rows(connection, policy, heldout=heldout, salt=salt, excluded=excluded, precision=precision)
         pairs = preference_pairs(connection, policy, heldout=heldout, salt=salt, excluded=excluded)
@@ -117,8 +117,8 @@ def build_training_set(
         raise FeedbackError(
             f"no label can train yet under {policy.name} {policy.version} (labels: {states}; {quarantined or 0} of "
             f"{lines or 0} raw lines in quarantine); "
-            + (f"{waiting}: wait for them, or " if waiting else "see what `feedback-kto source check` says, or ")
-            + "bring logs with reactions"
+            + (f"{waiting}: wait for them, or " if waiting else "run `feedback-kto source check`, or ")
+            + "add logs with reactions"
             + "".join(f"; {note}" for note in audit["gate"]["notes"])
         )
     version = content_version(rows, pairs, _decided(audit) if audit["asked"] or precision else None)
@@ -148,12 +148,12 @@ def build_training_set(
 
 
 def _refuse_invalid(validation: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse days that a run found invalid: a blocking check stops its own run and no later one."""
-    for asset, stands in validation.items():
-        for rule, days in stands["critical"].items():
+    """Refuse days that an earlier run found invalid: a blocking check stops only its own run."""
+    for asset, outcomes in validation.items():
+        for rule, days in outcomes["critical"].items():
             raise FeedbackError(
-                f"{rule} does not hold for {len(days)} days of {asset}, {days[0]} the first, and it is critical; mend "
-                f"what it says in docs/validation.md and run those days again (`feedback-kto run --from {days[0]}`)"
+                f"{rule} does not hold for {len(days)} days of {asset}, {days[0]} the first, and it is critical; do "
+                f"what docs/validation.md says and run those days again (`feedback-kto run --from {days[0]}`)"
             )
 
 
@@ -167,9 +167,10 @@ def read_training_set(path: Path) -> TrainingSet:
 
 
 def recorded_audit(root: Path, like: Path) -> Mapping[str, Any] | None:
-    """What the newest set under `root` says of its audit that was made from the same labels as the set `like`.
+    """Return the audit of the newest set under `root` with the same labels as the set `like`.
 
-    By the same policy and as of the same moments; None where there is none, or it is from before there were audits.
+    The same labels are of the same policy and as of the same moments. None where there is no such set, or it is from a
+    release without audits.
     """
     labels = _labels_of(read_training_set(like).manifest)
     newest_first = sorted(root.glob("*/manifest.json"), key=lambda path: path.stat().st_mtime, reverse=True)
@@ -182,7 +183,7 @@ def _labels_of(manifest: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def tickets_on_both_sides(path: Path) -> list[str]:
-    """Tickets of the training set at `path` that have both training and held-out rows; there should be none."""
+    """Return the tickets of the training set at `path` with both training and held-out rows; there should be none."""
     with connected() as connection:
         return [
             ticket
@@ -200,9 +201,10 @@ def tickets_on_both_sides(path: Path) -> list[str]:
 
 
 def _decided(audit: Mapping[str, Any]) -> dict[str, Any]:
-    """What of an audit changes whether and how a set trains: rows that were drawn or read on do not rename it."""
+    """Return the part of an audit that the set's version depends on: reading more rows does not rename the set."""
     gate = {name: audit["gate"][name] for name in ("passed", "reasons", "excluded", "override", "simulated")}
-    return {"gate": gate, "precision": {name: found["precision"] for name, found in audit["precision"].items()}}
+    precision = {name: estimate["precision"] for name, estimate in audit["precision"].items()}
+    return {"gate": gate, "precision": precision}
 
 
 def _counts(table: pa.Table, column: str) -> dict[str, int]:
@@ -215,25 +217,25 @@ def _first_and_last_day(rows: pa.Table) -> Iterable[date]:
 
 
 def _write(rows: pa.Table, pairs: pa.Table, path: Path, manifest: dict[str, Any]) -> None:
-    """Write beside and rename into place, so that a folder that exists is whole."""
+    """Write to a temporary folder and rename it, so that a folder that exists is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    beside.chmod(0o755)  # mkdtemp's 0700 would hide the set from the people it is for
+    temporary = Path(mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    temporary.chmod(0o755)  # mkdtemp's 0700 would hide the set from other users
     try:
         for name in CLASSES:
             of_class = pc.equal(rows.column("label"), name is Label.DESIRABLE)
-            _write_splits(rows.filter(of_class), COLUMNS, beside / name)
+            _write_splits(rows.filter(of_class), COLUMNS, temporary / name)
         if pairs.num_rows:
-            _write_splits(pairs, PAIR_COLUMNS, beside / "preferences")
-        (beside / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+            _write_splits(pairs, PAIR_COLUMNS, temporary / "preferences")
+        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
         try:
-            beside.rename(path)
+            temporary.rename(path)
         except OSError:
-            # Another run wrote the same content first; a version names its content, so theirs is ours.
+            # Another run wrote this version first; a version names its content, so both are equal.
             if not (path / "manifest.json").exists():
                 raise
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write_splits(table: pa.Table, columns: Sequence[str], folder: Path) -> None:

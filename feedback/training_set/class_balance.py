@@ -1,14 +1,13 @@
-"""How balanced the classes of a training set are, and what KTO's weights make of it."""
+"""The bounds of KTO's class weights for the class balance of a training set."""
 
 from __future__ import annotations
 
 
 def lambda_bounds(desirable: int = 0, undesirable: int = 0) -> dict[str, list[float] | None]:
-    """The λ_D that keeps λ_D·n_D / (λ_U·n_U) in [1, 3/2] at λ_U = 1, and likewise λ_U at λ_D = 1.
+    """Return the bounds of λ_D that keep λ_D·n_D / (λ_U·n_U) in [1, 3/2] at λ_U = 1, and of λ_U at λ_D = 1.
 
-    For so many training rows of each class.
-
-    Ethayarajh et al. 2024 (arXiv 2402.01306), on imbalanced data. Null where a class is empty.
+    `desirable` (n_D) and `undesirable` (n_U) are numbers of training rows. See Ethayarajh et al. 2024
+    (arXiv 2402.01306), on imbalanced data. Null where a class is empty.
     """
     if not desirable or not undesirable:
         return {"desirable_weight": None, "undesirable_weight": None}

@@ -1,4 +1,4 @@
--- Pairs of texts of which one was preferred: the two sides of a ranking, and what an agent sent over the draft.
+-- Pairs of a preferred and a rejected text: the two sides of a ranking, or the text that an agent sent and the draft.
 -- Relations: labels. Parameters: $salt, $heldout, $tiers, $factors, $white_space, as in rows.sql. To be filled
 -- in: better_columns, the draft columns that sets have, of the preferred text; desirable.
 WITH pairs AS (
@@ -16,7 +16,7 @@ WITH pairs AS (
 SELECT *, split_of(ticket_id, $salt, $heldout) AS split
 FROM pairs AS p
 WHERE chosen <> '' AND rejected <> '' AND chosen <> rejected
-    -- Preferred one way and then the other: they say nothing.
+    -- Texts that were preferred in both directions are no pair.
     AND NOT EXISTS (
         SELECT 1 FROM pairs AS q WHERE q.prompt = p.prompt AND q.chosen = p.rejected AND q.rejected = p.chosen
     )

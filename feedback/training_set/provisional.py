@@ -1,4 +1,4 @@
-"""What will train once it is final: how many provisional labels there are, and until when."""
+"""Count the provisional labels, and say when they become final."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from feedback.lake.tables import LABELS
 
 
 def say_provisional(lake: Lake) -> str | None:
-    """How many labels of each class are provisional and until when, in words; None where none is.
+    """Return in words how many labels of each class are provisional and until when; None where none is.
 
-    A label is final once its time has passed and the logs reach that far: see docs/late-feedback.md.
+    A label is final once its windows have passed and the logs reach that far: see docs/late-feedback.md.
     """
     with lake.sql(LABELS) as connection:
         rows = connection.execute(
@@ -21,7 +21,7 @@ def say_provisional(lake: Lake) -> str | None:
     if not rows:
         return None
     counts = " and ".join(f"{count:,} {label}" for label, count, _, _ in rows)
-    known = [moment for *_, first, last in rows for moment in (first, last) if moment is not None]
-    days = dict.fromkeys(f"{moment:%Y-%m-%d}" for moment in (min(known), max(known))) if known else {}
+    moments = [moment for *_, first, last in rows for moment in (first, last) if moment is not None]
+    days = dict.fromkeys(f"{moment:%Y-%m-%d}" for moment in (min(moments), max(moments))) if moments else {}
     when = f"become final {' to '.join(days)}, " if days else "become final "
     return f"{counts} labels are provisional and {when}once the logs reach that far"

@@ -1,16 +1,15 @@
-"""Redaction: personal data that a pattern can recognise, replaced by what it was.
+"""Redact personal data that a pattern can recognise: each match is replaced by its type.
 
-Patterns only, which cost next to nothing: they find what is written in the usual ways, and nothing that must be read
-to be recognised, such as names and addresses (Presidio does that, at a thousand times the cost). They rather replace
-too much: any number shaped like a card's or an IP address is taken for one. The patterns are RE2, which DuckDB runs
-over whole columns.
+Patterns cost next to nothing. They match data in the usual formats, but not data that must be understood, such as names
+and addresses (Presidio finds those, at a thousand times the cost). They replace too much rather than too little: every
+number shaped like a card's or an IP address is replaced. The patterns are RE2, which DuckDB runs over whole columns.
 """
 
 from __future__ import annotations
 
 import duckdb
 
-# In order: what is most specific first, so that a card number is not read as a telephone number.
+# In order: the most specific pattern first, so that a card number is not taken for a telephone number.
 PATTERNS = {
     "EMAIL": r"[\pL\pN._%+\-]+@[\pL\pN.\-]+\.\pL{2,}",
     "IBAN": r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2}(?: ?\d{3}|(?: ?[A-Z0-9]{4}){1,5}(?: ?[A-Z0-9]{1,3})?)\b",

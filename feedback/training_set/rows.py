@@ -45,15 +45,15 @@ class Fate(StrEnum):
 
 
 _HERE = Path(__file__).parent
-_PARTS = {
+_PLACEHOLDERS = {
     **{fate.name.lower(): literal(fate) for fate in Fate},
     "classes": literals(CLASSES),
     "desirable": literal(Label.DESIRABLE),
     "columns": ", ".join(TRAINING_COLUMN_NAMES),
     "better_columns": ", ".join(f"better.{name}" for name in TRAINING_COLUMN_NAMES),
 }
-_ROWS = (_HERE / "rows.sql").read_text(encoding="utf-8").format(**_PARTS)
-_PAIRS = (_HERE / "preferences.sql").read_text(encoding="utf-8").format(**_PARTS)
+_ROWS = (_HERE / "rows.sql").read_text(encoding="utf-8").format(**_PLACEHOLDERS)
+_PAIRS = (_HERE / "preferences.sql").read_text(encoding="utf-8").format(**_PLACEHOLDERS)
 # By ticket, so that no ticket is on both sides, and by a hash, so that a ticket never changes sides.
 _SPLIT = """
 CREATE OR REPLACE TEMP MACRO split_of(ticket, salt, heldout) AS CASE

@@ -1,6 +1,6 @@
-"""Validation: what is expected of the record and of training sets, applied by Great Expectations day by day.
+"""Validation: the rules for lake tables and training sets, which Great Expectations applies day by day.
 
-Loading this loads the rules only; the library comes with the first suite that is validated.
+Importing this loads the rules only; the first validated suite loads the library.
 """
 
 from feedback.validation.suites import SUITES, Rule, Suite

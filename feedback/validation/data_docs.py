@@ -1,8 +1,8 @@
-"""Data Docs: what Great Expectations found, as pages that lie in a folder and ask no other machine.
+"""Data Docs: the results of Great Expectations as pages in a folder, which load nothing from other machines.
 
-Its own pages load styles and scripts from half a dozen hosts. These hold the same sections, rendered by it, in a frame
-of ours: with a style sheet of our own, without a script, and with a content policy that keeps it so. What they say is
-what the frames held: names, flags and counts, no text of a customer's.
+Its own pages load styles and scripts from half a dozen hosts. Our pages hold the same rendered sections with our own
+style sheet, without scripts, and with a content security policy that forbids them. They show only the frames' content:
+names, flags and counts, and no text of a customer.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from feedback.validation.expectations import Validation
 from feedback.validation.suites import SUITES
 
 _KEPT: Final = 100
-"""Pages an asset; older ones are deleted. A night makes one, and every late signal that a sensor sees to."""
+"""Pages per asset; older ones are deleted. Each night writes one, and so does each run that a sensor starts."""
 _MOST_ROWS: Final = 50
 _HERE: Final = Path(__file__).parent
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def write_page(folder: Path, validation: Validation, *, parts: str, at: datetime, run_id: str) -> Path:
-    """Write the page of a validation under the folder of the Data Docs; returns the page's path.
+    """Write the page of a validation under the folder of the Data Docs; return the page's path.
 
     Args:
-        folder: of the Data Docs; made where it is missing.
-        validation: what came of a suite.
-        parts: what was validated, as a person would name it: some days, or a training set.
-        at: aware datetime: when.
-        run_id: of the run that validated.
+        folder: folder of the Data Docs; created if it is missing.
+        validation: the results of a suite.
+        parts: the validated days or training set, in words for people.
+        at: aware datetime of the validation.
+        run_id: id of the run that validated.
 
     """
     asset = validation.suite.asset
@@ -59,22 +59,22 @@ def write_page(folder: Path, validation: Validation, *, parts: str, at: datetime
 
 
 def write_index(folder: Path, runs: Sequence[dict[str, Any]]) -> Path:
-    """Write the index of the validations whose pages are there; returns its path.
+    """Write the index of the validations whose pages exist; return its path.
 
     Args:
-        folder: of the Data Docs.
-        runs: the validations as `feedback.lake.validation_log.by_page` gives them.
+        folder: folder of the Data Docs.
+        runs: the validations, as from `feedback.lake.validation_log.by_page`.
 
     """
-    there = [run for run in runs if (folder / run["page"]).is_file()]
+    with_page = [run for run in runs if (folder / run["page"]).is_file()]
     index = folder / "index.html"
-    text = _template("index.html.j2").render(runs=there, suites=SUITES.values(), policy=_POLICY, style=_style())
+    text = _template("index.html.j2").render(runs=with_page, suites=SUITES.values(), policy=_POLICY, style=_style())
     write_atomically(index, text)
     return index
 
 
 def _sections(validation: Validation) -> list[str]:
-    """GX's own rendering of each expectation, without its overview, which says nothing of ours."""
+    """Return GX's own rendering of each expectation, without its overview, which shows no rule of ours."""
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
     from great_expectations.render.view.view import DefaultJinjaSectionView
 

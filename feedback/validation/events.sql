@@ -1,9 +1,9 @@
--- Frames of events. Relations: events (the days asked for and the 28 before them; narrow columns only), known_ids
--- (event_id of every event in the lake), days (day: those asked for). Macro: name_of. To be filled in: draft_kinds,
--- row_kinds, and complete, which says of an event whether it has all that its kind needs.
+-- Frames of events. Relations: events (the checked days and the 28 before them; narrow columns only), known_ids
+-- (event_id of every event in the lake), days (day: the checked ones). Macro: name_of. To be filled in: draft_kinds,
+-- row_kinds, and complete: whether an event has all columns that its kind needs.
 
 -- Frame rows
--- Named after they are counted: few combinations, many events.
+-- name_of runs after the count: there are few combinations and many events.
 WITH combinations AS (
     SELECT arrival_date, kind, source,
         coalesce(event_id, '') <> '' AND coalesce(ticket_id, '') <> '' AS ids_given,
@@ -21,7 +21,7 @@ FROM combinations
 ORDER BY ALL;
 
 -- Frame days
--- By hash first: few ids share one, and only those need be compared as text.
+-- By hash first: few ids share a hash, and only those need a comparison as text.
 WITH of_days AS (SELECT event_id, arrival_date FROM events SEMI JOIN days ON arrival_date = day),
 hashes AS (SELECT hash(event_id) AS h FROM of_days),
 suspects AS (
@@ -36,9 +36,9 @@ FROM days LEFT JOIN repeated ON arrival_date = day
 ORDER BY day;
 
 -- Frame signals
--- How often a kind comes is measured by the drafts shown: a quiet Sunday is no silence. Judged is a signal of which the
--- day's drafts let 12 or more be expected (none at all then has a chance of 1 in 160,000), and which came on every one of five
--- or more such days before; unless its whole source is silent, which is another rule's.
+-- A kind's rate is per shown draft, so a quiet Sunday is no silence. A signal is checked if the day's drafts let one
+-- expect 12 or more of it (the chance of none is then 1 in 160,000), and if it came on each of five or more such days
+-- before; unless its whole source is silent, which another rule checks.
 WITH counts AS (
     SELECT date, name_of(source) AS source, name_of(kind) AS kind, sum(n) AS n
     FROM (SELECT arrival_date AS date, source, kind, count(*) AS n FROM events GROUP BY ALL)
@@ -78,8 +78,8 @@ FROM today
 ORDER BY ALL;
 
 -- Frame sources
--- A source that was always there is missed on its first day; one with gaps (weekends), once it is silent for two
--- days longer than in any gap of the 28 days before; and a source of few events, once twelve are missing.
+-- A source without gaps counts as silent on its first day without events; one with gaps (weekends), once it is silent
+-- for two days longer than in any gap of the 28 days before; and a source of few events, once twelve are missing.
 WITH counts AS (
     SELECT date, name_of(source) AS source, sum(n) AS n
     FROM (SELECT arrival_date AS date, source, count(*) AS n FROM events GROUP BY ALL)

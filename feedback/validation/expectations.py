@@ -1,8 +1,8 @@
-"""Great Expectations over the frames: one validation a frame, and what came out in our words.
+"""Apply Great Expectations to the frames, one validation a frame, and return the outcomes in our words.
 
-The library takes two to four seconds to load, so it is loaded when the first suite is validated and never by what only
-reads the rules. Nothing is kept in it and nothing leaves the machine: the context lives in the process, and what is
-handed over are small frames without a text of a customer's.
+The library takes two to four seconds to load, so it is loaded for the first validated suite and never by code that only
+reads the rules. Nothing is stored in it and nothing leaves the machine: the context exists only in the process, and it
+gets small frames without customers' texts.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ _MOST_NAMED: Final = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of one rule."""
+    """The outcome of one rule."""
 
     rule: Rule
-    judged: int  # rows, or rows of the rule's frame, that the rule could be applied to
-    against: int  # how many of them it does not hold for
-    units: dict[str, int] = field(default_factory=dict)  # of those, by day or split
-    found: list[dict[str, Any]] = field(default_factory=list)  # rows of the frame that it does not hold for
+    checked: int  # rows, or rows of the rule's frame, that the rule applies to
+    violations: int  # how many of them break the rule
+    units: dict[str, int] = field(default_factory=dict)  # the violations by day or split
+    failing_rows: list[dict[str, Any]] = field(default_factory=list)  # rows of the frame that break the rule
 
     @property
     def passed(self) -> bool:
         """Whether the rule holds."""
-        return self.against == 0
+        return self.violations == 0
 
     def say(self) -> str:
-        """What is expected and, where it is not so, how often, where, and what to do."""
+        """Return the rule in words and, if it is broken, how often, where, and what to do."""
         if self.passed:
             return self.rule.says
         rows = "rows" if self.rule.frame == "rows" else "cases"
         return (
-            f"{self.rule.says} Not so for {self.against:,} of {self.judged:,} {rows}: {self._say_where()}; "
+            f"{self.rule.says} Not so for {self.violations:,} of {self.checked:,} {rows}: {self._say_where()}; "
             f"{self.rule.remedy}"
         )
 
@@ -57,33 +57,33 @@ class Outcome:
         return ", ".join(named) + (f" and {more} more" if more else "")
 
     def _say_first(self, unit: str) -> str:
-        """What the first row of a day shows, but what its number of rows is."""
-        row = next(row for row in self.found if unit in row.values())
-        said = [f"{name} {value}" for name, value in row.items() if value not in (unit, None) and name != "rows"]
-        return f"{self.units[unit]:,}: " * (self.rule.frame == "rows") + ", ".join(said)
+        """Return the values of the unit's first failing row, after the unit's count for the frame `rows`."""
+        row = next(row for row in self.failing_rows if unit in row.values())
+        values = [f"{name} {value}" for name, value in row.items() if value not in (unit, None) and name != "rows"]
+        return f"{self.units[unit]:,}: " * (self.rule.frame == "rows") + ", ".join(values)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """What came of a suite."""
+    """The results of a suite."""
 
     suite: Suite
     outcomes: list[Outcome]
     result: ExpectationSuiteValidationResult  # of all rules, counted in rows, for the Data Docs
 
     def failed(self, severity: str) -> list[Outcome]:
-        """The rules of that severity that do not hold."""
+        """Return the outcomes of the rules of that severity that do not hold."""
         return [outcome for outcome in self.outcomes if not outcome.passed and outcome.rule.severity == severity]
 
     def failed_rules(self, severity: str, part: str) -> list[str]:
-        """The names of the failed rules of a day; a training set is one part, which has them all."""
+        """Return the names of the rules that fail for a day; a training set is one part, with all failed rules."""
         by_day = self.suite.unit == "day"
         return [outcome.rule.name for outcome in self.failed(severity) if not by_day or part in outcome.units]
 
 
 def validate(suite: Suite, frames: Mapping[str, pa.Table]) -> Validation:
     """Apply all rules of the suite to its `frames`, in one validation a frame."""
-    _context()  # first, so that nothing of the library is loaded before it is told to report nothing
+    _context()  # first: it turns reporting off before any part of the library is loaded
     from great_expectations.core import ExpectationSuiteValidationResult
 
     results = []
@@ -92,19 +92,19 @@ def validate(suite: Suite, frames: Mapping[str, pa.Table]) -> Validation:
     by_rule = {result.expectation_config.meta["rule"]: result for result in results}
     outcomes = [_outcome(suite, rule, by_rule[rule.name].result) for rule in suite.rules]
     for result in results:
-        # Said by the outcomes, row by row; GX's page would run all of a column's values together.
+        # The outcomes hold these row by row; GX's page would join all values of a column.
         for name in ("unexpected_index_list", "partial_unexpected_index_list", "unexpected_index_column_names"):
             result.result.pop(name, None)
-    held = sum(outcome.passed for outcome in outcomes)
+    passed = sum(outcome.passed for outcome in outcomes)
     whole = ExpectationSuiteValidationResult(
-        success=held == len(outcomes),
+        success=passed == len(outcomes),
         results=[by_rule[rule.name] for rule in suite.rules],
         suite_name=suite.asset,
         statistics={
             "evaluated_expectations": len(outcomes),
-            "successful_expectations": held,
-            "unsuccessful_expectations": len(outcomes) - held,
-            "success_percent": 100 * held / len(outcomes),
+            "successful_expectations": passed,
+            "unsuccessful_expectations": len(outcomes) - passed,
+            "success_percent": 100 * passed / len(outcomes),
         },
         meta=_meta(),
     )
@@ -148,33 +148,33 @@ def _validate_frame(suite: Suite, name: str, frame: pa.Table) -> list[Any]:
 
 
 def _count_rows(result: dict[str, Any], frame: pa.Table) -> None:
-    """Say of a result how many rows it speaks of, not how many combinations of rows."""
+    """Replace a result's counts of combinations by counts of rows."""
     rows = sum(frame.column("rows").to_pylist())
-    against = sum(int(found["rows"]) for found in result["unexpected_index_list"] or [])
-    share = 100 * against / rows if rows else 0.0
+    violations = sum(int(row["rows"]) for row in result["unexpected_index_list"] or [])
+    share = 100 * violations / rows if rows else 0.0
     result |= {
         "element_count": rows,
-        "unexpected_count": against,
+        "unexpected_count": violations,
         **{f"unexpected_percent{of}": share for of in ("", "_total", "_nonmissing")},
     }
 
 
 def _outcome(suite: Suite, rule: Rule, result: Mapping[str, Any]) -> Outcome:
-    found = [_plain(row) for row in result["unexpected_index_list"] or []]
+    failing_rows = [_plain(row) for row in result["unexpected_index_list"] or []]
     units: dict[str, int] = {}
-    for row in found:
+    for row in failing_rows:
         units[row[suite.unit]] = units.get(row[suite.unit], 0) + row.get("rows", 1)
     return Outcome(
         rule=rule,
-        judged=result["element_count"] - result.get("missing_count", 0),
-        against=result["unexpected_count"],
+        checked=result["element_count"] - result.get("missing_count", 0),
+        violations=result["unexpected_count"],
         units=dict(sorted(units.items())),
-        found=found,
+        failing_rows=failing_rows,
     )
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of a pandas frame in Python's own values."""
+    """Return a row of a pandas frame in Python's own values."""
     import pandas as pd
 
     return {
@@ -184,7 +184,7 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _meta() -> dict[str, Any]:
-    """What GX says of a validation, without what names its memory."""
+    """Return the metadata of a validation: GX's version, and nothing about the data in memory."""
     from importlib.metadata import version
 
     return {"great_expectations_version": version("great_expectations")}
@@ -192,7 +192,7 @@ def _meta() -> dict[str, Any]:
 
 @cache
 def _context() -> EphemeralDataContext:
-    """The one context of the process: it reports nothing, stores nothing and shows no progress bars."""
+    """Return the one context of the process: it reports nothing, stores nothing and shows no progress bars."""
     os.environ["GX_ANALYTICS_ENABLED"] = "False"  # read when the library is loaded
     import great_expectations as gx
     from great_expectations.data_context.types.base import (
@@ -213,6 +213,6 @@ def _context() -> EphemeralDataContext:
 
 @cache
 def _whole_frame(asset: str, name: str) -> BatchDefinition[Any]:
-    """The batch definition that a frame is handed over by."""
+    """Return the batch definition through which GX gets a frame."""
     source = _context().data_sources.add_or_update_pandas(f"{asset}.{name}")
     return source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("frame")

@@ -1,7 +1,7 @@
-"""The frames that rules look at: a table's rows and days, counted by DuckDB into little that holds no customer's text.
+"""The frames that rules check: a table's rows and days, counted by DuckDB into small tables without customers' texts.
 
-A rule that looks at flags and names needs no row twice, so rows come as each combination of what the rules look at,
-with how many rows have it: a million events are a few hundred combinations, and nothing is lost.
+The rules check flags and names, so the frame `rows` holds each combination of these once, with its number of rows: a
+million events are a few hundred combinations, and no information is lost.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from feedback.training_set.build import TrainingSet
 
 TRAILING_DAYS: Final = 28
-"""How many days before a day it is compared with."""
+"""A day is compared with this number of days before it."""
 
 _TABLES: Final = {"feedback_events": EVENTS, "interactions": INTERACTIONS, "labels": LABELS}
-# A name is what a person gave a thing: what is longer, or no word, may be a customer's text in the wrong column.
+# A value that is too long for a name, or no word, may be a customer's text in the wrong column.
 _NAME_OF: Final = """
 CREATE TEMP MACRO name_of(value) AS
     CASE WHEN regexp_full_match(value, '[A-Za-z0-9_.:-]{1,40}') THEN value
@@ -41,7 +41,7 @@ CREATE TEMP MACRO name_of(value) AS
 """
 
 
-_FILLED_IN: Final = {
+_PLACEHOLDERS: Final = {
     "draft_kinds": literals(DRAFT_KINDS),
     "row_kinds": literals(ROW_KINDS),
     "complete": "CASE kind "
@@ -56,12 +56,12 @@ _FILLED_IN: Final = {
 
 
 def table_frames(lake: Lake, asset: str, days: Sequence[date]) -> dict[str, pa.Table]:
-    """The frames of a lake table's days, by name.
+    """Return the frames of a lake table's days, by name.
 
     Args:
         lake: holds the table.
         asset: feedback_events, interactions or labels.
-        days: those to look at; the days before them are read for comparison.
+        days: the days to check; the days before them are read for comparison.
 
     """
     table = _TABLES[asset]
@@ -76,14 +76,15 @@ def table_frames(lake: Lake, asset: str, days: Sequence[date]) -> dict[str, pa.T
         return _frames(connection, asset)
 
 
-def training_set_frames(made: TrainingSet) -> dict[str, pa.Table]:
-    """The frames of a training set, by name.
+def training_set_frames(training_set: TrainingSet) -> dict[str, pa.Table]:
+    """Return the frames of a training set, by name.
 
     Raises:
         FeedbackError: its files cannot be read.
 
     """
-    path, counts = made.path, {split: made.manifest["counts"][split] for split in ("train", "heldout")}
+    path = training_set.path
+    counts = {split: training_set.manifest["counts"][split] for split in ("train", "heldout")}
     manifest = {"split": list(counts), "rows": [sum(of_split.values()) for of_split in counts.values()]}
     files = "read_parquet('{}', union_by_name = true)"
     parts = " UNION ALL BY NAME ".join(
@@ -105,13 +106,12 @@ def training_set_frames(made: TrainingSet) -> dict[str, pa.Table]:
 
 
 def stored_days(lake: Lake, asset: str) -> list[date]:
-    """The days that the asset's table has rows of."""
+    """Return the days that the asset's table has rows of."""
     table = _TABLES[asset]
-    day = table.partition_by[0]
+    column = table.partition_by[0]
     with lake.sql(table) as connection:
-        return [
-            found for (found,) in connection.execute(f"SELECT DISTINCT {day} FROM {table.name} ORDER BY 1").fetchall()
-        ]
+        rows = connection.execute(f"SELECT DISTINCT {column} FROM {table.name} ORDER BY 1").fetchall()
+    return [day for (day,) in rows]
 
 
 def _frames(connection: duckdb.DuckDBPyConnection, asset: str) -> dict[str, pa.Table]:
@@ -131,8 +131,8 @@ def _frames(connection: duckdb.DuckDBPyConnection, asset: str) -> dict[str, pa.T
 
 @cache
 def frame_queries(asset: str) -> dict[str, str]:
-    """The queries of `<asset>.sql` by the name of the frame that each gives."""
+    """Return the queries of `<asset>.sql` by the name of the frame that each gives."""
     file = {"feedback_events": "events"}.get(asset, asset)
-    text = Path(__file__).with_name(f"{file}.sql").read_text(encoding="utf-8").format(**_FILLED_IN)
+    text = Path(__file__).with_name(f"{file}.sql").read_text(encoding="utf-8").format(**_PLACEHOLDERS)
     _, *parts = re.split(r"^-- Frame (\w+)$", text, flags=re.MULTILINE)
     return {name: query.strip().removesuffix(";") for name, query in zip(parts[::2], parts[1::2], strict=True)}

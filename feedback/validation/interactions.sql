@@ -1,7 +1,7 @@
--- Frames of interactions. Relations: interactions, days (day: those asked for). Macro: name_of.
+-- Frames of interactions. Relations: interactions, days (day: the checked ones). Macro: name_of.
 
 -- Frame rows
--- Named after they are counted: few combinations, many rows.
+-- name_of runs after the count: there are few combinations and many rows.
 WITH combinations AS (
     SELECT shown_date, source, edit_kind,
         coalesce(draft_id, '') <> '' AND coalesce(ticket_id, '') <> '' AS ids_given,

@@ -1,8 +1,8 @@
--- Frames of labels. Relations: labels (the days asked for and the 28 before them), interactions, days (day: those
--- asked for). Macro: name_of. To be filled in: desirable, and the classes that train.
+-- Frames of labels. Relations: labels (the checked days and the 28 before them), interactions, days (day: the checked
+-- ones). Macro: name_of. To be filled in: desirable, and the classes that train.
 
 -- Frame rows
--- Named after they are counted: few combinations, many rows.
+-- name_of runs after the count: there are few combinations and many rows.
 WITH combinations AS (
     SELECT shown_date, label, tier, rule, state,
         coalesce(isfinite(weight) AND weight >= 0 AND (label <> 'abstain' OR weight = 0), false) AS weight_in_range,
@@ -15,7 +15,7 @@ WITH combinations AS (
 )
 SELECT CAST(shown_date AS VARCHAR) AS day,
     coalesce(name_of(label), 'none') AS label,
-    -- A verdict without a tier, or an abstention with one, is told by a name that no tier has.
+    -- A label without a tier, or an abstention with one, gets a name that no tier has.
     CASE
         WHEN (tier IS NULL) = (label IS NOT DISTINCT FROM 'abstain') THEN coalesce(name_of(tier), 'none')
         WHEN tier IS NULL THEN 'missing'
@@ -28,8 +28,8 @@ FROM combinations
 ORDER BY ALL;
 
 -- Frame days
--- Shares are compared on days of which nine labels in ten are final: only final labels train, and a young day
--- lacks what comes late. 50 judged drafts a day, and seven such days before, or it is not judged.
+-- Shares are compared on days with nine labels in ten final: only final labels train, and a recent day lacks late
+-- feedback. A day is checked only with 50 labelled drafts and seven such days before it.
 WITH by_day AS (
     SELECT shown_date, count(*) AS labels, count(*) - count(DISTINCT draft_id) AS repeated,
         count(DISTINCT policy_digest) AS policies,
@@ -43,7 +43,7 @@ shares AS (
         CASE WHEN settled AND labels >= 50 THEN 1 - judged / labels END AS abstain_share
     FROM by_day
 ),
--- A mean of days and how far days lie from it, as well as a day of so few drafts would by chance.
+-- The share of the earlier days and its variance between days; the query below adds the variance of the day's own count.
 before AS (
     SELECT day,
         count(desirable_share) AS desirable_days, coalesce(var_samp(desirable_share), 0) AS desirable_variance,
@@ -55,7 +55,7 @@ before AS (
     FROM days JOIN shares ON shown_date BETWEEN day - 28 AND day - 1
     GROUP BY day
 ),
-strangers AS (
+unmatched_rows AS (
     SELECT coalesce(i.shown_date, l.shown_date) AS shown_date, count(*) AS unmatched
     FROM (SELECT shown_date, draft_id FROM interactions SEMI JOIN days ON shown_date = day) AS i
     FULL JOIN (
@@ -69,7 +69,7 @@ SELECT CAST(days.day AS VARCHAR) AS day, coalesce(repeated, 0) AS repeated, coal
     coalesce(policies, 0) AS policies,
     CASE WHEN settled AND labels >= 50 THEN round(judged / labels, 3) END AS judged_share,
     round(desirable_share, 3) AS desirable_share, round(desirable_before, 3) AS desirable_before,
-    -- As parts of what is allowed.
+    -- As a share of the allowed difference.
     CASE WHEN desirable_days >= 7 THEN round(abs(desirable_share - desirable_before) / greatest(
         0.15, 4 * sqrt(desirable_before * (1 - desirable_before) / judged + desirable_variance)), 3) END AS drift,
     round(abstain_share, 3) AS abstain_share, round(abstain_before, 3) AS abstain_before,
@@ -78,5 +78,5 @@ SELECT CAST(days.day AS VARCHAR) AS day, coalesce(repeated, 0) AS repeated, coal
 FROM days
 LEFT JOIN shares ON shares.shown_date = days.day
 LEFT JOIN before ON before.day = days.day
-LEFT JOIN strangers ON strangers.shown_date = days.day
+LEFT JOIN unmatched_rows ON unmatched_rows.shown_date = days.day
 ORDER BY days.day;

@@ -1,6 +1,5 @@
 -- Frames of a training set. Relations: rows (its Parquet files, with split and class, the folder), counted (split, rows:
--- as the manifest says). Macro: name_of. Parameters: $white_space, $personal (a pattern). To be filled in:
--- desirable.
+-- from the manifest). Macro: name_of. Parameters: $white_space, $personal (a pattern). To be filled in: desirable.
 
 -- Frame rows
 SELECT

@@ -1,4 +1,4 @@
-"""A validation from end to end: frames, rules, the page of the Data Docs and the entry in the lake."""
+"""Run a validation from end to end: frames, rules, the page of the Data Docs and the entry in the lake."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Validated:
-    """What came of each rule, in the suite's order, and the page that shows it."""
+    """The outcome of each rule, in the suite's order, and the page that shows it."""
 
     outcomes: list[Outcome]
     page: Path
 
 
 def validate_days(lake: Lake, asset: str, days: Sequence[date] | None, *, docs: Path, run_id: str) -> Validated:
-    """Validate days of a lake table: one page and one entry, however many days.
+    """Validate days of a lake table; write one page for all days and an entry for each.
 
     Args:
         lake: holds the table; the outcome is recorded there.
         asset: feedback_events, interactions or labels.
         days: UTC dates; None for every day that the table has rows of.
         docs: folder of the Data Docs.
-        run_id: of the run that asks.
+        run_id: id of the run that validates.
 
     """
     checked = sorted(set(stored_days(lake, asset) if days is None else days))

@@ -32,7 +32,9 @@ def parse_space(texts: Mapping[str, str | None], base: KTOConfig) -> Space:
             try:
                 space[name] = tuple(_value(name, part, base) for part in text.split(","))
             except TrainingError as error:
-                raise TrainingError(f"{error}; a sweep takes numbers with commas between them: 0.1,0.3,1") from None
+                raise TrainingError(
+                    f"{name} of a sweep must be numbers with commas between them, such as 0.1,0.3,1; {error}"
+                ) from None
         elif name in _AROUND:
             middle = getattr(base, name)
             space[name] = tuple(middle if by == 1 else float(f"{middle * by:.2g}") for by in _AROUND[name])

@@ -120,7 +120,7 @@ def _off_scale(policy: Policy) -> Iterable[Finding]:
 
 
 def _tiers_without_rules(policy: Policy) -> Iterable[Finding]:
-    rule_tiers, training = policy.given_tiers, policy.training
+    rule_tiers, training = policy.tiers_of_labels, policy.training
     named = {
         # By default all tiers train, and the policy names none.
         "training.tiers": training.tiers if "tiers" in training.model_fields_set else (),
@@ -177,7 +177,7 @@ def _useless_settings(policy: Policy) -> Iterable[Finding]:
 
 
 def _notes(policy: Policy) -> Iterable[Finding]:
-    tiers = [tier for tier in Tier if tier not in policy.given_tiers]
+    tiers = [tier for tier in Tier if tier not in policy.tiers_of_labels]
     if tiers:
         yield note("tier_unused", f"no rule gives the tier {_either(tiers)}")
     # A ranking's own two signals arrive with it.

@@ -151,7 +151,7 @@ class Policy(BaseModel):
         return f"{self.name}.v{self.version}"
 
     @property
-    def given_tiers(self) -> frozenset[Tier]:
+    def tiers_of_labels(self) -> frozenset[Tier]:
         """The tiers that labels of this policy can have."""
         sent = [self.sent_text.tier] if self.sent_text is not None else []
         return frozenset([*(rule.tier for rule in self.rules if rule.tier is not None), *sent])
@@ -173,6 +173,6 @@ class Policy(BaseModel):
             "training": {
                 tier: factor
                 for tier, factor in self.training.factors().items()
-                if tier in _IN_EVERY_DIGEST or tier in self.given_tiers
+                if tier in _IN_EVERY_DIGEST or tier in self.tiers_of_labels
             },
         }

@@ -7,6 +7,7 @@ its line. Anchors and aliases are refused, and with them documents that expand w
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
@@ -91,6 +92,7 @@ def parse_policy(text: str, *, where: str = "policy") -> Policy:
         raise PolicyError(f"{where}:{line}: {message}{also}") from None
 
 
+@lru_cache(maxsize=16)  # a run reads its desk's policy seven times, and YAML takes most of that
 def _compose(text: str, where: str) -> yaml.Node | None:
     """Parse YAML to nodes; refuses anchors, aliases and deep nesting before recursive code runs."""
     depth = 0

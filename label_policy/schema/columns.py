@@ -78,20 +78,20 @@ COLUMN_VALUES: dict[str, tuple[str, ...]] = {"edit_kind": tuple(EditKind)}
 """Columns with a closed set of values: a misspelt value is an error, not a rule that never fires."""
 
 
-def _extra_columns() -> dict[str, tuple[str, ...]]:
+def _columns_of_kinds() -> dict[str, tuple[str, ...]]:
     """Return the columns that events set besides ``<signal>_at``, with the signals that change them."""
-    signals_of: dict[str, tuple[str, ...]] = {}
+    columns: dict[str, tuple[str, ...]] = {}
     for kind in EVENT_KINDS:
         for column in kind.gives:
-            signals_of[column] = signals_of.get(column, ()) + kind.signals
-    return signals_of
+            columns[column] = columns.get(column, ()) + kind.signals
+    return columns
 
 
 COLUMN_SIGNALS: dict[str, tuple[str, ...]] = {
     **{f"{signal}_at": (signal,) for signal in SIGNALS},
     "decided_at": DECISION_SIGNALS,
     "seconds_to_decision": DECISION_SIGNALS,
-    **_extra_columns(),
+    **_columns_of_kinds(),
     # A reason or an agent can come with any event about the draft or its ticket.
     "reasons": SIGNALS,
     "agent_id": SIGNALS,

@@ -1,7 +1,7 @@
-"""The job behind `feedback-kto policy apply`: one run that labels again just the days that a policy changes.
+"""The job behind `feedback-kto policy apply`: one run that relabels only the days that a policy changes.
 
-An asset job covers a range of days without gaps, and the days that change are seldom one. So the work is an op that
-reports each day of `labels` that it wrote, with what the asset itself would have said of it.
+An asset job covers a range of days without gaps, and the days that change are seldom one. So the work is an op, which
+reports each day of `labels` that it wrote with the asset's own metadata.
 """
 
 from typing import cast
@@ -20,17 +20,17 @@ from label_policy import load_policy
 
 
 class ApplyPolicy(dg.Config):
-    """What `feedback-kto policy plan` said, and of which policy."""
+    """The plan to apply, and its policy."""
 
-    plan: str = Field(description="the id of the plan of the stored labels; refused if it says otherwise by now")
+    plan: str = Field(description="the id of the plan of the stored labels; refused if the plan is another by now")
     policy: str = Field(description="the new policy, as desk.yaml would name it: a shipped one, or a YAML file")
 
 
 @dg.op(name=APPLY_STEP, pool=LAKE_POOL)
 def relabel_changed_days(context: dg.OpExecutionContext, config: ApplyPolicy, desk: DeskResource) -> None:
-    """Make the policy the desk's, label the days that change again, and compare what changed with the plan.
+    """Make the policy the desk's, relabel the days that change, and compare the changes with the plan.
 
-    The other days are recorded as the new policy's as they are, so that no day is behind it afterwards.
+    The other days are recorded as confirmed by the new policy, so that no day is behind it afterwards.
     """
     active = desk.active()
     policy = load_policy(policy_path(config.policy))
@@ -44,7 +44,7 @@ def relabel_changed_days(context: dg.OpExecutionContext, config: ApplyPolicy, de
     confirmed = confirm_applied(active.lake, policy, plan, run_id=context.run_id)
     result = cast("dg.AssetCheckResult", one_policy(desk))
     context.log_event(
-        dg.AssetCheckEvaluation(  # type: ignore[arg-type]  # an op may report it; the signature forgets it
+        dg.AssetCheckEvaluation(  # type: ignore[arg-type]  # an op may report it, though the signature does not say so
             asset_key=dg.AssetKey("labels"),
             check_name=one_policy.check_key.name,
             passed=result.passed,
@@ -61,7 +61,7 @@ def relabel_changed_days(context: dg.OpExecutionContext, config: ApplyPolicy, de
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Make a policy the desk's and label again just the days that it changes, as `policy plan` said.",
+    description="Make a policy the desk's and relabel only the days that it changes, as `policy plan` printed.",
 )
 def apply_policy() -> None:
     """One op; see `relabel_changed_days`."""

@@ -10,7 +10,7 @@ from assets.support.common import DAYS
 from assets.support.stages import DAY_STAGES, STAGES
 from pipelines.automation.apply_policy_job import apply_policy
 
-# The learning stages run in processes of their own, so one process is enough for the rest, and saves a start a stage.
+# The learning stages run in processes of their own. One process is enough for the rest, and saves a start per stage.
 _EXECUTOR = dg.in_process_executor
 
 STAGES_OF_DAYS: Final = {
@@ -37,14 +37,14 @@ nightly_retrain = _job_of_days(
 )
 ingest_logs = _job_of_days("ingest_logs", "Raw logs to labels for a range of days; started when log files arrive.")
 refresh = _job_of_days(
-    "refresh", "A range of days again from the events at hand; started where later feedback or time has touched them."
+    "refresh", "Build a range of days again from the events at hand; started after later feedback or time touched them."
 )
 relabel = _job_of_days("relabel", "Label a range of days again in one run, after the policy changed.")
 retrain = dg.define_asset_job(
     "retrain",
     selection=dg.AssetSelection.assets(*STAGES[len(DAY_STAGES) :]),
     executor_def=_EXECUTOR,
-    description="From the labels at hand: what people found of them, a training set, and a release from it.",
+    description="From the labels at hand: their measured quality, a training set, and a release from it.",
 )
 
 JOBS: Final[list[Any]] = [nightly_retrain, ingest_logs, refresh, relabel, apply_policy, retrain]

@@ -19,7 +19,7 @@ from pipelines.runs.day_ranges import range_tags
 def nightly(context: dg.ScheduleEvaluationContext, desk: DeskResource) -> dg.RunRequest:
     """Every night, in one run: yesterday, the days that late feedback may still change, and labels that are now due.
 
-    It reaches back to the oldest day with a label that can be final by now, and not to days that only wait. Feedback
+    It reaches back to the oldest day with a label that can be final by now; days that only wait do not count. Feedback
     that comes later than `lookback_days` is for the sensor `late_feedback`.
     """
     active = desk.active()

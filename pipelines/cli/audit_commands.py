@@ -1,4 +1,4 @@
-"""`feedback-kto audit`: which labels people read, how far they are, and what they found."""
+"""`feedback-kto audit`: draw a sample of labels, let people read it, and report the quality of the labels."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 
 @click.group()
 def audit() -> None:
-    """People check the labels, and what they find decides what trains.
+    """People check the labels, and their verdicts decide what trains.
 
-    `draw` picks a sample, `review` is the page on which people read it, `status` says how far they are, and `report`
-    what they found. Every run draws anew, and asks for no row again that has been read.
+    `draw` picks a sample, `review` is the page on which people read it, `status` says how much is read, and `report`
+    how good the labels are. Every run draws anew, and asks for no row again that has been read.
     """
 
 
@@ -37,7 +37,7 @@ audit.add_command(audit_suspects)
 def audit_draw(as_json: bool) -> None:
     """Draw the labels that people are to read, as the policy's `audit` section asks, and show the strata.
 
-    What has been read counts: a draw asks only for what is missing.
+    Rows that are read count: a draw asks only for the missing ones.
     """
     from desk.lock import hold_desk
     from feedback.audits.sample import audit_progress, write_audit_sample
@@ -61,7 +61,7 @@ def audit_draw(as_json: bool) -> None:
 @audit.command("status")
 @_JSON
 def audit_status(as_json: bool) -> None:
-    """Say how far the reading of the sample is, how long the rest will take, and whether labels may train."""
+    """Say how much of the sample is read, how long the rest will take, and whether labels may train."""
     from feedback.audits.overrides import override_now
     from feedback.audits.sample import audit_progress
     from pipelines.views.audit_progress import show_status
@@ -71,8 +71,8 @@ def audit_status(as_json: bool) -> None:
     gate = desk.measure_audit().gate
     override = override_now(desk.lake, desk.policy)
     if as_json:
-        said = {"gate": gate.as_dict(), "override": override and override.as_dict()}
-        print_json({"desk": desk.name, **progress.as_dict("label", "tier"), **said})
+        outcome = {"gate": gate.as_dict(), "override": override and override.as_dict()}
+        print_json({"desk": desk.name, **progress.as_dict("label", "tier"), **outcome})
         return
     show_status(progress, gate, override, Console())
 
@@ -80,9 +80,9 @@ def audit_status(as_json: bool) -> None:
 @audit.command("simulate")
 @_JSON
 def audit_simulate(as_json: bool) -> None:
-    """Let simulated reviewers read what nobody has read, on a desk whose truth is known and that allows it.
+    """Let simulated reviewers read the unread rows, on a desk whose truth is known and that allows it.
 
-    Their verdicts are marked `simulated` wherever they count, and give way to the first verdict of a person.
+    Their verdicts are marked `simulated` wherever they count. A person's first verdict on a row replaces them.
     """
     from assets.support.simulated_verdicts import READERS, simulate_verdicts
 
@@ -92,6 +92,6 @@ def audit_simulate(as_json: bool) -> None:
         print_json({"desk": desk.name, "simulated": added})
         return
     readers = " and ".join(f"{reader.name} ({reader.wrong:.0%} wrong)" for reader in READERS)
-    what = "No verdict was" if not added else "1 verdict was" if added == 1 else f"{added:,} verdicts were"
-    click.echo(f"{what} simulated, by {readers}: nobody read those rows.")
-    click.echo(commands("`feedback-kto audit report` says what they make of the labels."))
+    count = "No verdict was" if not added else "1 verdict was" if added == 1 else f"{added:,} verdicts were"
+    click.echo(f"{count} simulated, by {readers}: nobody read those rows.")
+    click.echo(commands("`feedback-kto audit report` shows the label quality that follows from them."))

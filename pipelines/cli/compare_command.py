@@ -22,13 +22,13 @@ from pipelines.output.command_output import print_json
     show_default=True,
     help=COMPARED_HELP,
 )
-@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Trainings of each.")
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Training runs of each.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object last, on stdout.")
 def compare(objectives: str, seeds: int, as_json: bool) -> None:
     """Train on all rows by KTO, on all rows or the pairs alone by others, and measure them on held-out tickets.
 
     All start from the active desk's newest reference, learn from its newest training set with its KTO settings, and
-    make as many steps of as many completions. What has been trained or scored before is not done again.
+    make as many steps of as many completions. Earlier trainings and scores are used again.
     """
     from kto_core.base.progress import TerminalReport
     from kto_core.comparison.comparison_table import show_comparison
@@ -50,13 +50,13 @@ def compare(objectives: str, seeds: int, as_json: bool) -> None:
         )
     console = Console(stderr=as_json)
     show_comparison(result, console)
-    console.print(f"{result['folder']}/comparison.png shows it; comparison.json beside it holds it.", soft_wrap=True)
+    console.print(f"{result['folder']}/comparison.png is the figure; comparison.json has the numbers.", soft_wrap=True)
     if as_json:
         print_json(result)
 
 
 def newest(desk: Desk, name: str) -> Path:
-    """The folder that an asset made last."""
+    """Return the folder that an asset made last."""
     try:
         return Path(json.loads((desk.current / f"{name}.json").read_text(encoding="utf-8"))["path"])
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The demo's desks: what each shipped source needs to run from raw logs to a release in minutes."""
+"""Set up the demo's desks: each shipped source, with settings for a release in minutes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EVALUATION = {"max_rows": 2000, **_LENGTHS}
 
 
 def harbor_desk(home: Path, steps: int | None) -> Desk:
-    """Simulate Harbor Support's month (or find it done) and set up its desk."""
+    """Simulate Harbor Support's month (unless it is there already) and set up its desk."""
     desk = Desk(home, HARBOR)
     simulation = desk.path / "simulation"
     process = subprocess.run(

@@ -1,4 +1,4 @@
-"""`feedback-kto policy plan` and `policy apply`: what a change of policy would do, and doing just that."""
+"""`feedback-kto policy plan` and `policy apply`: plan a change of policy, and make exactly that change."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def _writable(_context: click.Context, _parameter: click.Parameter, path: Path |
     return path
 
 
-def _outcome(_context: click.Context, _parameter: click.Parameter, said: str | None) -> str | None:
+def _outcome(_context: click.Context, _parameter: click.Parameter, gate: str | None) -> str | None:
     from label_policy import Tier
 
-    if said is not None and not re.fullmatch(f"(open|closed)(-no-({'|'.join(Tier)}))*", said):
-        raise UsageError(f"'{said}' is nothing that a plan says of the gate; copy --gate from its last line")
-    return said
+    if gate is not None and not re.fullmatch(f"(open|closed)(-no-({'|'.join(Tier)}))*", gate):
+        raise UsageError(f"'{gate}' is no outcome of a gate; copy --gate from the plan's last line")
+    return gate
 
 
 @click.command("plan")
@@ -59,8 +59,8 @@ def _outcome(_context: click.Context, _parameter: click.Parameter, said: str | N
 def policy_plan(policies: tuple[str, ...], html: Path | None, rows: Path | None, as_json: bool) -> None:
     """Say what a change of policy would do to the active desk's labels, without writing any.
 
-    NEW is by default the desk's policy as its file reads now; OLD are by default the labels as they are stored. Each is
-    a YAML file, a shipped policy's name, or the digest (its first digits) of a policy that has labelled here.
+    NEW is by default the desk's policy as its file reads now; OLD is by default the stored labels. Each is a YAML file,
+    a shipped policy's name, or the digest (its first digits) of a policy that has labelled here.
     """
     from feedback.labels.ledger import days_behind
     from feedback.policy_changes.backfill_plan import plan_change
@@ -74,42 +74,42 @@ def policy_plan(policies: tuple[str, ...], html: Path | None, rows: Path | None,
     *old, new = policies or (desk.settings.policy,)
     before = _find(desk, old[0])[0] if old else None
     policy, setting = _find(desk, new)
-    made = plan_change(desk.lake, policy, before=before, as_of=_now(desk), rows=rows, auditing=_auditing(desk))
+    plan = plan_change(desk.lake, policy, before=before, as_of=_now(desk), rows=rows, auditing=_auditing(desk))
     apply = None
-    if made.stored and (made.changed or setting != desk.settings.policy or days_behind(desk.lake, policy)[0]):
-        gate = ["--gate", gate_outcome(made.gates.after)] if made.gates and made.gates.after.asked else []
-        apply = commands(f"`{shlex.join(['feedback-kto', 'policy', 'apply', *policies, '--plan', made.id, *gate])}`")
+    if plan.stored and (plan.changed or setting != desk.settings.policy or days_behind(desk.lake, policy)[0]):
+        gate = ["--gate", gate_outcome(plan.gates.after)] if plan.gates and plan.gates.after.asked else []
+        apply = commands(f"`{shlex.join(['feedback-kto', 'policy', 'apply', *policies, '--plan', plan.id, *gate])}`")
     if html is not None:
-        write_atomically(html, render_plan(made, desk=desk.name, apply=apply and apply.strip("`")))
+        write_atomically(html, render_plan(plan, desk=desk.name, apply=apply and apply.strip("`")))
     if as_json:
-        print_json({**made.as_dict(), "desk": desk.name, "headline": headline(made), "warnings": warnings(made)})
+        print_json({**plan.as_dict(), "desk": desk.name, "headline": headline(plan), "warnings": warnings(plan)})
         return
     console = Console()
-    show_plan(made, console)
+    show_plan(plan, console)
     written = [*([f"the page is {html}"] if html else []), *([f"the rows that change are in {rows}"] if rows else [])]
-    said = f"{' and '.join(written)}; nothing else was written." if written else "Nothing was written."
-    console.print(said[0].upper() + said[1:], highlight=False, markup=False, soft_wrap=True)
+    note = f"{' and '.join(written)}; nothing else was written." if written else "Nothing was written."
+    console.print(note[0].upper() + note[1:], highlight=False, markup=False, soft_wrap=True)
     if apply is not None:
-        does = "makes exactly this change" if made.changed else "makes it the desk's policy, and changes no label"
+        does = "makes exactly this change" if plan.changed else "makes it the desk's policy, and changes no label"
         console.print(f"{apply} {does}", highlight=False, soft_wrap=True, markup=False)
-    elif made.stored:
+    elif plan.stored:
         console.print("There is nothing to apply.")
 
 
 @click.command("apply")
 @click.argument("new", required=False)
-@click.option("--plan", "plan_id", help="The id of the plan that was looked at; refused if it says otherwise by now.")
+@click.option("--plan", "plan_id", help="The plan's id; refused if the plan is another by now.")
 @click.option(
     "--gate",
     callback=_outcome,
-    help="What the plan said of the audit's gate, as it printed it; if that has changed, apply says so and goes on.",
+    help="The outcome of the audit's gate that the plan printed; if it has changed, apply says so and goes on.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def policy_apply(new: str | None, plan_id: str | None, gate: str | None, yes: bool) -> None:
-    """Make a policy the active desk's, and label again, in one run, just the days that it changes.
+    """Make a policy the active desk's, and relabel in one run only the days that it changes.
 
-    NEW as in `policy plan`. The other days are recorded as being by the new policy as they are. What changed is then
-    compared with what was planned, row for row.
+    NEW is as in `policy plan`. The other days are recorded as confirmed by the new policy. The changes are then
+    compared with the plan, row for row.
     """
     from assets.support.stages import APPLY_STEP, AS_OF_TAG
     from feedback.labels.ledger import days_behind
@@ -123,44 +123,44 @@ def policy_apply(new: str | None, plan_id: str | None, gate: str | None, yes: bo
 
     desk = Desk.active()
     policy, setting = _find(desk, new or desk.settings.policy)
-    made = plan_change(desk.lake, policy, as_of=_now(desk), auditing=_auditing(desk))
+    plan = plan_change(desk.lake, policy, as_of=_now(desk), auditing=_auditing(desk))
     if plan_id is not None:
-        check_plan(made, plan_id)
+        check_plan(plan, plan_id)
     behind, _ = days_behind(desk.lake, policy)
     console = Console()
-    for sentence in (sides(made), *warnings(made), *headline(made)):
+    for sentence in (sides(plan), *warnings(plan), *headline(plan)):
         print_prose(commands(sentence), console)
-    show_gates(made, console)
-    for sentence in gate_moved(made, gate):
+    show_gates(plan, console)
+    for sentence in gate_moved(plan, gate):
         print_prose(sentence, console, style="yellow")
     if setting != desk.settings.policy:
         click.echo(f"{desk.path / 'desk.yaml'} will name {setting} as the desk's policy.")
-    elif not made.days and not behind:
+    elif not plan.days and not behind:
         click.echo("There is nothing to do.")
         return
-    if not yes and not _agreed(f"Label {count(len(made.days), 'day')} again?"):
+    if not yes and not _agreed(f"Label {count(len(plan.days), 'day')} again?"):
         click.echo("Nothing was changed.")
         return
     if not Path(setting).exists() and setting not in shipped_policies():
         Path(setting).parent.mkdir(exist_ok=True)
         write_atomically(Path(setting), dump_policy(policy))
-    config = {"ops": {APPLY_STEP: {"config": {"plan": made.id, "policy": setting}}}}
-    run_job(desk, "apply_policy", {AS_OF_TAG: made.as_of.isoformat()}, config)
-    changed = f"{count(made.changed, 'label')} on {count(len(made.days), 'day')} changed as planned, row for row"
-    confirmed = len(set(behind) - set(made.days))
+    config = {"ops": {APPLY_STEP: {"config": {"plan": plan.id, "policy": setting}}}}
+    run_job(desk, "apply_policy", {AS_OF_TAG: plan.as_of.isoformat()}, config)
+    changed = f"{count(plan.changed, 'label')} on {count(len(plan.days), 'day')} changed as planned, row for row"
+    confirmed = len(set(behind) - set(plan.days))
     click.echo(
         "; ".join(
             [
-                *([changed] if made.changed else ["no label changed"]),
+                *([changed] if plan.changed else ["no label changed"]),
                 *([f"{count(confirmed, 'day')} confirmed as they are"] if confirmed else []),
             ]
         )
     )
     # Simulated reviewers read in the run that trains.
-    unread = made.gates is not None and not made.gates.after.passed and not desk.settings.audit_simulated
+    unread = plan.gates is not None and not plan.gates.after.passed and not desk.settings.audit_simulated
     click.echo(
         commands(
-            "`feedback-kto audit draw` draws what people are to read before they train"
+            "`feedback-kto audit draw` draws the rows that people are to read before the labels train"
             if unread
             else "`feedback-kto retrain` trains on them"
         )
@@ -168,7 +168,7 @@ def policy_apply(new: str | None, plan_id: str | None, gate: str | None, yes: bo
 
 
 def _auditing(desk: Desk) -> Auditing:
-    """How the desk draws its audit sample, and whose verdicts count there."""
+    """Return how the desk draws its audit sample, and whose verdicts count there."""
     from feedback.audits.planned_gate import Auditing
     from feedback.audits.suspects import find_suspects
 
@@ -186,7 +186,7 @@ def _agreed(question: str) -> bool:
 
 
 def _find(desk: Desk, name: str) -> tuple[Policy, str]:
-    """The policy that is meant, and what the desk's settings would call it."""
+    """Return the policy of that name, and its name in the desk's settings."""
     from label_policy import load_policy
 
     if name == desk.settings.policy:
@@ -198,10 +198,10 @@ def _find(desk: Desk, name: str) -> tuple[Policy, str]:
         with suppress(PolicyError):  # a file that is broken by now is not the one
             if load_policy(policy_path(setting)).digest == policy.digest:
                 return policy, setting
-    # Its file may have changed since, or be gone: what was kept becomes a file of the desk's own.
+    # Its file may have changed since, or be gone: the kept text becomes a file of the desk's own.
     return policy, str((desk.path / "policies" / f"{policy.id}-{policy.digest[:12]}.yaml").resolve())
 
 
 def _now(desk: Desk) -> datetime:
-    """The moment that the plan speaks of, as a run started now would have it."""
+    """Return the plan's moment: the one that a run started now would have."""
     return (desk.settings.as_of or datetime.now(UTC)).astimezone(UTC)

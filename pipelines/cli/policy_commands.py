@@ -33,7 +33,7 @@ policy.add_command(policy_apply)
 
 @policy.command("list")
 def policy_list() -> None:
-    """The policies that come with the project."""
+    """List the policies that come with the project."""
     from label_policy import load_policy
 
     for name, path in shipped_policies().items():
@@ -42,17 +42,17 @@ def policy_list() -> None:
 
 @policy.command("check")
 @click.argument("file")
-@click.option("--desk", "desk_name", help="The desk on whose interactions it is tried.  [default: the active one]")
-@click.option("--no-data", is_flag=True, help="Look at the policy alone, whatever desk there is.")
-@click.option("--strict", is_flag=True, help="Exit 1 where there is a warning; notes never count.")
+@click.option("--desk", "desk_name", help="Desk whose interactions the rules are tried on.  [default: the active one]")
+@click.option("--no-data", is_flag=True, help="Check the policy alone, without a desk's data.")
+@click.option("--strict", is_flag=True, help="Exit 1 on a warning; notes never count.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def policy_check(file: str, desk_name: str | None, no_data: bool, strict: bool, as_json: bool) -> None:
-    """Check a policy, show what its rules do, and warn of what is odd.
+    """Check a policy, show what its rules do, and warn of likely mistakes.
 
     FILE is a YAML file, a shipped policy's name, or the digest of a policy that has labelled here.
 
-    A rule that no interaction can reach, tiers that no rule gives, waits for nothing, signals that nobody reads:
-    warnings say what to do; notes may be as they should. Nothing is written.
+    Warnings say what to change: a rule that no interaction can reach, a tier that no rule gives, a wait for nothing, a
+    signal that no rule reads. Notes may be as intended. Nothing is written.
     """
     from feedback.labels.rule_coverage import policy_coverage
     from label_policy.checks.data_findings import review_coverage
@@ -60,7 +60,7 @@ def policy_check(file: str, desk_name: str | None, no_data: bool, strict: bool, 
     from pipelines.views.policy_view import check_json, show_check
 
     if no_data and desk_name is not None:
-        raise click.UsageError("--no-data looks at no desk, so --desk makes no sense with it.")
+        raise click.UsageError("--no-data reads no desk, so --desk makes no sense with it.")
     chosen = _desk(desk_name)
     loaded = find_policy(file, chosen.lake if chosen else None)
     desk = None if no_data else chosen
@@ -77,7 +77,7 @@ def policy_check(file: str, desk_name: str | None, no_data: bool, strict: bool, 
 
 
 def _desk(name: str | None) -> Desk | None:
-    """The desk of that name, or the active one, or None where there is none yet."""
+    """Return the desk of that name, or else the active one; None where there is none yet."""
     if name is not None:
         desk = Desk(feedback_home(), name)
         _ = desk.settings  # raises where there is no such desk
@@ -93,7 +93,7 @@ def _desk(name: str | None) -> Desk | None:
 @click.argument("file")
 @click.option("--dialect", type=click.Choice(sorted(DIALECTS)), default="duckdb", show_default=True)
 def policy_sql(file: str, dialect: str) -> None:
-    """Print the SELECT that a policy compiles to, and the one of what agents sent where the policy has a sent_text.
+    """Print the SELECT that a policy compiles to, and the SELECT of sent texts where the policy has a sent_text.
 
     FILE is a YAML file, a shipped policy's name, or the digest of a policy that has labelled on the active desk.
     """
@@ -103,7 +103,7 @@ def policy_sql(file: str, dialect: str) -> None:
     loaded = find_policy(file, desk.lake if desk else None)
     click.echo(compile_policy(loaded, dialect=dialect), nl=False)
     if loaded.sent_text is not None:
-        click.echo(";\n\n-- What agents sent in place of a draft: a row each, whose text is final_text.")
+        click.echo(";\n\n-- Texts that agents sent in place of a draft: one row each; final_text is the text.")
         click.echo(compile_sent_texts(loaded, dialect=dialect), nl=False)
         click.echo(";", nl=False)
     click.echo()
@@ -115,10 +115,10 @@ def policy_sql(file: str, dialect: str) -> None:
 @click.option("--full", is_flag=True, help="Show texts whole.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def policy_explain(draft_id: str, file: str | None, full: bool, as_json: bool) -> None:
-    """Why a draft has its label: its texts, what happened to it, every rule, and what holds it.
+    """Show why a draft has its label: its texts, events and rules, and the training sets and releases that hold it.
 
-    DRAFT_ID is a draft_id of the raw logs or a row_id of a training set: what an agent sent instead of a draft is
-    DRAFT_ID#sent, and the texts of a ranking are EVENT_ID#preferred and EVENT_ID#other. Nothing is written.
+    DRAFT_ID is a draft_id of the raw logs or a row_id of a training set: the text that an agent sent instead of a draft
+    is DRAFT_ID#sent, and the texts of a ranking are EVENT_ID#preferred and EVENT_ID#other. Nothing is written.
     """
     from feedback.history.explain import explain
     from pipelines.views.explain_view import show_explanation
@@ -144,7 +144,7 @@ def policy_explain(draft_id: str, file: str | None, full: bool, as_json: bool) -
 
 
 def _gate(desk: Desk) -> AuditGate | None:
-    """What the audit makes of the desk's labels now; None where its policy asks for none."""
+    """Return the audit's gate for the desk's labels now; None where the policy asks for no audit."""
     from label_policy.audits.audit_gate import bounds
 
     if not bounds(desk.policy.audit, desk.policy.training):
@@ -153,12 +153,12 @@ def _gate(desk: Desk) -> AuditGate | None:
 
 
 def _releases(desk: Desk, versions: set[str]) -> list[dict[str, Any]]:
-    """The desk's releases of models that were trained on one of these training sets."""
+    """Return the desk's releases of models that were trained on one of these training sets."""
     champion = kto_core.champion(desk.releases)
-    found = []
+    releases = []
     for path in sorted(desk.releases.glob("*/manifest.json")):
         manifest = json.loads(path.read_text(encoding="utf-8"))
         version = manifest["training_set"]["version"]
         if version in versions:
-            found.append({"id": path.parent.name, "training_set": version, "champion": path.parent == champion})
-    return found
+            releases.append({"id": path.parent.name, "training_set": version, "champion": path.parent == champion})
+    return releases

@@ -1,4 +1,4 @@
-"""Which policy somebody means: a YAML file, a shipped policy's name, or the digest of one that has labelled."""
+"""Find a policy by name: a YAML file, a shipped policy, or the digest of a policy that has labelled."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _DIGEST = re.compile(r"[0-9a-f]{6,64}")
 
 
 def is_digest(name: str) -> bool:
-    """Whether the name stands for a digest: it looks like one, and nothing else is called so."""
+    """Return whether the name is a digest: it looks like one, and no policy or file has that name."""
     return bool(_DIGEST.fullmatch(name)) and name not in shipped_policies() and not Path(name).is_file()
 
 
 def find_policy(name: str, lake: Lake | None) -> Policy:
-    """The policy that is meant by a name.
+    """Return the policy of that name.
 
     Args:
         name: a YAML file, a shipped policy's name, or six or more digits of a digest.
-        lake: of the desk on which a policy with that digest has labelled; None where there is no desk.
+        lake: the lake of the desk that the digest's policy has labelled; None without a desk.
 
     Raises:
-        PolicyError: it is none of these, or the policy is wrong.
+        PolicyError: the name is none of these, or the policy is not valid.
         FeedbackError: no policy of that digest ever labelled the desk, or several did.
 
     """

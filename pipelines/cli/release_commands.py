@@ -1,4 +1,4 @@
-"""`feedback-kto release`: released models, and which of them is in service."""
+"""`feedback-kto release`: list, promote and roll back released models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def release() -> None:
 
 @release.command("list")
 def release_list() -> None:
-    """The active desk's releases, the champion marked."""
+    """List the active desk's releases; an asterisk marks the champion."""
     desk = Desk.active()
     champion = kto_core.champion(desk.releases)
     names = sorted(path.name for path in desk.releases.glob("*/") if (path / "manifest.json").exists())
@@ -28,7 +28,7 @@ def release_list() -> None:
 
 @release.command("promote")
 @click.argument("release_id")
-@click.option("--force", is_flag=True, help="Take a release whose gate did not pass.")
+@click.option("--force", is_flag=True, help="Promote a release whose gate did not pass.")
 def release_promote(release_id: str, force: bool) -> None:
     """Make a release the champion."""
     kto_core.promote(Desk.active().releases, release_id, force=force)
@@ -37,5 +37,5 @@ def release_promote(release_id: str, force: bool) -> None:
 
 @release.command("rollback")
 def release_rollback() -> None:
-    """Make the champion before this one the champion again."""
+    """Make the previous champion the champion again."""
     click.echo(f"{kto_core.rollback(Desk.active().releases).name} is the champion again")

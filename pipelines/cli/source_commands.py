@@ -25,7 +25,7 @@ def source() -> None:
 
 @source.command("list")
 def source_list() -> None:
-    """The sources that come with the project."""
+    """List the sources that come with the project."""
     for name, path in shipped_sources().items():
         click.echo(f"{name:<12} {load_source(name).description}  ({path})")
 
@@ -63,7 +63,7 @@ def _why_none(mapped: MappedDay, source: Source, name: str) -> str:
     reasons = mapped.quarantine.column("reason").to_pylist()
     ignored = sum(mapped.books.column("ignored").to_pylist())
     if reasons and not ignored and all(map(is_of_the_file, reasons)):
-        return "its files cannot be read, whatever the mapping; put whole ones in their place, or try another --day"
+        return "its files cannot be read, whatever the mapping; replace them with complete files, or try another --day"
     if name in shipped_sources():
-        return f"these logs are of another form than {name}'s; write a mapping of your own, as docs/sources.md says"
-    return f"mend the mapping {source.path}"
+        return f"these logs have another format than {name}'s; write a mapping of your own, as docs/sources.md says"
+    return f"correct the mapping {source.path}"

@@ -1,4 +1,4 @@
-"""`feedback-kto sweep`: KTO at other β, λ_U and learning rates, on the active desk."""
+"""`feedback-kto sweep`: train KTO at other β, λ_U and learning rates, on the active desk."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     type=click.Choice(["grid", "tpe"]),
     default="grid",
     show_default=True,
-    help="Every combination, or draws between the least and the largest values, where trials were best.",
+    help="grid: every combination. tpe: draws between the least and the largest values, near the best trials.",
 )
 @click.option("--trials", type=click.IntRange(min=1), help="Trials in all.  [every combination, or 20 draws]")
-@click.option("--steps", type=click.IntRange(min=1), help="KTO steps of each trial.  [as the desk's settings have it]")
+@click.option("--steps", type=click.IntRange(min=1), help="KTO steps of each trial.  [the desk's]")
 @click.option(
     "--objective",
     default="auc_within",
     show_default=True,
-    help="What decides which is best: auc_within, auc, accuracy, choice_accuracy, or a KPI of the desk.",
+    help="Measure that decides which is best: auc_within, auc, accuracy, choice_accuracy, or a KPI of the desk.",
 )
 @click.option("--keep-all", is_flag=True, help="Keep every trial's weights, not only the best one's.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object last, on stdout.")
@@ -53,8 +53,8 @@ def sweep(
 ) -> None:
     """Train at other β, λ_U and learning rates, and measure each candidate on held-out tickets.
 
-    All start from the active desk's newest reference and learn from its newest training set, by its KTO settings but
-    for what is swept. Interrupted, it is finished by running it again.
+    All start from the active desk's newest reference and learn from its newest training set, with its KTO settings
+    apart from those that are swept. To finish an interrupted sweep, run it again.
     """
     from kto_core.base.progress import TerminalReport
     from kto_core.sweep.space import parse_space
@@ -65,13 +65,13 @@ def sweep(
     base = kto_core.KTOConfig.from_dict(desk.settings.kto)
     if steps is not None:
         base = base.replace(max_steps=steps)
-    tried = {"beta": beta, "undesirable_weight": undesirable_weight, "learning_rate": learning_rate}
+    swept = {"beta": beta, "undesirable_weight": undesirable_weight, "learning_rate": learning_rate}
     with TerminalReport() as report:
         result = kto_core.run_sweep(
             reference=reference,
             training_set=training_set,
             config=base,
-            space=parse_space(tried, base),
+            space=parse_space(swept, base),
             sampler=sampler,
             trials=trials,
             objective=objective,
@@ -84,13 +84,13 @@ def sweep(
         )
     console = Console(stderr=as_json)
     show_sweep(result, console)
-    console.print(f"{result['folder']}/sweep.png shows it; sweep.json beside it holds it.", soft_wrap=True)
+    console.print(f"{result['folder']}/sweep.png is the figure; sweep.json has the numbers.", soft_wrap=True)
     if as_json:
         print_json(result)
 
 
 def _harbor() -> Task:
-    """The figures that a support lead would ask for, on tickets whose right reply is known."""
+    """Return the task that measures a support lead's figures, on tickets whose right reply is known."""
     import harbor
     from kto_core.sweep.trials import Task
 
@@ -101,5 +101,5 @@ def _harbor() -> Task:
     return Task(name="harbor", kpis=_HARBOR, measure=measure)
 
 
-# Whether each is better high.
+# Whether a high share is good.
 _HARBOR = {"first_contact_resolution": True, "invented_policy": False, "wrong_route": False}

@@ -1,1 +1,1 @@
-"""What the command prints: errors, JSON, and texts of unknown origin made safe."""
+"""Output of the command: errors, JSON, and texts of unknown origin made safe."""

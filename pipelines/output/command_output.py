@@ -1,4 +1,4 @@
-"""What `--json` prints, and how commands are named in what is printed."""
+"""Print JSON, and name commands in messages so that they can be typed as they stand."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _HOME = ContextVar[Path | None]("home", default=None)
 
 
 def say_home(home: Path | None) -> None:
-    """Name commands with `--home` from now on, as this one was given it; None: it was not."""
+    """Name commands with this `--home` from now on; None where the running command has none."""
     _HOME.set(home)
 
 
 def commands(text: str) -> str:
-    """A text whose commands can be typed as they stand: with the `--home` that this one was given."""
+    """Return a text whose commands have the `--home` of the running command, and can be typed as they stand."""
     home = _HOME.get()
     return text if home is None else _COMMAND.sub(lambda command: f"{command[0]}--home {shlex.quote(str(home))} ", text)
 
 
 def print_json(object_: Mapping[str, object]) -> None:
-    """Print one JSON object on a line of stdout, times in ISO, in ASCII: texts of unknown origin may be in it."""
+    """Print one JSON object on a line of stdout, with ISO times, in ASCII since it may hold texts of unknown origin."""
     click.echo(json.dumps(object_, default=_plain))
 
 

@@ -1,4 +1,4 @@
-"""What the command can end with."""
+"""Errors that end the command with a message."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from label_policy import PolicyError
 
 
 class UsageError(FeedbackError):
-    """The command was asked for something that makes no sense."""
+    """The command's arguments make no sense for this desk or these files."""
 
 
 USER_ERRORS = (FeedbackError, PolicyError, TrainingError)
-"""Meant for a person: their message is the whole story."""
+"""Errors for a person: the message is enough, without a traceback."""

@@ -18,15 +18,15 @@ _CONTEXT = 12
 """Words that are kept on either side of a change where the words between are left out."""
 
 MOST_ALIGNED = 4_000
-"""The most words a side that are aligned: the time grows with the product of both sides, and nobody reads so many."""
+"""The most words per side that are aligned: time grows with the product of both sides, and nobody reads so many."""
 
-# Drawn as nothing, or as less than they are, though Unicode does not file them under control or format characters.
+# Characters that are drawn as nothing, though Unicode does not class them as control or format characters.
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0") | {chr(code) for code in range(0xE0100, 0xE01F0)}
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def visible(text: str, *, lines: bool = False) -> str:
-    """The text with every character that moves the cursor, turns the writing round or cannot be seen spelled out.
+    """Return the text with its hidden characters spelled out: see `is_hidden`.
 
     With `lines`, lines stay lines; without, their ends are blanks. Tabs are blanks.
     """
@@ -40,12 +40,12 @@ def _shown(character: str) -> str:
 
 
 def is_hidden(character: str) -> bool:
-    """Whether a character moves the cursor, turns the writing round or cannot be seen; the end of a line is none."""
+    """Return whether a character moves the cursor, turns the writing direction or is invisible; a line end does not."""
     return character != "\n" and (unicodedata.category(character) in _UNSEEN or character in _BLANK)
 
 
 def shorten(text: str, most: int | None) -> str:
-    """At most about `most` characters of the text (None: all), and how many were left out."""
+    """Return at most about `most` characters of the text (None: all), and how many were left out."""
     if most is None or len(text) <= most + 40:
         return text
     return f"{text[:most].rstrip()} … ({len(text) - most:,} more characters; --full shows them)"
@@ -54,10 +54,10 @@ def shorten(text: str, most: int | None) -> str:
 def stretches(
     before: Sequence[str], after: Sequence[str]
 ) -> Iterator[tuple[Literal["kept", "removed", "added"], Sequence[str]]]:
-    """What became of some words: those kept, as they are in `after`, removed and added, a stretch at a time.
+    """Yield stretches of words that are kept (as in `after`), removed or added.
 
-    Between two stretches that are kept stands what was removed, and then what was added in its place. The blanks at a
-    word's end are not compared. Texts of more than `MOST_ALIGNED` words are removed and added whole.
+    Between two kept stretches come the removed words, and then the added ones. The blanks at a word's end are not
+    compared. Texts of more than `MOST_ALIGNED` words are removed and added whole.
     """
     if max(len(before), len(after)) > MOST_ALIGNED:
         yield "removed", before
@@ -78,18 +78,18 @@ def stretches(
 
 
 def word_diff(old: str, new: str, *, full: bool) -> Text:
-    """What became of `old`: words taken out as ``[-word-]``, words put in as ``{+word+}``, marked by colour too.
+    """Return the changes from `old` to `new`: removed words as ``[-word-]``, added ones as ``{+word+}``, in colour too.
 
-    Blanks are not compared. Without `full`, what stands between changes is cut to some words.
+    Blanks are not compared. Without `full`, long stretches between changes are cut.
     """
     # Each word with the blanks after it, the last one with a blank too, so that no two run into one.
     before, after = (re.findall(r"\S+\s+", text + " ") for text in (old, new))
     result = Text()
-    for what, words in stretches(before, after):
-        if what == "kept":
+    for kind, words in stretches(before, after):
+        if kind == "kept":
             result.append("".join(_elided(words, full)))
             continue
-        opening, closing, style = _CHANGES[what]
+        opening, closing, style = _CHANGES[kind]
         text = visible("".join(words), lines=True)
         body = text.rstrip()
         if body:
@@ -111,16 +111,16 @@ def _elided(words: Sequence[str], full: bool) -> Iterator[str]:
     yield from (visible(word, lines=True) for word in words[-_CONTEXT:])
 
 
-def print_trimmed(what: RenderableType, console: Console) -> None:
-    """Print something without the blanks that pad its lines, so that what is copied has none."""
-    for line in console.render_lines(what, pad=False):
+def print_trimmed(renderable: RenderableType, console: Console) -> None:
+    """Print without the blanks that pad lines, so that copied text has none."""
+    for line in console.render_lines(renderable, pad=False):
         text = Text.assemble(*((segment.text, segment.style or "") for segment in line))
         text.rstrip()
         console.print(text, soft_wrap=True)
 
 
 def factual_by(terms: Sequence[str], without: str) -> str:
-    """Why an edit is factual that without a policy's terms is of another kind."""
+    """Return why a policy's terms make an edit factual; `without` is its kind without them."""
     if not terms:
         return f"factual by the order of the terms ({without} without)"
     named = ", ".join(repr(visible(term)) for term in terms)
@@ -131,7 +131,7 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 def span(length: timedelta) -> str:
-    """A length of time in its two largest units: ``2 min``, ``3 h 33 min``, ``5 d``."""
+    """Return a length of time in its two largest units: ``2 min``, ``3 h 33 min``, ``5 d``."""
     seconds = round(abs(length.total_seconds()))
     for position, (unit, size) in enumerate(_UNITS):
         if seconds >= size:
@@ -143,11 +143,11 @@ def span(length: timedelta) -> str:
 
 
 def print_prose(text: str, console: Console, *, indent: int = 0, style: str = "") -> None:
-    """Print a text in lines that are broken between words and not in a command, so that it can be copied."""
-    held = _COMMAND.sub(lambda command: command[0].replace(" ", "\0"), text)
+    """Print a text in lines that break between words but not in a command, so that it can be copied."""
+    joined = _COMMAND.sub(lambda command: command[0].replace(" ", "\0"), text)
     blanks = " " * indent
     for line in textwrap.wrap(
-        held, console.width, initial_indent=blanks, subsequent_indent=blanks, break_long_words=False,
+        joined, console.width, initial_indent=blanks, subsequent_indent=blanks, break_long_words=False,
         break_on_hyphens=False,
     ):  # fmt: skip
         console.print(Text(line.replace("\0", " "), style=style), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""How labels and verdicts are coloured on the terminal."""
+"""Terminal colours of labels and verdicts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The review page's addresses: the start, one row a screen, what was said of it, and the end.
+"""Serve the review page's addresses: the start, one row a screen, the row after its verdict, and the end.
 
-Every page is whole without script. A form that the script sends asks for JSON and is told where to go; a browser that
-sends it is redirected.
+Every page is complete without script. A form that the script sends is answered in JSON with the next address; a form
+that the browser sends is redirected.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from feedback.audits.verdicts import REASONS, SIMULATED_PREFIX, VerdictKind
 from feedback.exceptions import FeedbackError
 from pipelines.output.safe_text import visible
 from pipelines.review.guard import Session, is_of
-from pipelines.review.queue import Filters, Given, Queue
+from pipelines.review.queue import CurrentVerdict, Filters, Queue
 from pipelines.review.row_view import about, describe, reveal
 from pipelines.review.safe_html import line, text
 
@@ -47,9 +47,9 @@ def create_app(queue: Queue, *, desk: str, why: Callable[[Answer], str | None]) 
     """Make the application; `pipelines.review.guard.Guard` must stand before it.
 
     Args:
-        queue: the desk's.
-        desk: its name.
-        why: what a rule's author says of it, or None where that is not known.
+        queue: the desk's queue.
+        desk: the desk's name.
+        why: returns the `why` of the answer's rule; None where that is not known.
 
     """
     app = FastAPI(title="Audit review", docs_url=None, redoc_url=None, openapi_url=None)
@@ -59,7 +59,7 @@ def create_app(queue: Queue, *, desk: str, why: Callable[[Answer], str | None]) 
     app.add_api_route("/start", pages.name, methods=["POST"])
     app.add_api_route("/next", pages.next, methods=["GET"])
     app.add_api_route("/row/{key}", pages.row, methods=["GET"])
-    app.add_api_route("/row/{key}/verdict", pages.judge, methods=["POST"])
+    app.add_api_route("/row/{key}/verdict", pages.post_verdict, methods=["POST"])
     app.add_api_route("/row/{key}/reason", pages.give_reason, methods=["POST"])
     app.add_api_route("/row/{key}/skip", pages.skip, methods=["POST"])
     app.add_api_route("/row/{key}/hold", pages.hold, methods=["POST"])
@@ -75,7 +75,7 @@ def _session(request: Request) -> Session:
 
 
 def _reader(request: Request) -> str:
-    """Who is reading; without a name there is only the start page."""
+    """Return the reader's name; without one, redirect to the start page."""
     reader = _session(request).reader
     if reader is None:
         raise HTTPException(303, headers={"location": "/"})
@@ -83,10 +83,10 @@ def _reader(request: Request) -> str:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of a form that this session was given."""
+    """Return the fields of a form, which must carry this session's token."""
     fields = {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
     if not is_of(_session(request), fields.get("csrf")):
-        raise HTTPException(403, "This form is not one of this session’s; open the page again.")
+        raise HTTPException(403, "This form is from another session; open the page again.")
     return fields
 
 
@@ -117,11 +117,11 @@ class _Pages:
         return HTMLResponse(page, status)
 
     def _filters(self, request: Request) -> Filters:
-        asked = {name: request.query_params.get(name, _ANY) for name in self._queue.facets}
-        return {name: _decode(value) for name, value in asked.items() if value == _NONE or value.startswith("=")}
+        values = {name: request.query_params.get(name, _ANY) for name in self._queue.facets}
+        return {name: _decode(value) for name, value in values.items() if value == _NONE or value.startswith("=")}
 
     def start(self, request: Request) -> Response:
-        """The name, what to read, and what is asked of the reader."""
+        """Show the start page: the reader's name, the choice of rows, and the guide."""
         self._queue.refresh()
         reader = _session(request).reader
         if reader is not None:
@@ -142,7 +142,9 @@ class _Pages:
         if not name or len(name) > MOST_NAME:
             return self._refuse_name(request, f"Give a name of 1 to {MOST_NAME} characters.")
         if name.casefold().startswith(SIMULATED_PREFIX):
-            return self._refuse_name(request, f"Names that begin with “{SIMULATED_PREFIX}” are nobody’s; give another.")
+            return self._refuse_name(
+                request, f"Names that begin with “{SIMULATED_PREFIX}” are for simulated readers; give another."
+            )
         _session(request).reader = self._queue.reader(name)
         filters = {facet: form[facet] for facet in self._queue.facets if form.get(facet, _ANY) != _ANY}
         return _go(request, "/next?" + urlencode(filters))
@@ -167,11 +169,11 @@ class _Pages:
         )  # fmt: skip
 
     def row(self, request: Request, reader: Reader, key: str) -> Response:
-        """One row: to be judged, or with what the policy made of it where the reader has judged it."""
+        """Show one row: with the form for a verdict or, once the reader has judged it, with the policy's label."""
         if key not in self._queue:
-            raise HTTPException(404, "There is no such row in the sample; it may have been drawn anew.")
-        given = self._queue.given(reader, key)
-        if given is None and not self._queue.hold(reader, key):
+            raise HTTPException(404, "The sample has no such row; it may have been drawn anew.")
+        verdict = self._queue.verdict(reader, key)
+        if verdict is None and not self._queue.hold(reader, key):
             raise HTTPException(409, "Somebody else is reading this row, and it needs no more readers.")
         filters = self._filters(request)
         context: dict[str, Any] = {
@@ -182,19 +184,19 @@ class _Pages:
             "query": _query(filters),
             "undoable": self._queue.last(reader) is not None,
         }
-        if given is not None:
-            return self._render("judged.html.j2", request, **context, **self._revealed(reader, key, given))
+        if verdict is not None:
+            return self._render("judged.html.j2", request, **context, **self._revealed(reader, key, verdict))
         return self._render(
             "row.html.j2", request, **context, form=secrets.token_urlsafe(12),
             skipped=self._queue.was_skipped(reader, key), withdrawn="withdrawn" in request.query_params,
         )  # fmt: skip
 
-    def _revealed(self, reader: str, key: str, given: Given) -> dict[str, Any]:
+    def _revealed(self, reader: str, key: str, verdict: CurrentVerdict) -> dict[str, Any]:
         answer = self._queue.answer(reader, key)
-        assert answer is not None  # there is one for whoever has judged
-        return {"given": given, "answer": answer, "reveal": reveal(given, answer), "why": self._why(answer)}
+        assert answer is not None  # the reader has judged the row
+        return {"verdict": verdict, "answer": answer, "reveal": reveal(verdict, answer), "why": self._why(answer)}
 
-    def judge(self, request: Request, reader: Reader, form: Form, key: str) -> Response:
+    def post_verdict(self, request: Request, reader: Reader, form: Form, key: str) -> Response:
         """Keep a verdict at once."""
         self._queue.refresh()
         note = form.get("note", "").replace("\r\n", "\n").strip() or None
@@ -204,7 +206,7 @@ class _Pages:
         if note is not None and len(note) > MOST_NOTE:
             raise HTTPException(422, f"The note has {len(note):,} characters; {MOST_NOTE:,} can be kept.")
         try:
-            self._queue.judge(
+            self._queue.give_verdict(
                 reader, key, form=form.get("form", ""), digest=form.get("digest", ""), verdict=verdict,
                 reason=form.get("reason") or None, note=note, seconds=_seconds(form.get("seconds")),
             )  # fmt: skip
@@ -222,12 +224,12 @@ class _Pages:
         return _go(request, f"/row/{key}{_query(self._filters(request))}")
 
     def skip(self, request: Request, reader: Reader, form: Form, key: str) -> Response:
-        """Put a row off."""
+        """Skip a row."""
         self._queue.skip(reader, key)
         return _go(request, "/next" + _query(self._filters(request)))
 
     def hold(self, reader: Reader, form: Form, key: str) -> Response:
-        """Say that a row is still being read."""
+        """Renew the claim on a row that is still being read."""
         return JSONResponse({"held": self._queue.hold(reader, key)})
 
     def undo(self, request: Request, reader: Reader, form: Form, key: str) -> Response:
@@ -245,7 +247,7 @@ class _Pages:
         return self.undo(request, reader, form, last)
 
     async def problem(self, request: Request, error: Exception) -> Response:
-        """Say what is wrong, in the form that was asked for."""
+        """Show what is wrong, as JSON or as a page."""
         assert isinstance(error, HTTPException)
         if error.status_code < 400:
             return await http_exception_handler(request, error)
@@ -275,10 +277,10 @@ def _query(filters: Filters, **more: str) -> str:
     return "?" + urlencode(pairs) if pairs else ""
 
 
-def _seconds(said: str | None) -> float | None:
-    """What the page's own clock says, while it was in sight; nobody takes a day over a row."""
+def _seconds(text: str | None) -> float | None:
+    """Return the seconds that the page was in sight, by its own clock; None for no number or more than a day."""
     try:
-        seconds = float(said or "")
+        seconds = float(text or "")
     except ValueError:
         return None
     return round(seconds, 1) if 0 <= seconds <= 86_400 else None

@@ -1,9 +1,8 @@
-"""Who may talk to the review page: only the browser that was given its address, and only through its own pages.
+"""Guard the review page: only a browser with the printed address gets in, and only by the page's own forms.
 
-The page listens on this machine, but so does everything that the user's browser is told to ask for by other sites.
-Hence: the host that is asked for must be the one listened on (a name that was bound to 127.0.0.1 by somebody else is
-not), what changes anything must come from the page itself and carry the session's token, and what is shown is confined
-by a content security policy without exceptions.
+Other sites can make the user's browser send requests to this machine. So the requested host must be the one that the
+page listens on, and not a foreign name that is bound to 127.0.0.1. A request that changes anything must come from the
+page itself and carry the session's token. A content security policy without exceptions confines what the page shows.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MOST_BYTES: Final = 64 * 1024
-"""Of a form: a note and a few words."""
+"""The most bytes of a form: a note and a few words."""
 
 HEADERS: Final = {
     "content-security-policy": (
@@ -42,7 +41,7 @@ HEADERS: Final = {
 
 _SAFE: Final = frozenset({"GET", "HEAD"})
 _OPEN: Final = "/static/"
-# A link that was followed from another site: cookies of this one are held back until it asks for something itself.
+# For links from other sites: the browser holds back the cookie until the page itself asks for something.
 _ENTER: Final = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0; url=/">'
     '<title>Audit review</title><a href="/">Open the review page</a></html>'
@@ -55,8 +54,8 @@ class Session:
 
     Attributes:
         id: the cookie's value.
-        csrf: what its forms carry.
-        reader: who said to sit before it; None before they did.
+        csrf: the token that its forms carry.
+        reader: the name of the person who reads in it; None before it is entered.
 
     """
 
@@ -66,12 +65,12 @@ class Session:
 
 
 class Guard:
-    """ASGI middleware that turns everybody else away; the session is put into the scope as `session`.
+    """ASGI middleware that refuses everybody else, and puts the session into the scope as `session`.
 
     Args:
-        app: what is guarded.
-        token: in the address that is opened first.
-        hosts: values of the `Host` header that are answered, with the port.
+        app: the guarded application.
+        token: the token in the printed address.
+        hosts: the values of the `Host` header that get an answer, with the port.
 
     """
 
@@ -85,16 +84,16 @@ class Guard:
         self.cookie = f"feedback_kto_review_{port}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or let the page answer."""
+        """Answer the request, or pass it to the page."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
 
         async def guarded(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                said = {name.encode(): value.encode() for name, value in HEADERS.items()}
-                message["headers"] = [pair for pair in message["headers"] if pair[0].lower() not in said] + [
-                    *said.items()
+                headers = {name.encode(): value.encode() for name, value in HEADERS.items()}
+                message["headers"] = [pair for pair in message["headers"] if pair[0].lower() not in headers] + [
+                    *headers.items()
                 ]
             await send(message)
 
@@ -102,12 +101,10 @@ class Guard:
         await (answer or self._app)(scope, receive, guarded)
 
     def _answer(self, scope: Scope) -> Response | None:
-        """What is answered without asking the page; None where the page is to answer."""
+        """Return the guard's own answer; None where the page is to answer."""
         request = HTTPConnection(scope)
         if request.headers.get("host", "").lower() not in self._hosts:
-            return PlainTextResponse(
-                f"This page answers as {' or '.join(sorted(self._hosts))} and by no other name.", 421
-            )
+            return PlainTextResponse(f"This page answers only as {' or '.join(sorted(self._hosts))}.", 421)
         if scope["method"] not in _SAFE:
             refused = _refuse_form(request)
             if refused:
@@ -119,15 +116,15 @@ class Guard:
         session = self._sessions.get(request.cookies.get(self.cookie, ""))
         if session is None:
             return PlainTextResponse(
-                "This page opens by its address alone; use the one that `feedback-kto audit review` printed.", 403
+                "This page opens only by its address; use the one that `feedback-kto audit review` printed.", 403
             )
         scope["session"] = session
         return None
 
     def _enter(self, request: HTTPConnection) -> Response:
-        given = parse_qs(request.scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if not hmac.compare_digest(given.encode(), self._token.encode()):
-            return PlainTextResponse("This address is of an earlier start; use the one that was printed last.", 403)
+        token = parse_qs(request.scope["query_string"].decode("latin-1")).get("token", [""])[0]
+        if not hmac.compare_digest(token.encode(), self._token.encode()):
+            return PlainTextResponse("This address is from an earlier start; use the one that was printed last.", 403)
         session = self._sessions.get(request.cookies.get(self.cookie, ""))
         if session is None:
             session = Session()
@@ -139,9 +136,9 @@ class Guard:
 
 
 def _refuse_form(request: HTTPConnection) -> Response | None:
-    """Refuse what no page of ours has sent, or nobody could have written."""
+    """Return the refusal of a form that another page sent or that is too long; None for others."""
     if request.headers.get("origin", "").lower() != f"http://{request.headers['host'].lower()}":
-        return PlainTextResponse("This form was sent by another page than ours.", 403)
+        return PlainTextResponse("This form comes from another page.", 403)
     length = request.headers.get("content-length", "")
     if not length.isdecimal() or int(length) > MOST_BYTES:
         return PlainTextResponse(f"A form may have {MOST_BYTES:,} bytes; shorten the note.", 413)
@@ -149,5 +146,5 @@ def _refuse_form(request: HTTPConnection) -> Response | None:
 
 
 def is_of(session: Session, token: object) -> bool:
-    """Whether a form's token is the session's."""
+    """Return whether a form's token is the session's."""
     return isinstance(token, str) and hmac.compare_digest(token.encode(), session.csrf.encode())

@@ -1,4 +1,4 @@
-"""One row as the page shows it: before the verdict without, and after it with what the policy made of it."""
+"""One row as the page shows it: before the verdict without the policy's label, and after it with the label."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from feedback.audits.verdicts import VerdictKind
 from feedback.labels.timeline import Moment
 from feedback.lake.event_schema import SHOWING_KINDS
 from pipelines.output.safe_text import span
-from pipelines.review.queue import Given
+from pipelines.review.queue import CurrentVerdict
 from pipelines.review.safe_html import blocks, changes, line
 from pipelines.views.timeline_view import say_moment
 
 _MOST_MOMENTS: Final = 100
-_MOST_SAID: Final = 300
+_LONGEST_MOMENT: Final = 300
 _OTHER: Final = {
     "sent": "What the agent sent",
-    "draft": "What the agent made of the draft",
+    "draft": "How the agent changed the draft",
     "ranked": "The text shown beside it",
 }
 _SPEAKERS: Final = {"system": "system", "user": "customer", "assistant": "agent"}
-"""What the roles of a chat are called at a support desk."""
+"""The names of a chat's roles at a support desk."""
 _TEXT: Final = {
     "sent": "the copilot’s draft",
     "draft": "the agent’s own text, sent in a draft’s place",
@@ -34,7 +34,7 @@ _TEXT: Final = {
 
 
 def describe(question: Question, moments: Sequence[Moment]) -> dict[str, Any]:
-    """What the page shows of a row that is not judged yet."""
+    """Return what the page shows of a row before its verdict."""
     facts = {
         "category": question.category,
         "agent": question.agent_id,
@@ -61,22 +61,22 @@ def describe(question: Question, moments: Sequence[Moment]) -> dict[str, Any]:
 
 
 def _other(question: Question) -> dict[str, Any]:
-    """The other text: how it differs from the one to judge, or what there is to say instead."""
-    said: dict[str, Any] = {"title": _OTHER[question.other_is or "draft"], "parts": None, "blocks": None, "words": None}
+    """Return the other text: how it differs from the one to judge, or a note in its place."""
+    view: dict[str, Any] = {"title": _OTHER[question.other_is or "draft"], "parts": None, "blocks": None, "words": None}
     if question.other is None:
-        return said | {"words": "Nothing that the log holds."}
+        return view | {"words": "The log holds no such text."}
     if question.other == question.text:
-        return said | {"words": "The draft as it was." if question.other_is == "sent" else "The same text."}
+        return view | {"words": "The draft as it was." if question.other_is == "sent" else "The same text."}
     before, after = question.text, question.other
     if question.other_is == "draft":
         # The diff shows what the agent made of the draft, in the order in which it was written.
         before, after = after, before
     parts = changes(before, after)
     if parts is None:
-        return said | {"blocks": blocks(question.other), "words": "Different throughout."}
+        return view | {"blocks": blocks(question.other), "words": "Different throughout."}
     if all(part.kind in ("kept", "elided") for part in parts):
-        return said | {"words": "The same words with other blanks."}
-    return said | {"parts": parts}
+        return view | {"words": "The same words with other blanks."}
+    return view | {"parts": parts}
 
 
 def _moment(moment: Moment, question: Question) -> dict[str, Any]:
@@ -85,23 +85,23 @@ def _moment(moment: Moment, question: Question) -> dict[str, Any]:
     return {
         "at": moment.at,
         "after": "" if not after else f"{'+' if after > timedelta(0) else '−'}{span(after)}",
-        "said": line(say_moment(moment, about), _MOST_SAID),
+        "text": line(say_moment(moment, about), _LONGEST_MOMENT),
         "kind": "shown" if moment.kind in SHOWING_KINDS and moment.draft_id == question.draft_id else "signal",
         "counted": moment.counted,
     }
 
 
-def reveal(given: Given, answer: Answer) -> dict[str, str]:
-    """How the verdict compares with the label."""
-    if given.verdict == VerdictKind.UNSURE:
+def reveal(current: CurrentVerdict, answer: Answer) -> dict[str, str]:
+    """Return how the verdict compares with the label."""
+    if current.verdict == VerdictKind.UNSURE:
         return {"kind": "unsure", "title": "You could not tell"}
-    if given.verdict == answer.label:
+    if current.verdict == answer.label:
         return {"kind": "agrees", "title": "You and the policy agree"}
     return {"kind": "differs", "title": "You and the policy differ"}
 
 
 def about(seconds: float | None) -> Markup | str:
-    """A length of time as one plans by it."""
+    """Return a length of time in round figures."""
     if seconds is None:
         return ""
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""Texts of unknown origin as HTML: nothing in them is markup, and what cannot be seen or turns the writing round shows.
+"""Texts of unknown origin as HTML: nothing in them is markup, and hidden characters show as marks.
 
 Long texts are cut into blocks that the browser lays out only when they come into view, so that a megabyte is on the
 screen as fast as a line.
@@ -18,13 +18,13 @@ from markupsafe import Markup, escape
 from pipelines.output.safe_text import MOST_ALIGNED, is_hidden, stretches
 
 BLOCK: Final = 8_000
-"""About as many characters stand in one block of a long text."""
+"""Characters in one block of a long text, about."""
 
 MOST_MARKS: Final = 2_000
-"""Runs of hidden characters in one text that are drawn as marks; where there are more, they are spelled in plain."""
+"""The most runs of hidden characters in a text that are drawn as marks; more of them are spelled as plain text."""
 
 MOST_COMPARED: Final = 100_000
-"""Of longer differences, in characters, only what was sent is shown: nobody reads both side by side."""
+"""The most characters that differ; beyond, only the sent text is shown: nobody reads both side by side."""
 
 _CONTEXT: Final = 30
 """Words on either side of a change that are shown where long stretches between are left out."""
@@ -36,19 +36,19 @@ _UNUSUAL: Final = re.compile(r"[^ -~\n]+")
 
 
 def text(value: str | None) -> Markup:
-    """A short text, or a part of a long one, with hidden characters as marks."""
+    """Return a short text, or a part of a long one, with hidden characters as marks."""
     plain = _plain(value)
     return _pick(plain)(plain)
 
 
 def line(value: object, most: int = 80) -> Markup:
-    """A value on one line, at most `most` characters of it, and isolated from the writing round it."""
+    """Return a value on one line, cut to `most` characters and isolated from the writing direction around it."""
     plain = _plain(str(value)).replace("\n", " ")
     return Markup("<bdi>{}</bdi>").format(_marked(plain if len(plain) <= most else plain[: most - 1] + "…"))
 
 
 def blocks(value: str | None) -> list[Markup]:
-    """A text of any length, as blocks; a short one is one block."""
+    """Return a text of any length as blocks; a short one is one block."""
     plain = _plain(value)
     mark = _pick(plain)  # by the whole text and not by a block
     return [mark(part) for part in _split(plain)]
@@ -63,7 +63,7 @@ class Change:
 
 
 def changes(before: str, after: str) -> list[Change] | None:
-    """What became of the words of `before` in `after`; None where they differ in too much to be read side by side."""
+    """Return the changes from `before` to `after`, by words; None where too much differs to be read side by side."""
     old, new = (_WORD.findall(_plain(value)) for value in (before, after))
     start = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
     rest = min(len(old), len(new)) - start
@@ -71,13 +71,13 @@ def changes(before: str, after: str) -> list[Change] | None:
     middle = old[start : len(old) - end], new[start : len(new) - end]
     if max(map(len, middle)) > MOST_ALIGNED or sum(map(len, (*middle[0], *middle[1]))) > MOST_COMPARED:
         return None
-    found = [("kept", new[:start]), *stretches(*middle), ("kept", new[len(new) - end :] if end else [])]
+    parts = [("kept", new[:start]), *stretches(*middle), ("kept", new[len(new) - end :] if end else [])]
     elides = max(len(old), len(new)) > 20 * _CONTEXT
-    return [change for kind, words in _joined(found) for change in _changes(kind, words, elides)]
+    return [change for kind, words in _joined(parts) for change in _changes(kind, words, elides)]
 
 
-def _joined(found: Sequence[tuple[str, Sequence[str]]]) -> Iterator[tuple[str, list[str]]]:
-    for kind, group in groupby(found, key=lambda stretch: stretch[0]):
+def _joined(parts: Sequence[tuple[str, Sequence[str]]]) -> Iterator[tuple[str, list[str]]]:
+    for kind, group in groupby(parts, key=lambda stretch: stretch[0]):
         words = [word for _, part in group for word in part]
         if words:
             yield kind, words
@@ -102,7 +102,7 @@ def _plain(value: str | None) -> str:
 
 
 def _split(plain: str) -> Iterator[str]:
-    """Blocks that end with a line where one ends in time, or else with a word."""
+    """Yield blocks that end at the end of a line where one is near, or else at the end of a word."""
     start = 0
     while len(plain) - start > BLOCK:
         end = plain.rfind("\n", start + BLOCK // 2, start + BLOCK) + 1
@@ -113,7 +113,7 @@ def _split(plain: str) -> Iterator[str]:
 
 
 def _pick(plain: str) -> Callable[[str], Markup]:
-    """How a text with so many hidden characters is drawn."""
+    """Return the function that draws a text: marks, or plain spelling where it has many hidden characters."""
     runs = 0
     for unusual in _UNUSUAL.finditer(plain):
         runs += sum(hidden for hidden, _ in groupby(unusual[0], key=is_hidden))
@@ -123,7 +123,7 @@ def _pick(plain: str) -> Callable[[str], Markup]:
 
 
 def _marked(plain: str) -> Markup:
-    """Each run of hidden characters as a mark with their numbers, and their names for those who point at it."""
+    """Return the text with each run of hidden characters as a mark: their numbers, and their names as its title."""
     parts, seen = [], 0
     for unusual in _UNUSUAL.finditer(plain):
         parts.append(escape(plain[seen : unusual.start()]))
@@ -152,7 +152,7 @@ def _spelled(plain: str) -> Markup:
 
 
 class _Numbers(dict[int, str]):
-    """For str.translate: what a character is spelled as, found once."""
+    """A table for str.translate: how a character is spelled, computed once."""
 
     def __missing__(self, code: int) -> str:
         spelled = f"⟨U+{code:04X}⟩" if is_hidden(chr(code)) else chr(code)

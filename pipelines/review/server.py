@@ -30,14 +30,14 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def serve(desk: Desk, *, host: str, port: int, exposed: bool, opens: bool, say: Callable[[str], None]) -> int:
-    """Serve the page until it is interrupted; returns how many of the verdicts given stand.
+    """Serve the page until it is interrupted, and return how many verdicts of this sitting are current.
 
     Args:
-        desk: whose sample is read.
+        desk: the desk whose sample is read.
         host: name or address to listen on.
-        port: or 0 for any that is free.
+        port: the port, or 0 for any that is free.
         exposed: whether `host` may be one that other machines reach.
-        opens: whether the browser of this machine is to open the page.
+        opens: whether to open the page in this machine's browser.
         say: prints a line.
 
     Raises:
@@ -52,7 +52,7 @@ def serve(desk: Desk, *, host: str, port: int, exposed: bool, opens: bool, say: 
         if host not in _LOOPBACK:
             say(
                 f"Everybody who reaches {address} and knows the address below can read the desk's texts and give "
-                "verdicts, and what is sent is not encrypted; stop it when you are done."
+                "verdicts, and the connection is not encrypted; stop it when you are done."
             )
         url = f"http://{address}/?token={token}"
 
@@ -78,7 +78,7 @@ class _Server(uvicorn.Server):
 
 
 def _run(app: Guard, listener: socket.socket, started: Callable[[], None]) -> None:
-    # What it logs would hold the token; and behind no proxy no header is to say who asks.
+    # Its log would hold the token, and without a proxy no header may name the client.
     config = uvicorn.Config(
         app, log_level="error", access_log=False, server_header=False, proxy_headers=False, lifespan="off",
         timeout_graceful_shutdown=2,
@@ -86,12 +86,12 @@ def _run(app: Guard, listener: socket.socket, started: Callable[[], None]) -> No
     try:
         _Server(config, started).run(sockets=[listener])
     except KeyboardInterrupt:
-        return  # as it is meant to end; every verdict was kept when it was given
+        return  # the usual end; every verdict is saved already
 
 
 @contextmanager
 def _hold(desk: Desk) -> Iterator[None]:
-    """Be the only server of the desk, as claims on rows are kept in one process."""
+    """Be the only server of the desk, since claims on rows are kept in one process."""
     _ = desk.settings  # raises where there is no such desk
 
     def refuse(holder: Mapping[str, Any]) -> FeedbackError:
@@ -108,10 +108,10 @@ def _hold(desk: Desk) -> Iterator[None]:
 @contextmanager
 def _listen(host: str, port: int, exposed: bool) -> Iterator[socket.socket]:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        raise UsageError(f"--host {host} is no address of this machine ({error.strerror}); give one") from error
-    family, kind, protocol, _, address = found[0]
+        raise UsageError(f"--host {host} is not an address of this machine ({error.strerror}); give one") from error
+    family, kind, protocol, _, address = addresses[0]
     at = ipaddress.ip_address(address[0])
     if at.is_unspecified:
         raise UsageError(f"--host {host} would answer under any name; give the one address that readers will use")
@@ -135,21 +135,21 @@ def _address(host: str, port: int) -> str:
 
 
 def _hosts(host: str, listener: socket.socket) -> frozenset[str]:
-    """What the page may be called by: what was asked for, and the address that this is."""
+    """Return the hosts that the page answers as: the one of `--host`, and its address."""
     address, port = listener.getsockname()[:2]
     names = {host, address} | ({"localhost"} if ipaddress.ip_address(address).is_loopback else set())
     return frozenset(_address(name, port).lower() for name in names)
 
 
 def _whys(desk: Desk) -> Callable[[Answer], str | None]:
-    """What rules' authors say of them, by the policies that labelled."""
+    """Return a function that finds the `why` of an answer's rule, in the policy that labelled."""
 
     @cache
     def of(digest: str) -> dict[str, str]:
         try:
             policy = kept_policy(desk.lake, digest)
         except (FeedbackError, PolicyError):
-            return {}  # the desk keeps its text no longer, or this release does not read it
+            return {}  # the desk no longer keeps its text, or this release cannot read it
         whys = {rule.id: rule.why for rule in policy.rules}
         return whys | ({SENT_TEXT: policy.sent_text.why} if policy.sent_text else {})
 

@@ -18,6 +18,8 @@ from feedback.exceptions import FeedbackError
 from pipelines.runs.run_state import RunSeen, run_folder
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
+RUN = (sys.executable, "-m", "pipelines.launch")
+"""The command that a run's process is started by."""
 _SECONDS_BETWEEN_LOOKS = 0.1
 
 
@@ -58,7 +60,7 @@ def follow(
         with seen.log.open("wb") as log:
             arguments = [job, run_id, *map(json.dumps, (dict(tags), config, [*stages]))]
             process = subprocess.Popen(
-                [sys.executable, "-m", "pipelines.launch", *arguments],
+                [*RUN, *arguments],
                 cwd=PROJECT_ROOT,
                 env=environment,
                 stdout=log,

@@ -209,16 +209,19 @@ def _labels_table(summary: dict[str, Any]) -> Table:
 
 
 def _show_training(summary: dict[str, Any], console: Console) -> None:
+    import pyarrow.parquet as pq
+
+    from kto_core.base.store import read_json
+
     train, rows = summary["train"], summary["training_set"]
-    title = f"{OBJECTIVES[train['objective']].title} training"
+    candidate = Path(summary["candidate"])
+    title = f"{OBJECTIVES[str(read_json(candidate / 'training.json')['kind'])].title} training"
     console.print(
         f"[bold]{title}[/]: {train['steps']:,} steps in {train['seconds']:.0f} s saw {train['rows_seen']:,} of "
         f"{sum(rows[name] for name in CLASSES):,} training rows ({train['share_of_rows_seen']:.1%})",
         highlight=False,
     )
-    import pyarrow.parquet as pq
-
-    metrics = pq.read_table(Path(summary["candidate"]) / "metrics.parquet")
+    metrics = pq.read_table(candidate / "metrics.parquet")
     table = Table.grid(padding=(0, 2))
     for title, column in (
         ("loss", "loss"),

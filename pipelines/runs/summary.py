@@ -105,7 +105,6 @@ def _summarise_models(desk: Desk) -> dict[str, Any]:
     record = json.loads((Path(made["kto_candidate"]["path"]) / "training.json").read_text(encoding="utf-8"))
     return {
         "train": {
-            "objective": record["kind"],
             **record["metrics"],
             "rows_seen": record["rows"]["seen"],
             "share_of_rows_seen": record["rows"]["share_seen"],

@@ -1,4 +1,4 @@
-"""The audit's report as one HTML file that needs nothing else: no network, no script, light and dark, for a phone."""
+"""Render the audit report as one HTML file without network or script, light and dark, for phones too."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipelines.views.audit_words import (
     GROUPS,
     SIMULATED,
     agreement_words,
-    counted,
+    count_columns,
     drift_lines,
     gate_words,
     headline,
@@ -35,14 +35,14 @@ def render_report(
     """Return the page.
 
     Args:
-        quality: what was found.
-        gate: what it made of that.
-        policy: whose labels these are; its rules say why.
-        desk: the name of the desk that they are of.
-        overrides: what `pipelines.views.audit_words.override_lines` says of those on record.
+        quality: the measured quality of the labels.
+        gate: the audit's gate.
+        policy: the policy of the labels; its rules say why.
+        desk: the desk's name.
+        overrides: the lines of `pipelines.views.audit_words.override_lines`.
 
     """
-    # Everything from the logs and from reviewers is text to the template: escaped, what cannot be seen spelled out.
+    # The template escapes all texts of logs and reviewers, and spells out their hidden characters.
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -50,8 +50,8 @@ def render_report(
     environment.filters |= {"n": "{:,.0f}".format, "text": _text, "percent": percent}
     state, more = gate_words(gate)
     bounds = {str(tier): bound for tier, bound in policy.audit.precision.items()}
-    known = [found.low for group in GROUPS for found in quality.groups[group].values() if found.low is not None]
-    least = max(0.0, min([*known, 0.9, *bounds.values()]) - 0.02)
+    lows = [each.low for group in GROUPS for each in quality.groups[group].values() if each.low is not None]
+    least = max(0.0, min([*lows, 0.9, *bounds.values()]) - 0.02)
     return environment.get_template(_TEMPLATE).render(
         quality=quality,
         gate=gate,
@@ -61,14 +61,14 @@ def render_report(
         desk=desk,
         overrides=overrides,
         headline=commands(headline(quality)),
-        counted=counted(quality.groups["label"].values()),
+        count_columns=count_columns(quality.groups["label"].values()),
         groups=[
             (
                 GROUPS[group],
                 group,
                 [
-                    (name, found, _bar(found, least), gate.tiers.get(name) if group == "tier" else None)
-                    for name, found in quality.groups[group].items()
+                    (name, estimate, _bar(estimate, least), gate.tiers.get(name) if group == "tier" else None)
+                    for name, estimate in quality.groups[group].items()
                 ],
             )
             for group in GROUPS
@@ -79,18 +79,19 @@ def render_report(
         suspected=suspected_words(quality),
         drift=[*drift_lines(quality)],
         classes=CLASSES,
-        given=GIVEN,
+        verdict_kinds=GIVEN,
         cells={(cell["label"], cell["people"]): cell for cell in quality.confusion},
         reasons=REASONS,
         why={rule.id: rule.why for rule in policy.rules},
     )
 
 
-def _bar(found: Estimate, least: float) -> dict[str, float] | None:
-    """Where an interval and its middle lie between `least` and 1, in percent."""
-    if found.precision is None or found.low is None or found.high is None:
+def _bar(estimate: Estimate, least: float) -> dict[str, float] | None:
+    """Return where an interval and its middle lie between `least` and 1, in percent."""
+    if estimate.precision is None or estimate.low is None or estimate.high is None:
         return None
-    low, high, middle = (100 * (value - least) / (1 - least) for value in (found.low, found.high, found.precision))
+    values = (estimate.low, estimate.high, estimate.precision)
+    low, high, middle = (100 * (value - least) / (1 - least) for value in values)
     return {"left": round(low, 2), "width": round(max(high - low, 0.5), 2), "middle": round(middle, 2)}
 
 

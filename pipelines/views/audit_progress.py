@@ -1,4 +1,4 @@
-"""What `feedback-kto audit draw` and `audit status` show: the sample, and how far its reading is."""
+"""Print the audit sample and how much of it is read, for `feedback-kto audit draw` and `audit status`."""
 
 from __future__ import annotations
 
@@ -19,43 +19,43 @@ from pipelines.views.audit_words import gate_words, override_lines
 
 
 def show_draw(progress: Progress, columns: Sequence[str], console: Console) -> None:
-    """Print a line a stratum: how many labels it holds, how many are to be read, and how many have been.
+    """Print a line per stratum: its labels, the rows to read, and the rows that are read.
 
     Args:
-        progress: by `columns`.
-        columns: ``label``, ``suspected``, and the others that part the strata.
-        console: to print on.
+        progress: counts by `columns`.
+        columns: ``label``, ``suspected``, and the other columns that divide the strata.
+        console: where to print.
 
     """
-    # Those of the last two that there are, so that the table fits 80 columns.
-    said = [name for name in ("read", "simulated") if any(getattr(part, name) for part in progress.parts)] or ["read"]
-    table = _table(columns[2:], ["labels", "to read", *said])
+    # Only columns that hold a count, so that the table fits 80 columns.
+    counts = [name for name in ("read", "simulated") if any(getattr(part, name) for part in progress.parts)] or ["read"]
+    table = _table(columns[2:], ["labels", "to read", *counts])
     for (label, suspected), parts in groupby(progress.parts, key=lambda part: part.values[:2]):
         title = f"{visible(str(label))}{', suspected' if suspected else ''}"
         table.add_row(Text(title, style=f"bold {LABEL_STYLES.get(str(label), '')}"))
         above: Sequence[object] = ()
         for part in parts:
             values = part.values[2:]
-            counts = _counts(part.size, part.rows, *(getattr(part, name) for name in said))
-            table.add_row(*_unlike(values, above), *counts)
+            figures = _counts(part.size, part.rows, *(getattr(part, name) for name in counts))
+            table.add_row(*_without_repeats(values, above), *figures)
             above = values
     _show(table, progress, console)
 
 
-def _unlike(values: Sequence[object], above: Sequence[object]) -> list[str]:
-    """The values, left out as long as they repeat the line above."""
+def _without_repeats(values: Sequence[object], above: Sequence[object]) -> list[str]:
+    """Return the values as texts; the first ones that repeat the line above are empty."""
     same = next((number for number, pair in enumerate(zip(values, above, strict=False)) if pair[0] != pair[1]), 0)
     return ["" if number < same else visible(str(value or "none")) for number, value in enumerate(values)]
 
 
 def show_status(progress: Progress, gate: AuditGate, override: Override | None, console: Console) -> None:
-    """Print a line a class and tier: rows, those that have been read, and readings that are missing; then the gate.
+    """Print a line per class and tier: rows, rows that are read, and missing verdicts; then the gate.
 
     Args:
-        progress: by label and tier.
-        gate: what the audit makes of that.
-        override: the one that holds.
-        console: to print on.
+        progress: counts by label and tier.
+        gate: the audit's gate.
+        override: the override in force, if any.
+        console: where to print.
 
     """
     table = _table(["label", "tier"], ["labels", "to read", "read", "simulated", "missing"])
@@ -86,21 +86,21 @@ def _counts(*counts: int) -> list[Text]:
 
 
 def _show(table: Table, progress: Progress, console: Console) -> None:
-    """Print the table with what it comes to, and a sentence or two."""
+    """Print the table, its totals, and the time that the rest takes."""
     if not progress.parts:
         console.print(commands("No sample is drawn yet, or no label is final; `feedback-kto audit draw` draws it."))
         return
     console.print(table)
     rows, read, simulated = (sum(getattr(part, name) for part in progress.parts) for name in _SUMMED)
-    said = f"{read:,} of {rows:,} rows are read by people"
+    totals = f"{read:,} of {rows:,} rows are read by people"
     if simulated:
-        said += f"; {simulated:,} have a simulated verdict, which nobody gave"
-    console.print(f"{said}.", highlight=False, soft_wrap=True)
+        totals += f"; {simulated:,} have a simulated verdict, which nobody gave"
+    console.print(f"{totals}.", highlight=False, soft_wrap=True)
     if progress.missing:
         left = progress.seconds_left
-        time = f"about {_duration(left)} for one person" if left is not None else "how long is not known yet"
-        which = "1 reading is" if progress.missing == 1 else f"{progress.missing:,} readings are"
-        console.print(f"{which} missing: {time}.", highlight=False)
+        time = f"about {_duration(left)} for one person" if left is not None else "the time is not known yet"
+        count = "1 verdict is" if progress.missing == 1 else f"{progress.missing:,} verdicts are"
+        console.print(f"{count} missing: {time}.", highlight=False)
     for reviewer, seconds in progress.seconds.items():
         console.print(f"  {visible(reviewer)} takes {seconds:.0f} s a row", style="dim", highlight=False, markup=False)
 

@@ -1,4 +1,4 @@
-"""What `feedback-kto audit report` prints: precision, the gate, agreement, confusion, drift, and what teaches most."""
+"""Print the audit report: precision, the gate, confusion, agreement, drift and the most instructive disagreements."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipelines.views.audit_words import (
     GROUPS,
     SIMULATED,
     agreement_words,
-    counted,
+    count_columns,
     drift_lines,
     gate_words,
     headline,
@@ -37,12 +37,12 @@ _STYLES = {
     Outcome.OVERRIDDEN: "magenta",
 }
 _HEADS = {"simulated": "simu-\nlated"}
-"""Broken in two, so that a table fits 80 columns."""
+"""Heads of two lines, so that a table fits 80 columns."""
 _TEXT = 160
 
 
 def show_headline(quality: Quality, gate: AuditGate, console: Console) -> None:
-    """Print how much was read and by whom, and what the gate makes of it."""
+    """Print how many rows are read, and the gate."""
     _say(headline(quality), console, "bold")
     if quality.simulated:
         _say(SIMULATED, console, "yellow")
@@ -53,7 +53,7 @@ def show_headline(quality: Quality, gate: AuditGate, console: Console) -> None:
 
 
 def show_report(quality: Quality, gate: AuditGate, console: Console) -> None:
-    """Print all of it."""
+    """Print the whole report."""
     show_headline(quality, gate, console)
     if not quality.sampled:
         return
@@ -63,10 +63,10 @@ def show_report(quality: Quality, gate: AuditGate, console: Console) -> None:
             console.print(_gate(gate))
     console.print(_confusion(quality))
     _say(agreement_words(quality), console)
-    if said := suspected_words(quality):
-        _say(said, console)
+    if sentence := suspected_words(quality):
+        _say(sentence, console)
     if quality.drift:
-        table = _table(f"Against earlier audits: verdicts since {quality.last_audit:%Y-%m-%d}, and those before")
+        table = _table(f"Compared with earlier audits: verdicts since {quality.last_audit:%Y-%m-%d}, and those before")
         for name in ("rule", "before", "now", "change"):
             table.add_column(name, justify="left" if name == "rule" else "right")
         for line in drift_lines(quality):
@@ -84,31 +84,31 @@ def _precision(title: str, group: str, quality: Quality) -> Table:
     table = _table(f"{title}, with {quality.confidence:.0%} intervals")
     table.add_column(group, overflow="fold")
     groups = quality.groups[group]
-    said = counted(groups.values())
-    heads = (_HEADS.get(name, name) for name in said)
+    columns = count_columns(groups.values())
+    heads = (_HEADS.get(name, name) for name in columns)
     for name in ("labels", "drawn", *heads, "can't\ntell", "right", "at\nleast", "at\nmost"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name, found in groups.items():
-        counts = (found.labels, found.sampled, *(getattr(found, name) for name in said), found.unsure)
-        shares = map(percent, (found.precision, found.low, found.high))
+    for name, estimate in groups.items():
+        counts = (estimate.labels, estimate.sampled, *(getattr(estimate, each) for each in columns), estimate.unsure)
+        shares = map(percent, (estimate.precision, estimate.low, estimate.high))
         table.add_row(visible(name), *(f"{count:,.0f}" for count in counts), *shares)
     return table
 
 
 def _gate(gate: AuditGate) -> Table:
-    table = _table("The gate: how much must be right")
+    table = _table("The gate: share that must be right")
     table.add_column("tier")
-    for name in ("found", "asked for"):
+    for name in ("at least", "required"):
         table.add_column(name, justify="right")
     table.add_column("gate")
     for tier, outcome in gate.tiers.items():
-        said = Text(outcome.outcome, style=_STYLES[outcome.outcome])
-        table.add_row(tier, percent(outcome.low), percent(outcome.required), said)
+        word = Text(outcome.outcome, style=_STYLES[outcome.outcome])
+        table.add_row(tier, percent(outcome.low), percent(outcome.required), word)
     return table
 
 
 def _confusion(quality: Quality) -> Table:
-    table = _table("What people say of the policy's labels: verdicts, and labels that they stand for")
+    table = _table("People's verdicts on the policy's labels, and how many labels they stand for")
     table.add_column("the policy says")
     for name in GIVEN:
         table.add_column(f"people: {name}" if name != VerdictKind.UNSURE else "can't tell", justify="right")
@@ -119,23 +119,23 @@ def _confusion(quality: Quality) -> Table:
 
 
 def _show_disagreements(quality: Quality, console: Console) -> None:
-    """A few lines a row, since a table's columns would be too narrow for what people and drafts say."""
-    title = "The most instructive disagreements: by the labels a row stands for, readers, notes, spread over rules"
+    """Print a few lines per row, since a table's columns would be too narrow for notes and drafts."""
+    title = "The most instructive disagreements, ranked by labels, readers and notes, and spread over the rules"
     console.print(Text(title, style="bold"))
     for row in quality.disagreements:
         head = Text(visible(row["draft_id"]), style="cyan")
         head.append(f"  {row['label']} by '{row['rule']}', for {row['stands_for']:,.0f} labels", style="default")
-        said = [head, *map(_opinion, row["verdicts"]), Text(visible(shorten(row["completion"] or "", _TEXT)), "dim")]
-        for indent, text in zip((2, *[4] * len(said)), said, strict=False):
+        lines = [head, *map(_opinion, row["verdicts"]), Text(visible(shorten(row["completion"] or "", _TEXT)), "dim")]
+        for indent, text in zip((2, *[4] * len(lines)), lines, strict=False):
             text.overflow = "fold"
             print_trimmed(Padding(text, (0, 0, 0, indent)), console)
 
 
-def _opinion(said: Mapping[str, Any]) -> Text:
-    """What one reader says: a name, a verdict, and why."""
-    whys = [REASONS.get(said["reason"] or "", "").rstrip("."), said["note"] or ""]
-    opinion = Text(f"{visible(said['reviewer'])}: ")
-    opinion.append(said["verdict"], style=LABEL_STYLES.get(said["verdict"], ""))
+def _opinion(verdict: Mapping[str, Any]) -> Text:
+    """Return one reader's name, verdict and reasons."""
+    whys = [REASONS.get(verdict["reason"] or "", "").rstrip("."), verdict["note"] or ""]
+    opinion = Text(f"{visible(verdict['reviewer'])}: ")
+    opinion.append(verdict["verdict"], style=LABEL_STYLES.get(verdict["verdict"], ""))
     return opinion.append("".join(f", {visible(why)}" for why in whys if why))
 
 

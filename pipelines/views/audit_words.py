@@ -1,4 +1,4 @@
-"""What the audit's report says in words: on the terminal and on the page alike."""
+"""Sentences of the audit report, for the terminal and the page."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from label_policy.audits.precision import Estimate
 from pipelines.output.safe_text import visible
 
 GROUPS = {"label": "By class", "tier": "By tier", "rule": "By rule", "category": "By category"}
-"""The groups that are shown, and what they are called."""
+"""The groups that the report shows, and their titles."""
 
 
 def percent(value: float | None) -> str:
-    """A share, or a dash where it is not known."""
+    """Return a share as text, or a dash where it is not known."""
     return "–" if value is None else f"{value:.1%}"
 
 
-def by_whom(read: int, simulated: int) -> str:
-    """How many rows people have read; and how many nobody has, that have a simulated verdict."""
-    return f"{read:,} by people" + (f", {simulated:,} simulated" if simulated else "")
+def read_words(read: int, simulated: int) -> str:
+    """Return how many rows people have read, and how many have only simulated verdicts."""
+    return f"people have read {read:,}" + (f", and {simulated:,} have simulated verdicts" if simulated else "")
 
 
-def counted(groups: Iterable[Estimate]) -> list[str]:
-    """Which of rows that people read and simulated ones there are: a column for what there is none of tells nothing."""
-    found = list(groups)
-    return [name for name in ("read", "simulated") if any(getattr(each, name) for each in found)] or ["read"]
+def count_columns(groups: Iterable[Estimate]) -> list[str]:
+    """Return the count columns that are not all 0, of `read` and `simulated`; `read` where both are."""
+    estimates = list(groups)
+    return [name for name in ("read", "simulated") if any(getattr(each, name) for each in estimates)] or ["read"]
 
 
 SIMULATED = (
-    "Simulated: nobody gave some of these verdicts. They show how an audit works and say nothing of real labels."
+    "Simulated: nobody gave some of these verdicts. They show how an audit works and say nothing about real labels."
 )
 
 
 def headline(quality: Quality) -> str:
-    """How much was read, in a sentence."""
+    """Return a sentence on how many labels are drawn and read."""
     named = f"{quality.policy['name']} {quality.policy['version']}"
     if not quality.sampled:
-        return f"Nothing is drawn of the labels of {named} yet; `feedback-kto audit draw` draws a sample of them."
-    labels = sum(found.labels for found in quality.groups["label"].values())
+        return f"No label of {named} is drawn yet; `feedback-kto audit draw` draws a sample of them."
+    labels = sum(each.labels for each in quality.groups["label"].values())
     return (
         f"Of {labels:,.0f} final labels of {named}, {quality.sampled:,} are drawn to be read; "
-        f"read are {by_whom(quality.read, quality.simulated_rows)}."
+        f"{read_words(quality.read, quality.simulated_rows)}."
     )
 
 
 def gate_words(gate: AuditGate) -> tuple[str, list[str]]:
-    """What the gate is, and what there is to say about it."""
+    """Return the state of the gate, and its reasons, notes and override as clauses."""
     if not gate.asked:
         return "asks for nothing: the policy's audit names no precision", []
     more = [*gate.reasons, *gate.notes]
@@ -58,24 +58,24 @@ def gate_words(gate: AuditGate) -> tuple[str, list[str]]:
         opened = f"{who} opened it until {gate.override.expires_at:%Y-%m-%d %H:%M} UTC"
         more += [f"{opened}: {why}", *(f"in spite of this: {text}" for text in gate.overridden)]
     if gate.simulated:
-        more.append("simulated verdicts went into it, as the desk's settings allow")
+        more.append("simulated verdicts count here, as the desk's settings allow")
     return "open" if gate.passed else "closed", more
 
 
 def override_words(override: Override) -> str:
-    """Whose it is, why, of what, and until when."""
-    what = f"tier {' and '.join(override.tiers)}" if override.tiers else "every tier"
+    """Return who gave the override, why, for which tiers, and until when."""
+    scope = f"tier {' and '.join(override.tiers)}" if override.tiers else "every tier"
     until = f"{override.expires_at:%Y-%m-%d %H:%M} UTC"
-    return f"{visible(override.who)} ({visible(override.why)}), for {what} until {until}"
+    return f"{visible(override.who)} ({visible(override.why)}), for {scope} until {until}"
 
 
 def override_lines(gate: AuditGate, override: Override | None, former: Sequence[FormerOverride]) -> list[str]:
-    """Of the overrides on record, what the gate's own words do not say; nothing where there is nothing to say.
+    """Return lines on the overrides that `gate_words` does not name: an unused one, and those that no longer hold.
 
     Args:
-        gate: says of the override that opened it.
-        override: the one that holds.
-        former: those that do not, the newest first.
+        gate: the audit's gate, with the override that opened it.
+        override: the override in force, if any.
+        former: overrides that no longer hold, the newest first.
 
     """
     lines = []
@@ -91,45 +91,44 @@ def override_lines(gate: AuditGate, override: Override | None, former: Sequence[
 
 
 _MOST_FORMER = 3
-_WHY_NOT = {"expired": "expired", "another policy": "it is of {}", "replaced": "a newer one took its place"}
+_WHY_NOT = {"expired": "expired", "another policy": "it was given for {}", "replaced": "a newer one replaced it"}
 
 
 def agreement_words(quality: Quality) -> str:
-    """How far reviewers agree, in a sentence."""
-    found = quality.agreement
-    if not found.rows:
-        return "No row was decided by two readers, so nothing is known of how far they agree."
+    """Return a sentence on how far reviewers agree."""
+    agreement = quality.agreement
+    if not agreement.rows:
+        return "No row was decided by two readers, so their agreement is not known."
     who = "several readers, people or simulated" if quality.simulated else "several people"
-    said = f"{found.rows:,} rows were decided by {who}, who all say the same of {percent(found.same)}"
-    if found.alpha is None:
-        return f"{said}; all say the same of all of them, so that Krippendorff's alpha is not defined."
-    return (
-        f"{said}; Krippendorff's alpha is {found.alpha:.2f} (1 is perfect, 0 is chance, {LEAST_ALPHA:.2f} the least)."
-    )
+    rows = f"{agreement.rows:,} rows were decided by {who}, who agree on {percent(agreement.same)}"
+    alpha = agreement.alpha
+    if alpha is None:
+        return f"{rows}; all of these verdicts are the same, so Krippendorff's alpha is not defined."
+    return f"{rows}; Krippendorff's alpha is {alpha:.2f} (1 is perfect, 0 is chance, {LEAST_ALPHA:.2f} the least)."
 
 
 def suspected_words(quality: Quality) -> str | None:
-    """What became of the rows that a model's scores made suspect; None where there are none."""
-    found = quality.suspected
-    known = found["read"] + found["simulated"]
-    if not known + found["unread"]:
+    """Return a sentence on the rows that a model's scores made suspect; None where there are none."""
+    counts = quality.suspected
+    read = counts["read"] + counts["simulated"]
+    if not read + counts["unread"]:
         return None
-    said = f"A model's scores speak against the labels of {known + found['unread']:,} of these rows"
-    if known:
-        said += (
-            f"; read are {by_whom(found['read'], found['simulated'])}, and {found['wrong']:,} of these labels are "
-            f"contradicted ({found['wrong'] / known:.0%})"
+    sentence = f"A model's scores contradict the labels of {read + counts['unread']:,} of these rows"
+    if read:
+        sentence += (
+            f"; {read_words(counts['read'], counts['simulated'])}; the verdicts contradict {counts['wrong']:,} of "
+            f"these labels ({counts['wrong'] / read:.0%})"
         )
-    if found["unread"]:
-        said += (
-            f"; {found['unread']:,} are unread, and count as like those read of their stratum, or of their tier where "
-            "none of it was read"
+    if counts["unread"]:
+        sentence += (
+            f"; {counts['unread']:,} are unread, and count like the read rows of their stratum, or of their tier where "
+            "no row of the stratum is read"
         )
-    return f"{said}."
+    return f"{sentence}."
 
 
 def drift_lines(quality: Quality) -> Iterator[tuple[str, ...]]:
-    """Rule, precision before, in the last audit, and the change with its interval; the greatest fall first."""
+    """Yield rule, precision before and in the last audit, and the change with its interval; the greatest fall first."""
     for each in sorted(quality.drift, key=lambda drift: drift.change):
         yield (
             each.rule,

@@ -1,4 +1,4 @@
-"""What `feedback-kto policy explain` says of a row's audit: who said what of it, and what the gate makes of it now."""
+"""Print the verdicts on a row and the gate's outcome for its tier, for `feedback-kto policy explain`."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from pipelines.output.styles import VERDICT_STYLES
 from pipelines.views.audit_words import percent
 
 _WHY_NOT = {
-    "text changed": "no longer counts: the text is another than the one that was read",
-    "label changed": "does not count for the label as it is now: the sample was drawn when it was another; "
+    "text changed": "no longer counts: the text has changed since it was read",
+    "label changed": "does not count for the current label: the sample was drawn for an earlier one; "
     "`feedback-kto audit draw` draws it anew",
-    "not sampled": "is in no estimate: the row is not in the sample as it was last drawn",
+    "not sampled": "is in no estimate: the row is not in the newest sample",
     "read by a person": "no longer counts: a person has read the row",
-    "simulated": "does not count: this desk's settings let no simulated verdict count",
+    "simulated": "does not count: this desk's settings do not allow simulated verdicts",
 }
 
 
-def show_readings(explanation: Explanation, console: Console) -> None:
-    """Print who said what of the row, a reviewer a row, and what of it does not count."""
+def show_verdicts(explanation: Explanation, console: Console) -> None:
+    """Print the verdicts on the row, a line per reviewer, and why some do not count."""
     console.print()
-    print_trimmed(Text("What its readers say", style="bold"), console)
+    print_trimmed(Text("Verdicts of its readers", style="bold"), console)
     table = Table.grid(padding=(0, 1))
     table.add_column(width=1)
     table.add_column(max_width=24, overflow="fold")
     table.add_column(overflow="fold")
     for reading in explanation.readings:
-        table.add_row("", Text(visible(reading.reviewer), style="cyan"), _said(reading))
+        table.add_row("", Text(visible(reading.reviewer), style="cyan"), _verdict_text(reading))
         for remark in _remarks(reading, explanation):
             table.add_row("", "", Text(commands(remark), style="yellow"))
     print_trimmed(table, console)
 
 
-def _said(reading: Reading) -> Text:
+def _verdict_text(reading: Reading) -> Text:
     line = Text(
         "can't tell" if reading.verdict == VerdictKind.UNSURE else reading.verdict,
         style=VERDICT_STYLES[reading.verdict],
@@ -63,23 +63,23 @@ def _remarks(reading: Reading, explanation: Explanation) -> Iterator[str]:
 
 
 def gate_lines(gate: AuditGate, tier: str) -> Iterator[str]:
-    """What the gate makes of a tier now, and why nothing trains where that is so."""
-    found = gate.tiers.get(tier)
-    if found is not None:
-        yield _outcome(gate, tier, found)
+    """Yield the gate's outcome for a tier now, and the gate's reasons where it is closed."""
+    outcome = gate.tiers.get(tier)
+    if outcome is not None:
+        yield _tier_words(gate, tier, outcome)
     elif gate.passed:
-        yield f"open; the policy asks nothing of tier {tier}"
+        yield f"open; the policy requires no precision of tier {tier}"
     if not gate.passed:
         yield from (f"closed: {reason}" for reason in gate.reasons)
 
 
-def _outcome(gate: AuditGate, tier: str, found: TierOutcome) -> str:
-    """A tier's own outcome, in a sentence."""
-    what = "nobody could tell of any of its labels" if found.low is None else f"at least {percent(found.low)} are right"
-    is_ = "is " if found.outcome in (Outcome.UNDECIDED, Outcome.OVERRIDDEN) else ""
-    said = f"tier {tier} {is_}{found.outcome}: {what}, and "
-    said += f"{percent(found.required)} is asked for"
-    if found.outcome == Outcome.OVERRIDDEN and gate.override is not None:
+def _tier_words(gate: AuditGate, tier: str, tier_outcome: TierOutcome) -> str:
+    """Return a tier's own outcome in a sentence."""
+    low, outcome = tier_outcome.low, tier_outcome.outcome
+    precision = "no reader could decide on any of its labels" if low is None else f"at least {percent(low)} are right"
+    verb = "is " if outcome in (Outcome.UNDECIDED, Outcome.OVERRIDDEN) else ""
+    text = f"tier {tier} {verb}{outcome}: {precision}, and the policy requires {percent(tier_outcome.required)}"
+    if outcome == Outcome.OVERRIDDEN and gate.override is not None:
         until = f"{gate.override.expires_at:%Y-%m-%d %H:%M}"
-        said += f"; {visible(gate.override.who)} opened it until {until} UTC: {visible(gate.override.why)}"
-    return f"{said}; simulated verdicts went into this" if gate.simulated else said
+        text += f"; {visible(gate.override.who)} opened it until {until} UTC: {visible(gate.override.why)}"
+    return f"{text}; simulated verdicts count here" if gate.simulated else text

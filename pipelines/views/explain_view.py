@@ -1,6 +1,6 @@
-"""What `feedback-kto policy explain` shows: the label first, then all that it comes from.
+"""Print why a row has its label, for `feedback-kto policy explain`: the label first, then its sources.
 
-Texts come from customers, agents and logs, so every one of them passes through `visible`, and none is read as markup.
+Texts come from customers, agents and logs. Each passes through `visible`, and none is read as markup.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from label_policy.engines.trace import Part, RuleTrace
 from pipelines.output.command_output import commands
 from pipelines.output.safe_text import print_trimmed, shorten, visible, word_diff
 from pipelines.output.styles import LABEL_STYLES
-from pipelines.views.explain_audit import gate_lines, show_readings
+from pipelines.views.explain_audit import gate_lines, show_verdicts
 from pipelines.views.timeline_view import measures_line, show_timeline, waiting_for
 
 _MOST_MESSAGES = 4
@@ -48,10 +48,10 @@ def show_explanation(
     """Print all that is known of a row.
 
     Args:
-        explanation: of the row.
+        explanation: the row's explanation.
         policy: the policy whose rules were tried.
-        releases: of models trained on the training sets that hold it: ``id``, ``training_set``, ``champion``.
-        console: where to.
+        releases: the releases trained on the row's training sets: ``id``, ``training_set``, ``champion``.
+        console: where to print.
         full: whether texts are printed whole.
 
     """
@@ -61,14 +61,14 @@ def show_explanation(
     _show_rules(explanation, policy, console)
     _show_label(explanation, policy, console)
     if explanation.readings:
-        show_readings(explanation, console)
+        show_verdicts(explanation, console)
     _show_training(explanation, policy, releases, console)
 
 
 def _show_head(explanation: Explanation, console: Console) -> None:
     draft = explanation.draft
     title = Text(visible(explanation.row_id), style="bold")
-    facts = [f"{name.split('_')[0]} {visible(draft[name])}" for name in _FACTS if draft[name]]
+    facts = [f"{name.split('_')[0]} {visible(str(draft[name]))}" for name in _FACTS if draft[name] not in (None, "")]
     title.append("  " + " · ".join(facts), style="not bold dim")
     print_trimmed(title, console)
     verdict = explanation.stored or explanation.computed
@@ -86,7 +86,7 @@ def _verdict_line(verdict: Verdict, explanation: Explanation) -> Text:
         line.append(f", tier {verdict.tier}, weight {verdict.weight:g}", style="default not bold")
     line.append(f"; {verdict.state}", style="default not bold")
     if explanation.stored is None:
-        line.append("; not labelled yet: this is what the policy says", style="yellow not bold")
+        line.append("; not labelled yet: the policy would give this label", style="yellow not bold")
     return line
 
 
@@ -130,7 +130,7 @@ def _sent(explanation: Explanation, most: int | None) -> Text:
     old, new = draft["completion"] or "", draft["final_text"]
     if new is None:
         edited = draft["edited_at"] is not None
-        return Text("edited, and the log does not say to what" if edited else "nothing that the log knows of", "dim")
+        return Text("edited; the log does not hold the new text" if edited else "nothing in the log", "dim")
     if new == old:
         return Text("as drafted", style="dim")
     diff = word_diff(old, new, full=most is None)
@@ -166,9 +166,9 @@ def _show_rules(explanation: Explanation, policy: Policy, console: Console) -> N
             _add_rule(table, trace, rule.why)
         if sent_text is not None:
             mark, style = _MARKS[sent_text.holds]
-            said = Text("what was sent is a row of its own: ", style="dim")
-            said.append(f"explain {visible(explanation.row_id)}{SENT_SUFFIX}")
-            table.add_row("", Text(mark, style=style), SENT_TEXT, said if sent_text.holds else _because(sent_text))
+            pointer = Text("the sent text is a row of its own: ", style="dim")
+            pointer.append(f"explain {visible(explanation.row_id)}{SENT_SUFFIX}")
+            table.add_row("", Text(mark, style=style), SENT_TEXT, pointer if sent_text.holds else _because(sent_text))
     print_trimmed(table, console)
 
 
@@ -185,7 +185,7 @@ def _add_rule(table: Table, trace: RuleTrace, why: str) -> None:
 
 
 def _because(trace: RuleTrace) -> Text:
-    """What kept a rule from deciding; of the one that decides, what joins its parts."""
+    """Return why a rule does not decide; for the rule that decides, how its parts are joined."""
     if trace.outcome == "not reached":
         return Text("would hold" if trace.holds else "", style="dim")
     if trace.outcome == "decides":
@@ -214,8 +214,8 @@ def _show_label(explanation: Explanation, policy: Policy, console: Console) -> N
         table.add_row("", Text("stored", style="cyan"), _verdict_text(stored))
     same = stored is not None and computed is not None and stored.says_the_same(computed)
     if computed is None:
-        said = f"{_called(policy)} makes no such row"
-        table.add_row("", Text("now", style="cyan"), Text(said, style="yellow"))
+        text = f"{_called(policy)} makes no such row"
+        table.add_row("", Text("now", style="cyan"), Text(text, style="yellow"))
     elif not same or (stored is not None and stored.state != computed.state):
         table.add_row("", Text("now", style="cyan"), _verdict_text(computed))
     for row in explanation.corrections:
@@ -224,14 +224,14 @@ def _show_label(explanation: Explanation, policy: Policy, console: Console) -> N
     if stored is None or stored.policy_digest == policy.digest:
         return
     if (stored.policy, stored.policy_version) == (policy.name, policy.version):
-        said = f"The stored label is by another {policy.name} {policy.version}; raise `version` in the policy."
-        _say(said, "yellow", console)
+        text = f"The stored label is by another {policy.name} {policy.version}; raise `version` in the policy."
+        _say(text, "yellow", console)
     if not same:
-        said = f"{_called(policy)} says otherwise than the stored label."
-        _say(commands(f"{said} `feedback-kto policy plan` shows what else it would change."), "yellow", console)
+        text = f"{_called(policy)} gives another label than the stored one."
+        _say(commands(f"{text} `feedback-kto policy plan` shows what else it would change."), "yellow", console)
     else:
-        said = f"{_called(policy)} says the same as the stored label, by other rules."
-        _say(said, "dim", console)
+        text = f"{_called(policy)} gives the same label as the stored one, by other rules."
+        _say(text, "dim", console)
 
 
 def _called(policy: Policy) -> str:
@@ -239,24 +239,24 @@ def _called(policy: Policy) -> str:
 
 
 def _verdict_text(verdict: Verdict) -> Text:
-    said = f"{verdict.label} by '{verdict.rule}'"
-    said += f", {verdict.tier}, weight {verdict.weight:g}" if verdict.tier else ""
+    text = f"{verdict.label} by '{verdict.rule}'"
+    text += f", {verdict.tier}, weight {verdict.weight:g}" if verdict.tier else ""
     until = "since" if verdict.state == State.FINAL else "until at least"
-    said += f"; {verdict.state} {until} {verdict.matures_at:%Y-%m-%d %H:%M}"
-    said += f"; {visible(verdict.policy)} {verdict.policy_version} ({verdict.policy_digest[:12]})"
-    return Text(f"{said}, as of {verdict.as_of:%Y-%m-%d %H:%M}", overflow="fold")
+    text += f"; {verdict.state} {until} {verdict.matures_at:%Y-%m-%d %H:%M}"
+    text += f"; {visible(verdict.policy)} {verdict.policy_version} ({verdict.policy_digest[:12]})"
+    return Text(f"{text}, as of {verdict.as_of:%Y-%m-%d %H:%M}", overflow="fold")
 
 
 def _correction_text(row: dict[str, Any]) -> Text:
     was, now = (f"{row[f'{side}label']} by '{row[f'{side}rule']}'" for side in ("was_", ""))
     if not row["label"]:
-        became = "became no such row"
+        became = "became a row that the policy no longer makes"
     elif row["state"] == State.PROVISIONAL:
-        became = f"waits again, as {now}"
+        became = f"became provisional again, as {now}"
     else:
         became = f"became {now}" if now != was else "became the label of another text"
-    said = f"{row['recorded_at']:%Y-%m-%d %H:%M}: final {was} {became}"
-    return Text(visible(f"{said}, because of {row['cause']}"), overflow="fold")
+    text = f"{row['recorded_at']:%Y-%m-%d %H:%M}: final {was} {became}"
+    return Text(visible(f"{text}, because of {row['cause']}"), overflow="fold")
 
 
 def _show_training(explanation: Explanation, policy: Policy, releases: list[dict[str, Any]], console: Console) -> None:
@@ -265,7 +265,7 @@ def _show_training(explanation: Explanation, policy: Policy, releases: list[dict
     _heading("Training, by the stored label" if by_another else "Training", console)
     gate = explanation.gate
     if standing.trains and gate is not None and not gate.passed:
-        line = Text("  It does not train: nothing does, since the audit's gate is closed.", style="yellow")
+        line = Text("  It does not train: the audit's gate is closed, so nothing trains.", style="yellow")
     elif stored is not None and standing.trains:
         line = Text(f"  It trains as {stored.label}, with weight {standing.weight:g}.", style="green")
     elif standing.fate == Fate.KEPT:
@@ -277,36 +277,36 @@ def _show_training(explanation: Explanation, policy: Policy, releases: list[dict
         line.append((f" ({rows}{f' and {more} more' if more > 0 else ''})" if rows else "") + ".")
     print_trimmed(line, console)
     table = _grid(1)
-    for said in gate_lines(gate, stored.tier) if gate is not None and stored is not None and stored.tier else ():
-        table.add_row("", Text("gate now", style="cyan"), Text(commands(said), overflow="fold"))
+    for outcome in gate_lines(gate, stored.tier) if gate is not None and stored is not None and stored.tier else ():
+        table.add_row("", Text("gate now", style="cyan"), Text(commands(outcome), overflow="fold"))
     for pair in standing.pairs:
-        said = f"{visible(pair['row_id'])} preferred to {visible(pair['rejected_row_id'])} ({pair['split']})"
-        table.add_row("", Text("pair", style="cyan"), Text(said, overflow="fold"))
+        text = f"{visible(pair['row_id'])} preferred to {visible(pair['rejected_row_id'])} ({pair['split']})"
+        table.add_row("", Text("pair", style="cyan"), Text(text, overflow="fold"))
     for holding in explanation.holdings:
         own = holding.row_id == explanation.row_id
-        said = f"{holding.version}, {holding.part}/{holding.split}"
-        said += "" if own else f", as {visible(holding.row_id)}, which has the same text"
+        text = f"{holding.version}, {holding.part}/{holding.split}"
+        text += "" if own else f", as {visible(holding.row_id)}, which has the same text"
         if stored is not None and holding.part in CLASSES and holding.part != stored.label:
-            said += " (before the label changed)"
-        table.add_row("", Text("training set", style="cyan"), Text(said, overflow="fold"))
+            text += " (before the label changed)"
+        table.add_row("", Text("training set", style="cyan"), Text(text, overflow="fold"))
     for release in releases:
-        said = f"{release['id']}, trained on {release['training_set']}"
-        table.add_row("", Text("release", style="cyan"), Text(said + (", the champion" if release["champion"] else "")))
+        text = f"{release['id']}, trained on {release['training_set']}"
+        table.add_row("", Text("release", style="cyan"), Text(text + (", the champion" if release["champion"] else "")))
     print_trimmed(table, console)
     older = explanation.unsearched
     if not explanation.holdings:
         yet = " yet" if explanation.trains else ""
-        said = f"No training set holds it{yet}, and so no release."
+        text = f"No training set holds it{yet}, so no release does."
         if older:
-            said = f"None of the newest training sets holds it{yet}."
-        _say(said, "dim", console)
+            text = f"None of the newest training sets holds it{yet}."
+        _say(text, "dim", console)
     if older:
-        said = f"{older:,} older training sets, and releases of them, were not looked into."
-        _say(said, "dim", console)
+        text = f"{older:,} older training sets, and releases of them, were not searched."
+        _say(text, "dim", console)
 
 
 def _grid(indent: int) -> Table:
-    """A table without lines: two blanks, columns that keep their width, and one that takes the rest."""
+    """Return a table without lines: a blank column, `indent` columns that keep their width, and one for the rest."""
     table = Table.grid(padding=(0, 1))
     table.add_column(width=1)
     for _ in range(indent):

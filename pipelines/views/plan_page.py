@@ -1,4 +1,4 @@
-"""A plan as one HTML file that needs nothing else: no network, no script, light and dark, for a phone too."""
+"""Render a plan as one HTML file without network or script, light and dark, for phones too."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def render_plan(plan: Plan, *, desk: str, apply: str | None) -> str:
 
     Args:
         plan: the plan.
-        desk: the name of the desk that it is of.
-        apply: the command that makes the change, or None where there is nothing that it would make.
+        desk: the desk's name.
+        apply: the command that applies the plan; None where there is nothing to apply.
 
     """
-    # Everything from the logs is text to the template: escaped, and with what cannot be seen spelled out.
+    # The template escapes all texts of the logs, and spells out their hidden characters.
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -70,7 +70,7 @@ def render_plan(plan: Plan, *, desk: str, apply: str | None) -> str:
         matrices=[
             ("Labels", "label", _heat(figures["labels"], LABELS)),
             ("Tiers", "tier", _heat(figures["tiers"], TIERS)),
-            ("What trains", "training", _heat(moves, _TRAINS)),
+            ("Training", "training", _heat(moves, _TRAINS)),
         ],
         most_trains=max(sum(side[name] for name in CLASSES) for side in figures["balance"].values()),
         labels=[*Label],
@@ -85,7 +85,7 @@ def render_plan(plan: Plan, *, desk: str, apply: str | None) -> str:
 
 
 def _heat(flips: Sequence[Mapping[str, Any]], order: Sequence[str]) -> dict[str, Any]:
-    """A matrix with how warm each cell is, from 0 to 1: by the root of its rows, and what stays as it is stays cold."""
+    """Return a matrix with a heat of 0 to 1 per cell, by the root of its rows; cells without a change have 0."""
     befores, afters, cells = matrix(flips, order)
     most = max((rows for (before, after), rows in cells.items() if before != after), default=0)
     rows = [
@@ -108,7 +108,7 @@ def _heat(flips: Sequence[Mapping[str, Any]], order: Sequence[str]) -> dict[str,
 
 
 def _bars(days: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A bar a day, in units of a hundredth of the highest; a day without changes has none."""
+    """Return a bar per day that changes, with its height in percent of the highest."""
     most = max((day["changed"] for day in days), default=0)
     bars = [
         {"x": 10 * place + 1, "height": max(2, round(100 * day["changed"] / most)), **day}
@@ -119,12 +119,12 @@ def _bars(days: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _parts(row: Mapping[str, Any]) -> list[tuple[str, str]] | None:
-    """What was sent in place of the draft, as kept, removed and added stretches; None where there is no such text."""
+    """Return the sent text as kept, removed and added stretches of the draft; None where no other text was sent."""
     draft, sent = row["completion"], row["final_text"]
     if draft is None or sent is None or draft == sent:
         return None
     old, new = (re.findall(r"\S+\s*", text) for text in (draft, sent))
-    return [(what, "".join(words)) for what, words in stretches(old, new)]
+    return [(kind, "".join(words)) for kind, words in stretches(old, new)]
 
 
 def _text(value: str | None) -> str:
@@ -132,7 +132,7 @@ def _text(value: str | None) -> str:
 
 
 def _signal(value: object, shown_at: datetime | None) -> str:
-    """A signal's value for a reader: a time as how long after the showing it was."""
+    """Return a signal's value for a reader; a time as its distance from the showing."""
     if isinstance(value, datetime):
         if shown_at is None:
             return f"{value:%Y-%m-%d %H:%M}"

@@ -1,4 +1,4 @@
-"""What `feedback-kto policy plan` prints: the plan in words, its matrices, what moves, and the rows drawn."""
+"""Print a plan for `feedback-kto policy plan`: its sentences, matrices, flows, days and example rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOST_DAYS = 14
 _WIDEST_BAR = 30
 _LONGEST_ID = 28
 _WITHOUT_TEXT = 90
-"""Columns that a row drawn takes beside its text."""
+"""Terminal columns that an example row takes beside its text."""
 _NARROWEST_TEXT = 20
 
 
@@ -52,7 +52,7 @@ def show_plan(plan: Plan, console: Console) -> None:
 
 
 def show_gates(plan: Plan, console: Console) -> None:
-    """Print what the audit's gate makes of both sides."""
+    """Print the audit's gate for both sides."""
     for sentence, details in gate_sentences(plan):
         print_prose(commands(sentence), console)
         for detail in details:
@@ -76,7 +76,7 @@ def _matrix(title: str, flips: Sequence[Mapping[str, Any]], order: Sequence[str]
 def matrix(
     flips: Sequence[Mapping[str, Any]], order: Sequence[str]
 ) -> tuple[list[str], list[str], dict[tuple[str, str], int]]:
-    """The values that occur before, those that occur after, both in `order`, and the counts of their pairs."""
+    """Return the values before, the values after, both in `order`, and the row count of each pair."""
     cells = {(flip["before"], flip["after"]): flip["rows"] for flip in flips}
     befores, afters = ({pair[side] for pair in cells} for side in (0, 1))
     return [name for name in order if name in befores], [name for name in order if name in afters], cells
@@ -86,8 +86,8 @@ def _show_flows(flows: Sequence[Mapping[str, Any]], console: Console) -> None:
     decided = [flow for flow in flows if flow["kind"] != "maturity"]
     if not decided:
         return
-    columns = (Column("before"), Column("after"), Column("they"))
-    table = _table("What changes, by the rule that decides", "rows", *columns)
+    columns = (Column("before"), Column("after"), Column("change"))
+    table = _table("Changes by deciding rule", "rows", *columns)
     for flow in decided[:_MOST_ROWS]:
         table.add_row(
             f"{flow['rows']:,}",
@@ -107,7 +107,7 @@ def _show_rules(rules: Sequence[Mapping[str, Any]], console: Console) -> None:
     moved = [rule for rule in rules if rule["lost"] or rule["gained"]]
     if not moved:
         return
-    table = _table("What rules decide", Column("rule"), "before", "lost", "gained", "after")
+    table = _table("Rows that each rule decides", Column("rule"), "before", "lost", "gained", "after")
     for rule in moved[:_MOST_ROWS]:
         table.add_row(
             rule["rule"],
@@ -123,8 +123,8 @@ def _show_rules(rules: Sequence[Mapping[str, Any]], console: Console) -> None:
 def _show_rest(rows: Sequence[Mapping[str, Any]], counted: str | None, console: Console) -> None:
     rest = rows[_MOST_ROWS:]
     if rest:
-        held = f", of {sum(row[counted] for row in rest):,} rows" if counted else ""
-        console.print(f"  and {len(rest)} more{held}; the page and --json have them", style="dim")
+        total = f", of {sum(row[counted] for row in rest):,} rows" if counted else ""
+        console.print(f"  and {len(rest)} more{total}; the page and --json have them", style="dim")
 
 
 def _categories(categories: Sequence[Mapping[str, Any]]) -> Table:
@@ -147,8 +147,8 @@ def _days(days: Sequence[Mapping[str, Any]]) -> Table:
     changing = sorted((day for day in days if day["changed"]), key=lambda day: -day["changed"])
     shown = sorted(changing[:_MOST_DAYS], key=lambda day: day["day"])
     most = max(day["changed"] for day in shown)
-    of_them = f": the {_MOST_DAYS} that change most of {len(changing)}" if len(changing) > _MOST_DAYS else ""
-    table = _table(f"Days that change{of_them}", Column("day"), "labels", "change", Column())
+    limit = f": the {_MOST_DAYS} of {len(changing)} with the most changes" if len(changing) > _MOST_DAYS else ""
+    table = _table(f"Days that change{limit}", Column("day"), "labels", "change", Column())
     for day in shown:
         bar = "█" * max(1, round(_WIDEST_BAR * day["changed"] / most))
         table.add_row(str(day["day"]), f"{day['rows']:,}", f"{day['changed']:,}", Text(bar, style="yellow"))
@@ -157,7 +157,7 @@ def _days(days: Sequence[Mapping[str, Any]]) -> Table:
 
 def _balance(plan: Plan) -> Table:
     balance = plan.figures["balance"]
-    title = "What would train, before duplicates and the held-out tickets are left out"
+    title = "Labels that would train, before duplicates and held-out tickets are left out"
     table = _table(title, Column(), *CLASSES, Column("λ bounds"))
     for side, counts in balance.items():
         table.add_row(
@@ -172,13 +172,13 @@ def _examples(examples: Sequence[Mapping[str, Any]], width: int) -> Table:
     left = width - _WITHOUT_TEXT
     texts = [Column("text", ratio=1)] if left >= _NARROWEST_TEXT else []
     columns = (Column(name, no_wrap=True) for name in ("draft", "before", "after"))
-    table = _table(f"{len(examples)} of them", *columns, *texts, width=width if texts else None)
+    table = _table(f"{len(examples)} example rows", *columns, *texts, width=width if texts else None)
     for row in examples:
-        said = row["final_text"] if row["is_sent_text"] else row["completion"]
+        text = row["final_text"] if row["is_sent_text"] else row["completion"]
         table.add_row(
             Text.assemble(visible(row["draft_id"])[:_LONGEST_ID], "\n", (_place(row), "dim")),
             *(_verdict(row[side]) for side in ("before", "after")),
-            *([Text(visible(said or "")[: 2 * left])] if texts else []),
+            *([Text(visible(text or "")[: 2 * left])] if texts else []),
         )
     return table
 
@@ -195,7 +195,7 @@ def _verdict(side: Mapping[str, Any] | None) -> Text:
 
 
 def _table(title: str, *columns: str | Column, width: int | None = None) -> Table:
-    """A table; columns given by name alone hold numbers."""
+    """Return a table; a column that is only a name holds numbers."""
     return Table(
         *(column if isinstance(column, Column) else Column(column, justify="right") for column in columns),
         title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1),

@@ -1,4 +1,4 @@
-"""What `feedback-kto policy check` shows: a policy's rules, what each does on the data at hand, and what is odd."""
+"""Print a policy's rules, their row counts on a desk and the findings, for `feedback-kto policy check`."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _WITHOUT_BAR = 78
 def show_check(
     policy: Policy, desk: str | None, coverage: Coverage | None, findings: Iterable[Finding], console: Console
 ) -> None:
-    """Print the rules and what they do, then warnings, then notes."""
+    """Print the rules with their row counts, then warnings, then notes."""
     console.print(f"[bold]{policy.name} {policy.version}[/], digest {policy.digest[:16]}: {len(policy.rules)} rules")
     if coverage is None or not coverage.interactions:
-        reason = "no desk's data was looked at" if desk is None else f"desk {desk} holds no interactions yet"
-        console.print(f"what the rules do on data is not known: {reason}", style="dim")
+        reason = "no desk's data was read" if desk is None else f"desk {desk} holds no interactions yet"
+        console.print(f"row counts of the rules are not known: {reason}", style="dim")
         coverage = None
     else:
         console.print(
@@ -77,9 +77,9 @@ def _rules_table(policy: Policy, coverage: Coverage | None, width: int) -> Table
             cells.append(Text(_bar(decides / most, bar), style=style))
         table.add_row(*cells)
 
-    does = {rule.rule: rule for rule in coverage.rules} if coverage else {}
+    counts = {rule.rule: rule for rule in coverage.rules} if coverage else {}
     for rule in policy.rules:
-        counted = does.get(rule.id)
+        counted = counts.get(rule.id)
         add(
             rule.id,
             rule.label,
@@ -105,11 +105,11 @@ def _bar(share: float, width: int) -> str:
 def check_json(
     policy: Policy, desk: str | None, coverage: Coverage | None, findings: Iterable[Finding]
 ) -> dict[str, Any]:
-    """The same as plain values: `coverage` is null where no data was looked at."""
+    """Return the policy, its counts and the findings as plain values; `coverage` is null where no data was read."""
     rules = {rule.id: {"label": rule.label, "tier": rule.tier, "weight": rule.weight} for rule in policy.rules}
     figures = asdict(coverage) if coverage is not None else None
     if figures is not None:
-        figures["rules"] = [does | rules[does["rule"]] for does in figures["rules"]]
+        figures["rules"] = [counts | rules[counts["rule"]] for counts in figures["rules"]]
     return {
         "policy": policy.name,
         "version": policy.version,

@@ -1,4 +1,4 @@
-"""What `feedback-kto source check` shows of a mapped day."""
+"""Print a mapped day for `feedback-kto source check`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST_TEXT = 200
 
 
 def show_mapped(mapped: MappedDay, day: str, skipped: list[str]) -> None:
-    """Print the books of the day, with the events by kind and what gave none by its reason."""
+    """Print the day's books: events by kind, and ignored and quarantined lines by reason."""
     books = mapped.books.to_pylist()
     totals = {
         name: sum(book[name] for book in books) for name in ("lines", "mapped", "ignored", "quarantined", "events")
@@ -45,9 +45,9 @@ def show_mapped(mapped: MappedDay, day: str, skipped: list[str]) -> None:
 
 
 def _quarantined(quarantine: pa.Table) -> list[tuple[str, int]]:
-    """The reasons without the lines' values, each with its first line and that line's value, the most frequent first.
+    """Return the quarantine reasons with their counts, the most frequent first, each with its first line and value.
 
-    Why a file could not be read to its end is no line's reason; it is with the file.
+    The reason why a file could not be read to its end is printed with the file instead.
     """
     counts = Counter[str]()
     firsts: dict[str, str] = {}
@@ -61,22 +61,22 @@ def _quarantined(quarantine: pa.Table) -> list[tuple[str, int]]:
     return [(visible(f"{reason} ({firsts[reason]})"), count) for reason, count in counts.most_common()]
 
 
-def _list(counts: Iterable[tuple[str, int]], what: str) -> None:
+def _list(counts: Iterable[tuple[str, int]], prefix: str) -> None:
     counts = list(counts)
     for text, count in counts[:_MOST_REASONS]:
-        click.echo(f"  {count:>9,} {what}{text}")
+        click.echo(f"  {count:>9,} {prefix}{text}")
     if len(counts) > _MOST_REASONS:
         click.echo(f"  … and {len(counts) - _MOST_REASONS:,} more reasons")
 
 
 def show_examples(events: pa.Table) -> None:
-    """Print the first event of each kind as JSON, without what is null and with long texts cut."""
+    """Print the first event of each kind as JSON, without null fields and with long texts cut."""
     kinds = events.column("kind").to_pylist()
     for kind in dict.fromkeys(kinds):
         [event] = events.slice(kinds.index(kind), 1).to_pylist()
-        known = {name: _cut(value) for name, value in event.items() if value is not None}
+        fields = {name: _cut(value) for name, value in event.items() if value is not None}
         click.echo(f"the first {kind}:")
-        click.echo(visible(json.dumps(known, indent=2, default=str, ensure_ascii=False), lines=True))
+        click.echo(visible(json.dumps(fields, indent=2, default=str, ensure_ascii=False), lines=True))
 
 
 def _cut(value: Any) -> Any:  # noqa: ANN401  # whatever an event's column holds

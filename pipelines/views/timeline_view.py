@@ -1,4 +1,4 @@
-"""What happened to a draft and what is still waited for, from top to bottom, as text for a terminal."""
+"""Print a draft's timeline on a terminal: its events, the windows that are open, and the moment of the run."""
 
 from __future__ import annotations
 
@@ -18,34 +18,33 @@ from label_policy import State
 from pipelines.output.safe_text import factual_by, print_trimmed, shorten, span, visible
 
 _LATE_SECONDS = 3600
-"""An event that the platform learnt of later than this is said to be late."""
+"""An event that was logged later than this is shown as late."""
 
 _MOST_MEASURE = 100
-
-
 _INDENT = 4
 _MOMENT = 21
 
 
 def show_timeline(explanation: Explanation, console: Console) -> None:
-    """A line a moment: when, how long after the showing, what, and the raw line that says so.
+    """Print a line per moment: its time, the time since the draft was shown, the event, and its raw log line.
 
-    Where these places do not all fit beside, each has a line of its own: one that is broken cannot be copied.
+    Where the places of the log lines do not fit beside, each gets a line of its own, since a broken one cannot be
+    copied.
     """
     shown = explanation.draft["shown_at"]
     entries = sorted(_timeline(explanation), key=lambda entry: entry[0])
     elapsed = ["" if at == shown else f"{'+' if at > shown else '−'}{span(at - shown)}" for at, *_ in entries]
-    after = max(map(cell_len, elapsed))
-    text = max((said.cell_len for *_, said, where in entries if where), default=0)
-    place = max(where.cell_len for *_, where in entries)
-    beside = _MOMENT + after + 1 + text + place + 4 <= console.width
-    for since, (at, mark, said, where) in zip(elapsed, entries, strict=True):
+    elapsed_width = max(map(cell_len, elapsed))
+    text_width = max((text.cell_len for *_, text, where in entries if where), default=0)
+    place_width = max(where.cell_len for *_, where in entries)
+    beside = _MOMENT + elapsed_width + 1 + text_width + place_width + 4 <= console.width
+    for since, (at, mark, text, where) in zip(elapsed, entries, strict=True):
         grid = Table.grid(padding=(0, 1))
         grid.add_column(width=_MOMENT, style="dim")
-        grid.add_column(width=after, justify="right")
+        grid.add_column(width=elapsed_width, justify="right")
         grid.add_column(width=1)
-        grid.add_column(width=text if where and beside else None, overflow="fold")
-        grid.add_row(f"  {at:%Y-%m-%d %H:%M:%S}", since, mark, said, *([where] if where and beside else []))
+        grid.add_column(width=text_width if where and beside else None, overflow="fold")
+        grid.add_row(f"  {at:%Y-%m-%d %H:%M:%S}", since, mark, text, *([where] if where and beside else []))
         print_trimmed(grid, console)
         if where and not beside:
             console.print(Text(" " * _INDENT) + where, soft_wrap=True)
@@ -59,8 +58,8 @@ def _timeline(explanation: Explanation) -> list[tuple[datetime, Text, Text, Text
             closing.setdefault(window.closes, []).append(window.signal)
     for at, signals in closing.items():
         past = at <= explanation.now
-        said = f"{', '.join(signals)}: {'did not come in time' if past else 'waited for until then'}"
-        entries.append((at, Text("◇"), Text(said, style="dim" if past else "yellow"), Text()))
+        outcome = f"{', '.join(signals)}: {'did not come in time' if past else 'may still come until then'}"
+        entries.append((at, Text("◇"), Text(outcome, style="dim" if past else "yellow"), Text()))
     verdict = explanation.computed or explanation.stored
     if verdict is not None and verdict.state == State.FINAL:
         entries.append((verdict.matures_at, Text("◆", style="bold"), Text("the label is final", style="bold"), Text()))
@@ -77,30 +76,30 @@ def _entry(moment: Moment, explanation: Explanation) -> tuple[datetime, Text, Te
 
 
 def say_moment(moment: Moment, draft: Mapping[str, Any]) -> str:
-    """What happened, in words that are safe to print.
+    """Return an event in words that are safe to print.
 
     Args:
-        moment: what happened.
-        draft: to which draft: its `draft_id`, and the `agent_id` that need not be named again.
+        moment: the event.
+        draft: the `draft_id` and `agent_id` of the draft whose timeline it is; they are not named again.
 
     """
-    said = moment.kind.replace("_", " ")
+    text = moment.kind.replace("_", " ")
     if moment.kind in SHOWING_KINDS and moment.draft_id != draft["draft_id"]:
-        said = f"repeat contact: draft {visible(moment.draft_id or '')} was shown on the ticket"
+        text = f"repeat contact: draft {visible(moment.draft_id or '')} was shown on the ticket"
     details = [*moment.reasons]
     details += [f"score {moment.score:g}"] if moment.score is not None else []
     if details:
-        said += f" ({visible(', '.join(details))})"
+        text += f" ({visible(', '.join(details))})"
     if moment.agent_id and moment.agent_id != draft["agent_id"]:
-        said += f" by {visible(moment.agent_id)}"
+        text += f" by {visible(moment.agent_id)}"
     late = moment.received_at - moment.at
     if late.total_seconds() >= _LATE_SECONDS:
-        said += f", logged {span(late)} later"
-    return said
+        text += f", logged {span(late)} later"
+    return text
 
 
 def waiting_for(explanation: Explanation) -> str:
-    """When the label will be final and what can overturn it before, as a sentence; nothing where it is final."""
+    """Return when a provisional label becomes final and which signals can change it before; else an empty text."""
     verdict = explanation.computed or explanation.stored
     if verdict is None or verdict.state != State.PROVISIONAL:
         return ""
@@ -109,7 +108,7 @@ def waiting_for(explanation: Explanation) -> str:
         wait = span(verdict.matures_at - explanation.now)
         return f"Final in {wait}, on {verdict.matures_at:%Y-%m-%d %H:%M}, unless {_either(signals)} comes before."
     return (
-        "Its time is over, but the logs, or what was built from them, do not reach that far yet; "
+        "Its windows have closed, but the logs, or the tables built from them, do not reach that far yet; "
         "`feedback-kto run` brings them in."
     )
 
@@ -119,11 +118,11 @@ def _either(names: list[str]) -> str:
 
 
 def measures_line(explanation: Explanation) -> str:
-    """What the rules may compare besides times and texts, on one line."""
-    said = {name: _measure(value) for name, value in explanation.measures.items()}
+    """Return the measures that rules may compare, besides times and texts, on one line."""
+    measures = {name: _measure(value) for name, value in explanation.measures.items()}
     if explanation.term_edit is not None:
-        said["edit_kind"] = factual_by(explanation.term_edit.terms, explanation.term_edit.without)
-    return " · ".join(f"{name} {value}" for name, value in said.items())
+        measures["edit_kind"] = factual_by(explanation.term_edit.terms, explanation.term_edit.without)
+    return " · ".join(f"{name} {value}" for name, value in measures.items())
 
 
 def _measure(value: object) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from dagster._utils.schedules import is_valid_cron_schedule
 
-from desk.desk import Desk, DeskSettings, ReferenceSettings
+from desk.desk import Desk
+from desk.settings import DeskSettings, ReferenceSettings
 from feedback.exceptions import FeedbackError
 
 SETTINGS = "source: canonical\ninput: .\npolicy: harbor-support.v1\nfirst_day: 2026-03-02\n"
@@ -58,7 +59,9 @@ def test_an_item_of_a_list_has_a_line_of_its_own_and_an_alias_within_itself_does
 
 
 def test_what_the_settings_name_and_is_not_there_is_said_to_be_named_there(tmp_path: Path) -> None:
-    with pytest.raises(FeedbackError, match=r"desk\.yaml names the policy nosuch\.v1, which is no file and none of "):
+    with pytest.raises(
+        FeedbackError, match=r"desk\.yaml names the policy nosuch\.v1, which is neither a file nor one of "
+    ):
         _ = desk(tmp_path, SETTINGS.replace("harbor-support.v1", "nosuch.v1")).policy
     with pytest.raises(FeedbackError, match=r"desk\.yaml names a source that cannot be used: There is no source 'x'"):
         _ = desk(tmp_path, SETTINGS.replace("canonical", "x")).source

@@ -1,45 +1,41 @@
-"""Processes for tests that must kill one or need several, forked from one that has imported torch and computed nothing.
+"""Processes for tests that kill one or need several, forked from one that has loaded torch and computed nothing."""
 
-The import costs five seconds of processor, which every process started on its own would pay.
-"""
-
-import multiprocessing
+import base64
 import os
+import pickle
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
-from multiprocessing.process import BaseProcess
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    [f"kto_core.{name}" for name in ("kto", "pairs", "sft", "sweep")] + ["torch.distributed.checkpoint.state_dict"]
-)
+from tests.forks import forked_python
+
 FAILED, LEFT = 3, 4  # exit codes of a process that fails, and of one that notices that another has
-PATIENCE = 60  # seconds; a process that takes longer hangs
+PATIENCE = 120  # seconds; a process that takes longer hangs
 
 
-def start(target: Callable[..., None], *given: object) -> BaseProcess:
-    """Start a process that calls a function of a module which is quick to import."""
-    process = CONTEXT.Process(target=target, args=given, daemon=True)
-    process.start()
-    return process
+def start(target: Callable[..., None], *given: object) -> subprocess.Popen[bytes]:
+    """Start a process that calls a function of this module."""
+    task = base64.b64encode(pickle.dumps((target.__name__, given))).decode()
+    return subprocess.Popen(forked_python("tests.kto_core.processes", task))
 
 
-def ended(*processes: BaseProcess) -> list[int | None]:
-    """Exit codes, those of processes that a signal ended below 0; None of one that hangs."""
-    for process in processes:
-        process.join(PATIENCE)
-    return [process.exitcode for process in processes]
+def ended(*processes: subprocess.Popen[bytes]) -> list[int]:
+    """Exit codes, those of processes that a signal ended below 0. Raises TimeoutExpired where one hangs."""
+    return [process.wait(PATIENCE) for process in processes]
 
 
-def open_cache(folder: Path, together: Barrier) -> None:
-    """Open a cache of log-probabilities when all others do."""
+def open_cache(folder: Path, meet: Path, count: int) -> None:
+    """Open a cache of log-probabilities when all of so many processes do."""
     from kto_core.reference.logp_cache import LogpCache
 
-    together.wait(PATIENCE)
+    (meet / str(os.getpid())).touch()
+    deadline = time.monotonic() + PATIENCE
+    while len(list(meet.iterdir())) < count and time.monotonic() < deadline:
+        time.sleep(0.001)
     with LogpCache(folder, weights="w", precision="float32"):
         pass
 
@@ -105,3 +101,8 @@ def _kill_at(at_stage: str, after: int | None) -> Callable[..., None]:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return kill
+
+
+if __name__ == "__main__":
+    name, values = pickle.loads(base64.b64decode(sys.argv[1]))
+    globals()[name](*values)

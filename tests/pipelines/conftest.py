@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli.main import main
+from tests.forks import forked_python
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST_DAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -67,7 +68,7 @@ def shell(
 def command(
     environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run `feedback-kto` likewise, but in this process: to start one takes a second, and more where it runs a job."""
+    """Run `feedback-kto` likewise, but in this process, and fork the process of a run from one that is loaded."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
 
     def run(*arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
@@ -76,6 +77,7 @@ def command(
             for name, value in {**environment, **changed}.items():
                 patch.setenv(name, value)
             patch.chdir(elsewhere)
+            patch.setattr("pipelines.runs.follow_run.RUN", forked_python("pipelines.launch"))
             try:
                 main([*arguments])
             except SystemExit as stopped:

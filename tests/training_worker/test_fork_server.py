@@ -85,7 +85,7 @@ def test_a_signal_reaches_it_and_ends_both(server: ForkServer, sent: signal.Sign
     process = start(server, "wait")
     assert process.stdout is not None
     process.stdout.readline()
-    waiting = int(process.stdout.readline())
+    waiting = psutil.Process(int(process.stdout.readline()))
     process.send_signal(sent)
     assert process.wait(timeout=60) == code
     assert ended(waiting)
@@ -95,7 +95,7 @@ def test_killed_the_client_takes_its_process_along(server: ForkServer) -> None:
     process = start(server, "wait")
     assert process.stdout is not None
     process.stdout.readline()
-    waiting = int(process.stdout.readline())
+    waiting = psutil.Process(int(process.stdout.readline()))
     process.kill()
     process.wait()
     assert ended(waiting)
@@ -114,7 +114,7 @@ time.sleep(60)
     owner = subprocess.Popen([sys.executable, "-c", code], text=True, stdout=subprocess.PIPE, cwd=ROOT)
     assert owner.stdout is not None
     lines = [owner.stdout.readline().strip() for _ in range(3)]
-    waiting = int(next(line for line in lines if line.isdigit()))
+    waiting = psutil.Process(int(next(line for line in lines if line.isdigit())))
     address = Path(next(line for line in lines if line.startswith("/")))
     assert address.is_socket()
     os.kill(owner.pid, signal.SIGKILL)
@@ -126,9 +126,7 @@ time.sleep(60)
     assert not address.parent.exists()
 
 
-def ended(process: int) -> bool:
-    """Whether it ends in time."""
-    deadline = time.monotonic() + 20
-    while psutil.pid_exists(process) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return not psutil.pid_exists(process)
+def ended(process: psutil.Process) -> bool:
+    """Whether it ends in time; a process that got its number afterwards is another."""
+    gone, _ = psutil.wait_procs([process], timeout=20)
+    return bool(gone)

@@ -11,6 +11,7 @@ import pytest
 
 from desk.desk import Desk
 from desk.settings import DeskSettings
+from tests.forks import forked_python
 from training_worker.launcher import run_worker
 
 # A worker whose messages come through the file system a few bytes at a time, as they may from another machine.
@@ -82,7 +83,8 @@ def test_a_worker_may_be_two_processes_of_which_one_speaks(
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
     config = {"steps": 2, "batch_rows": 4, "tiny": {"layers": 1, "width": 8, "heads": 1, "vocabulary": 300}}
     task = {"name": "sft", "model": "tiny", "rows": str(tmp_path / "rows.parquet"), "config": config}
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "training_worker"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--no-python"]
+    launcher += forked_python("training_worker")
     path, said = train(desk, *launcher, task=task | {"store": str(tmp_path / "models")})
     assert [place.name for place in Path(str(path)).glob("*.safetensors")]
     assert sum(line.startswith("sft: 2/2") for line in said) == 1

@@ -10,7 +10,7 @@ const row = document.querySelector("main[data-row]")?.dataset.row;
 const buttons = new Map([...document.querySelectorAll("button[data-key]")].map((button) => [button.dataset.key, button]));
 const reasons = new Map([...document.querySelectorAll("input[data-key]")].map((input) => [input.dataset.key, input]));
 
-// At first a verdict's key is one that was meant for the page before: nobody judges a row so fast.
+// Right after loading, a verdict's key was meant for the page before: nobody judges a row so fast.
 setTimeout(() => document.body.classList.add("rested"), 250);
 
 // A reason that is given while the verdict is on its way belongs to that verdict, and the page that shows it sends it.
@@ -82,17 +82,17 @@ document.addEventListener("submit", async (event) => {
 });
 
 async function send(action, fields) {
-  let said;
+  let reply;
   try {
     const answer = await fetch(action, { method: "POST", body: fields, headers: { Accept: "application/json" } });
     const isJson = (answer.headers.get("content-type") ?? "").startsWith("application/json");
-    said = isJson ? await answer.json() : { problem: await answer.text() };
+    reply = isJson ? await answer.json() : { problem: await answer.text() };
   } catch {
     return "Not saved: the server does not answer. If it was stopped, start `feedback-kto audit review` again; all earlier verdicts are kept.";
   }
-  if (!said.to) return said.problem;
+  if (!reply.to) return reply.problem;
   if (row) sessionStorage.removeItem(row);
-  location.assign(said.to);
+  location.assign(reply.to);
   return null;
 }
 
@@ -112,7 +112,7 @@ if (!form) {
   if (judged === location.pathname) buttons.get(late)?.click();
 }
 
-// What was said last counts most.
+// The last message matters most.
 for (const messages of document.querySelectorAll(".messages")) messages.scrollTop = messages.scrollHeight;
 
 // Screen readers speak a status that changes, and not one that was there from the start.

@@ -238,7 +238,7 @@ def test_an_override_is_bound_to_its_policy_and_expires(lake: Lake, policy: Poli
     ("given", "says"),
     [
         ({"who": " ", "why": "x"}, "needs a name and a reason"),
-        ({"who": "Ann", "why": "x", "days": 0}, "cannot hold for 0 days"),
+        ({"who": "Ann", "why": "x", "days": 0}, "cannot be valid for 0 days"),
         (
             {"who": "Ann", "why": "x", "tiers": ["explicit"]},
             "asks for no audit of tier explicit; name one of strong, weak",
@@ -249,7 +249,7 @@ def test_an_override_that_makes_no_sense_is_refused(lake: Lake, policy: Policy, 
     with pytest.raises(FeedbackError, match=says):
         open_gate(lake, policy, **given)
     silent = policy.model_copy(update={"audit": Audit()})
-    with pytest.raises(FeedbackError, match="asks for no audit, so there is no gate to open"):
+    with pytest.raises(FeedbackError, match="asks for no audit, so it has no gate to open"):
         open_gate(lake, silent, who="Ann", why="x")
 
 

@@ -53,5 +53,5 @@ def test_without_scores_or_with_too_few_nothing_is_suspected(tmp_path: Path) -> 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "scores.parquet").write_bytes(b"PAR1")
-    with pytest.raises(FeedbackError, match=r"scores.parquet cannot be read .*; remove it, the next"):
+    with pytest.raises(FeedbackError, match=r"scores.parquet cannot be read .*; remove it, and the next"):
         find_suspects(tmp_path / "scores.parquet")

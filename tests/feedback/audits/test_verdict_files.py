@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feedback.audits.blind_rows import Sample, row_key
-from feedback.audits.sample_export import defuse, export_rows, label_config, people_said, restore
+from feedback.audits.sample_export import defuse, export_rows, label_config, people_verdicts, restore
 from feedback.audits.verdict_import import Imported, import_verdicts
 from feedback.audits.verdicts import REASONS, Verdict, append_verdicts, current_verdicts
 from feedback.exceptions import FeedbackError
@@ -139,10 +139,10 @@ def test_every_fault_of_every_row_is_named(lake: Lake, sample: Sample, tmp_path:
         ("line 4 (row 3 of the sheet)", "its verdict is 'good'", "its reason is 'because'", other,
          "its reviewer is 'simulated 1',"),
         ("line 5 (row 4 of the sheet)", other),
-        ("line 6 (row 5 of the sheet)", "row 'nowhere' is not in the au", "it does not say who has judged"),
+        ("line 6 (row 5 of the sheet)", "row 'nowhere' is not in the au", "it has no reviewer"),
         ("line 7 (row 6 of the sheet)", "its verdict is 'withdrawn'"),
-        ("line 8 (row 7 of the sheet)", "it has a reason or a note and "),
-        ("line 9 (row 8 of the sheet)", "Ann says something else of the"),
+        ("line 8 (row 7 of the sheet)", "it has a reason or a note but "),
+        ("line 9 (row 8 of the sheet)", "Ann has another verdict on the"),
         ("line 10 (row 9 of the sheet)", "it has 7 cells and the first l"),
     ]  # fmt: skip
     assert all(fault.count(";") == 1 for row in done.refused for fault in row.faults)
@@ -156,7 +156,7 @@ def test_rows_that_are_refused_lie_beside_to_be_mended(lake: Lake, sample: Sampl
     done = import_verdicts(lake, filled)
     assert done.recorded == 0 and done.aside == tmp_path / "filled.refused.csv"
     aside = done.aside.read_text(encoding="utf-8-sig")
-    assert aside.startswith('"refused";"row";"text_digest";') and aside.count("it does not say who has judged it") == 2
+    assert aside.startswith('"refused";"row";"text_digest";') and aside.count("it has no reviewer") == 2
     assert import_verdicts(lake, filled).aside == done.aside  # the same rows again are the same file
     done.aside.write_text(aside.replace('"good";', '"undesirable";'), encoding="utf-8-sig")
     mended = import_verdicts(lake, done.aside, reviewer="Ann")
@@ -168,7 +168,7 @@ def test_rows_that_are_refused_lie_beside_to_be_mended(lake: Lake, sample: Sampl
     twice = import_verdicts(lake, tmp_path / "filled.refused.csv", reviewer="Bob")
     assert twice.recorded == 1 and twice.aside == tmp_path / "filled.refused-3.csv"
     text = twice.aside.read_text(encoding="utf-8-sig")
-    assert "'bad'" in text and "'good'" not in text and "who has judged" not in text
+    assert "'bad'" in text and "'good'" not in text and "no reviewer" not in text
     assert filled.read_bytes() == before
 
 
@@ -176,7 +176,7 @@ def test_where_refused_rows_go_can_be_chosen(lake: Lake, sample: Sample, tmp_pat
     export_rows(sample, sample, tmp_path / "rows.csv")
     said = {row_key("d1"): {"verdict": "desirable", "reviewer": "Ann"}, row_key("d2"): {"verdict": "good"}}
     filled, taken, free = fill(tmp_path / "rows.csv", said), tmp_path / "rows.csv", tmp_path / "free"
-    with pytest.raises(FeedbackError, match="is there already; name another file"):
+    with pytest.raises(FeedbackError, match="exists already; name another file"):
         import_verdicts(lake, filled, refused=taken)
     assert given_by(lake, "draft_id") == []  # nothing is kept before what is refused is safe
     done = import_verdicts(lake, filled, refused=free)
@@ -238,7 +238,7 @@ def test_refused_tasks_lie_beside_to_be_mended(lake: Lake, sample: Sample, tmp_p
     assert done.recorded == 1
     assert first_words(done) == [
         ("task 1, annotation 2", "its verdict is '\\ud800'", "its lead_time is 'long'"),
-        ("task 2", "it holds nothing that was expo"),
+        ("task 2", "it is no task of `feedback-kto"),
     ]
     assert done.aside == tmp_path / "tasks.refused.json"
     task, five = json.loads(done.aside.read_text())
@@ -281,7 +281,7 @@ def test_what_people_said_goes_along_and_adds_nothing(lake: Lake, sample: Sample
     append_verdicts(lake, said, origin="review")
     append_verdicts(lake, [Verdict(draft_id="d2", reviewer="simulated 1", verdict="desirable")], origin="simulated")
     path = tmp_path / name
-    export_rows(sample, sample, path, said=people_said(lake, sample))
+    export_rows(sample, sample, path, verdicts=people_verdicts(lake, sample))
     text = path.read_text()
     assert "simulated" not in text and "sent_text" not in text and "strong" not in text
     if path.suffix == ".csv":  # rows that lack readers are there to be filled in
@@ -349,7 +349,7 @@ def test_a_round_trip_keeps_every_verdict(
     (_fill_csv if suffix == "csv" else _fill_json)(path, named)
     assert import_verdicts(lake, path).recorded == len(named)
     sample = Sample(lake)
-    export_rows(sample, sample, path, said=people_said(lake, sample))
+    export_rows(sample, sample, path, verdicts=people_verdicts(lake, sample))
     again = import_verdicts(lake, path)
     assert (again.recorded, again.changed, again.refused) == (0, 0, ()) and again.known >= len(named)
     stands = {row["reviewer"]: row for row in current_verdicts(lake).to_pylist()}

@@ -80,7 +80,7 @@ def test_a_simulated_verdict_counts_until_somebody_has_read_the_draft(lake):
         (lambda: verdict(reviewer=" "), "review", "has no reviewer"),
         (lambda: verdict(seconds=float("nan")), "review", "took nan seconds"),
         (lambda: verdict(note="\ud800"), "review", "note of the verdict on 'd1' is no Unicode text"),
-        (lambda: verdict(text_digest="0" * 64), "import", "has another text than the one that was read"),
+        (lambda: verdict(text_digest="0" * 64), "import", "has changed since it was read"),
         (lambda: verdict(reviewer="Simulated-1"), "review", "cannot give a verdict of origin 'review'"),
         (lambda: verdict(), "simulated", "cannot give a verdict of origin 'simulated'"),
     ],

@@ -174,11 +174,11 @@ def test_what_was_sent_and_the_texts_of_a_ranking_are_rows_too(
 
 UNKNOWN = {
     "t1": "'t1' is a ticket; explain one of its drafts, such as 'draft-1'",
-    "e2": "'e2' is an event; explain the draft that it is about, such as 'draft-1'",
-    "draft-2": "there is no draft 'draft-2'; near it are 'draft-1'",
+    "e2": "'e2' is an event; explain its draft, such as 'draft-1'",
+    "draft-2": "there is no draft 'draft-2'; similar ids are 'draft-1'",
     "\x1b[31m\u202ex": r"there is no draft '\x1b[31m\u202ex' among 1 interactions; give a draft_id of its raw logs",
     "draft-1'; DROP TABLE x": "there is no draft",
-    "draft-1#sent": "there is no row of what was sent in place of 'draft-1': policy desk.v1 makes one only where",
+    "draft-1#sent": "there is no row for the text sent in place of 'draft-1': policy desk.v1 makes one only where",
 }
 
 

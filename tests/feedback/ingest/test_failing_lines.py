@@ -129,7 +129,7 @@ def test_a_line_that_fails_without_its_neighbours_goes_with_them(run):
 
 def test_a_failure_of_the_lines_together(run):
     sql = GOOD.replace("row ->> 'draft'", "CASE WHEN count(*) OVER () > 1 THEN error('too many')::VARCHAR END")
-    with pytest.raises(SourceError, match=r"2026-01-02 together, and on none by itself: .*too many\."):
+    with pytest.raises(SourceError, match=r"2026-01-02 together, and on none alone: .*too many\."):
         run(sql, [{**ROW, "id": "a"}, {**ROW, "id": "b"}])
 
 

@@ -208,7 +208,7 @@ def test_a_mapping_gone_wrong_does_not_empty_the_lake(lake: Lake, write_log: Cal
     folder = write_log(DAYS[0], accept("a", DAYS[0]))
     run(lake, folder)
     write_log(DAYS[0], {"id": "a"})
-    with pytest.raises(FeedbackError, match=r"no line maps any more, on days that gave 1 events before .* line 1"):
+    with pytest.raises(FeedbackError, match=r"no line maps now on days that gave 1 events before .* line 1"):
         run(lake, folder)
     assert stored(lake) == [(DAYS[0], "a")]
 

@@ -122,7 +122,7 @@ def test_a_table_that_can_be_made_again_is_said_to_be(lake: Lake) -> None:
     lake.replace(LABELS, pa.Table.from_pylist([row], LABELS.schema), DAYS)
     [file] = lake.path(LABELS).glob("*/*/*.parquet")
     file.unlink()
-    said = rf"or remove the folder {lake.path(LABELS)} and run `feedback-kto relabel` to make it again"
+    said = rf"or remove the folder {lake.path(LABELS)} and run `feedback-kto relabel` to build it again"
     with pytest.raises(FeedbackError, match=said), lake.sql(LABELS) as connection:
         connection.execute("SELECT count(draft_id) FROM labels").fetchall()
 

@@ -258,7 +258,7 @@ def test_nothing_is_confirmed_where_the_plan_does_not_come_true(desk: Lake) -> N
     told = event(777, "thumbs_down", START + timedelta(hours=1), draft_id="d0", ticket_id="t0")
     fill(desk, [*busy_days(), told], as_of=later)
     write_labels(desk, old, DAYS[:1], as_of=later)
-    with pytest.raises(FeedbackError, match="later than the moment"):
+    with pytest.raises(FeedbackError, match="later than the requested moment"):
         apply_plan(desk, new, plan)
     with pytest.raises(FeedbackError, match="not as planned"):
         confirm_applied(desk, new, plan)
@@ -375,15 +375,15 @@ def test_a_plan_that_says_otherwise_by_now_is_refused_by_name(desk: Lake) -> Non
         return str(refused.value)
 
     assert refusal(new, "nonsense").startswith("'nonsense' is no plan's id")
-    assert "was made for another policy than desk 1" in refusal(policy(ONE + SENT.replace("weak", "strong")), asked)
+    assert "is for another policy than desk 1" in refusal(policy(ONE + SENT.replace("weak", "strong")), asked)
     of_two = plan_change(desk, new, before=policy(), as_of=NOW).id
-    assert "compares two policies and not what is stored with one" in refusal(new, of_two)
+    assert "compares two policies and not the stored labels with one" in refusal(new, of_two)
     labels, interactions = (desk.version(table) or 0 for table in (LABELS, INTERACTIONS))
     write_labels(desk, policy(), DAYS[:1], as_of=NOW)
-    said = f"the labels were written since plan {asked} was made (version {labels} then, {labels + 1} now)"
+    said = f"the labels have changed since plan {asked} (version {labels} then, {labels + 1} now)"
     assert said in refusal(new, asked)
     write_interactions(desk, DAYS[:1], as_of=NOW)
-    said = f"the interactions were written since plan {asked} was made (version {interactions} then"
+    said = f"the interactions have changed since plan {asked} (version {interactions} then"
     assert said in refusal(new, asked)
 
 
@@ -399,7 +399,7 @@ def test_feedback_that_arrives_in_between_is_found_out(desk: Lake, monkeypatch: 
     monkeypatch.setattr(apply, "write_labels", slower)
     apply_plan(desk, new, plan)
     with pytest.raises(
-        FeedbackError, match=r"not as planned: 0 of .* and 1 others are \(the first: d3 of .*feedback arrived"
+        FeedbackError, match=r"not as planned: 0 of .* and 1 are unplanned \(the first: d3 of .*feedback arrived"
     ):
         confirm_applied(desk, new, plan)
     assert plan_change(desk, new, as_of=later).changed == 0, "and what is there is right for what is known now"
@@ -410,7 +410,7 @@ def test_labels_of_another_run_are_found_out(desk: Lake) -> None:
     plan = plan_change(desk, new, as_of=NOW)
     apply_plan(desk, new, plan)
     write_labels(desk, policy(), DAYS[:1], as_of=NOW)
-    with pytest.raises(FeedbackError, match=r"planned changes are not there .*another run wrote labels"):
+    with pytest.raises(FeedbackError, match=r"planned changes are missing .*another run wrote labels"):
         confirm_applied(desk, new, plan)
 
 

@@ -206,7 +206,7 @@ def test_a_quoted_field_over_a_line_that_is_too_long(read):
 @pytest.mark.parametrize(
     ("header", "reason"),
     [
-        (b"id,id", "CSV header: column 'id' is there twice"),
+        (b"id,id", "CSV header: column 'id' occurs twice"),
         (b"id,", "CSV header: column 2 has no name"),
         (b"", "CSV header: the first line is blank"),
         (b"id,\xff", "CSV header: not UTF-8"),

@@ -187,7 +187,7 @@ def test_all_rules_are_silent_on_a_sound_desk_and_each_fires_on_the_day_that_was
     assert {rule.name for rule in SUITES[asset].rules} == set(damages), "no rule without its damage"
     before = outcomes(copied, asset, tmp_path / "docs")
     assert [name for name, outcome in before.items() if not outcome.passed] == []
-    assert all(outcome.judged for outcome in before.values()), "and each had something to judge"
+    assert all(outcome.checked for outcome in before.values()), "and each had something to judge"
     day_of = dict(zip(damages, BUSY, strict=False))
     for rule, damage in damages.items():
         rows = day_rows(copied, table, day_of[rule])
@@ -235,7 +235,7 @@ def test_a_training_set_is_judged_row_by_row(sound: Sound, copied: Lake, tmp_pat
     assert {rule.name for rule in SUITES["training_set"].rules} == set(SET_DAMAGE)
     made = validate_training_set(copied, sound.training_set, docs=tmp_path, run_id="a run")
     assert [outcome.rule.name for outcome in made.outcomes if not outcome.passed] == []
-    assert all(outcome.judged for outcome in made.outcomes)
+    assert all(outcome.checked for outcome in made.outcomes)
     folder = tmp_path / "damaged"
     shutil.copytree(sound.training_set.path, folder)
     file = folder / "desirable" / "train-00000.parquet"
@@ -245,7 +245,7 @@ def test_a_training_set_is_judged_row_by_row(sound: Sound, copied: Lake, tmp_pat
         damage(rows)
     pq.write_table(pa.Table.from_pylist(rows, table.schema), file)
     damaged = validate_training_set(copied, read_training_set(folder), docs=tmp_path, run_id="a run").outcomes
-    assert {outcome.rule.name: outcome.against for outcome in damaged} == {
+    assert {outcome.rule.name: outcome.violations for outcome in damaged} == {
         rule: against for rule, (_, against) in SET_DAMAGE.items()
     }
     assert all(set(outcome.units) == {"train"} for outcome in damaged), "the held-out rows are whole"

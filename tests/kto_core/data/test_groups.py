@@ -2,7 +2,7 @@ import math
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kto_core import TrainingError
@@ -20,6 +20,8 @@ def group(drawn, *, group_rows=8, balance="oversample", seed=0):
 
 @settings(deadline=None, max_examples=120)
 @given(rows, st.sampled_from([2, 4, 8, 16]), st.sampled_from(["oversample", "lambda", "none"]), st.integers(0, 99))
+@example([(i % 3 > 0, i, i) for i in range(300)], 2, "oversample", 0)  # cut from many windows
+@example([(i % 3 > 0, i, i) for i in range(300)], 2, "none", 0)
 def test_invariants_of_a_plan(drawn, group_rows, balance, seed):
     groups = group(drawn, group_rows=group_rows, balance=balance, seed=seed)
     met = Counter(row for g in groups for row in g)
@@ -72,6 +74,7 @@ def test_epochs_differ_in_order_and_the_seed_decides():
     first, second = (plan_steps(20, batch_groups=20, epochs=2, max_steps=None, seed=0)[i] for i in (0, 1))
     assert first != second
     assert plan_steps(20, batch_groups=20, epochs=1, max_steps=None, seed=1)[0] != first
+    assert plan_steps(20, batch_groups=20, epochs=1, max_steps=None, seed=0)[0] == first
 
 
 @pytest.mark.parametrize("balance", ["oversample", "lambda", "none"])
@@ -124,7 +127,7 @@ def test_a_row_that_comes_changes_one_other_rows_pair(count, new, rng):
 @pytest.mark.parametrize("good", [True, False])
 @pytest.mark.parametrize("balance", ["oversample", "lambda", "none"])
 def test_one_class_is_an_error_that_says_what_to_do(good, balance):
-    with pytest.raises(TrainingError, match="SFT"):
+    with pytest.raises(TrainingError, match=f"no {'undesirable' if good else 'desirable'} row.*SFT"):
         plan_groups([good] * 9, [1] * 9, group_rows=8, balance=balance, seed=0)
 
 

@@ -12,7 +12,7 @@ from kto_core.models.model_folders import load
 from kto_core.models.optimization import make_accelerator
 from kto_core.reference.logp_cache import LogpCache
 from kto_core.reference.reference_logps import fill
-from tests.kto_core.processes import CONTEXT, ended, open_cache, start
+from tests.kto_core.processes import ended, open_cache, start
 
 
 def row(*ids: int, start: int = 1) -> Encoded:
@@ -51,8 +51,8 @@ def test_a_file_that_is_no_cache_is_named(tmp_path):
 
 def test_processes_open_a_fresh_cache_at_once(tmp_path):
     for name in "ab":
-        together = CONTEXT.Barrier(4)
-        assert ended(*[start(open_cache, tmp_path / name, together) for _ in range(4)]) == [0] * 4
+        (meet := tmp_path / f"meet {name}").mkdir()
+        assert ended(*[start(open_cache, tmp_path / name, meet, 4) for _ in range(4)]) == [0] * 4
 
 
 def test_a_cache_that_another_process_holds_is_not_to_be_removed(tmp_path, monkeypatch):

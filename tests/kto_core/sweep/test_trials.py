@@ -225,7 +225,7 @@ def test_values_are_read_as_written_or_lie_around_the_base():
     given = parse_space({"beta": "1, 0.1,1", "learning_rate": "1e-4"}, base)
     assert checked(given, base)["beta"] == (0.1, 1.0)
     assert len(cells(checked(given, base))) == 6
-    says = "KTOConfig.beta must be of type float, not '0.1;1'; a sweep takes numbers with commas between them"
+    says = "such as 0.1,0.3,1; KTOConfig.beta must be of type float, not '0.1;1'"
     with pytest.raises(TrainingError, match=re.escape(says)):
         parse_space({"beta": "0.1;1"}, base)
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from kto_core.models.model_folders import load
+from tests.forks import forked_python
 from tests.kto_core.launched import COMMON, RUNS, SETTINGS, train
 from tests.kto_core.processes import FAILED, LEFT, ended, start, train_side_by_side
 
@@ -47,7 +48,7 @@ def launched(reference, training_set, corpus, tmp_path_factory) -> Launch:
     flags = [part for name, value in settings.items() for part in (f"--{name}", value)]
     task = json.dumps(places | {name: list(map(str, words)) for name, words in commands.items()}, default=str)
     done = subprocess.run(
-        [*launcher, "--multi_gpu", *flags, "--module", "tests.kto_core.launched", task],
+        [*launcher, "--multi_gpu", *flags, "--no_python", *forked_python("tests.kto_core.launched", task)],
         cwd=Path(__file__).parents[3],
         env={**os.environ, "ACCELERATE_USE_CPU": "true"},
         check=False,

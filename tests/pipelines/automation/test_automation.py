@@ -358,4 +358,4 @@ def test_a_run_asked_for_on_another_desk_is_refused(desk: Desk, instance: dg.Dag
     assert work.execute_in_process(instance=instance, tags={DESK_TAG: "desk"}).success
     with pytest.raises(dg.DagsterError) as refused:
         work.execute_in_process(instance=instance, tags={DESK_TAG: "other"})
-    assert "asked for on desk other, but this process has loaded desk desk" in str(refused.value.__cause__)
+    assert "is for desk other, but this process has loaded desk desk" in str(refused.value.__cause__)

@@ -20,6 +20,7 @@ from feedback.sources.raw_files import discover
 from feedback.training_set.build import build_training_set
 from pipelines.cli.main import cli
 from pipelines.runs.run_job import RunStoppedError, run_job
+from tests.forks import forked_python
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 DAYS = [date(2026, 3, 2) + timedelta(days=n) for n in range(12)]
@@ -33,6 +34,7 @@ def desk(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
         source="canonical", input=logs, policy="harbor-support.v1", first_day=DAYS[0], heldout=0.3,
         as_of=datetime(2026, 3, 13, 2, tzinfo=UTC), reference={"sft": {"steps": 1, "batch_rows": 4, "tiny": TOY}},
         kto={"max_steps": 1, "group_rows": 4, "batch_groups": 1, "beta": 1.0},
+        launcher=forked_python("training_worker"),
     )  # fmt: skip
     made = Desk.create(tmp_path_factory.mktemp("audited"), "audited", settings)
     ingest(made.lake, made.source, discover(logs, made.source), DAYS, input_root=logs)
@@ -50,6 +52,7 @@ def run(desk: Desk, command: Command) -> Command:
 def in_environment(desk: Desk, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, value in {**environment, "FEEDBACK_HOME": str(desk.home)}.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr("pipelines.runs.run_events.RUN", forked_python("pipelines.launch"))
     yield
 
 
@@ -94,6 +97,7 @@ def test_who_overrides_it_is_in_manifest_and_model_card(closed: dict[str, object
     assert json.loads(run("audit", "report", "--json").stdout)["gate"]["passed"] is False, "rows are still missing"
     done = run("audit", "override", "--who", "Ann Lee", "--why", "the launch", "--days", "2")
     assert done.returncode == 0 and "every tier" in done.stdout
+    Desk.create(desk.home, desk.name, desk.settings.model_copy(update={"launcher": ()}))  # once by the default one
     done = run("retrain")
     assert done.returncode == 0, done.stderr
     opened = manifest_of(desk)

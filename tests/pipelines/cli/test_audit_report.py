@@ -109,8 +109,8 @@ def test_the_terminal_says_the_same_without_markup_from_texts(quality: Quality, 
     assert "[bold]x[/]" in said and "\u202e" not in said
     assert "The gate is open." in said
     assert "tier weak: 70.0% of its labels are right, at least 50.0%" in said and "it does not train" in said
-    assert "the labels of 14 of these rows; read are 10 by people, and 7 of these labels are contradicted (70%)" in said
-    assert "4 are unread, and count as like those read of their stratum" in said
+    assert "14 of these rows; people have read 10; the verdicts contradict 7 of these labels (70%)" in said
+    assert "4 are unread, and count like the read rows of their stratum" in said
     assert "Krippendorff's alpha is 0.80" in said
     assert "-17.0% (-30.0% to -4.0%)" in said
 
@@ -124,7 +124,7 @@ def test_simulated_verdicts_are_called_that_everywhere(quality: Quality, policy:
     out = io.StringIO()
     show_report(simulated, gate, Console(file=out, width=160))
     for said in (Tags(page).text, out.getvalue()):
-        assert "Simulated: nobody gave" in said and "read are 80 by people, 60 simulated." in said
+        assert "Simulated: nobody gave" in said and "people have read 80, and 60 have simulated verdicts." in said
     assert simulated.as_dict()["read"] == 80 and simulated.as_dict()["simulated"] == 60
     assert gate.as_dict()["simulated"] is True
 
@@ -142,10 +142,10 @@ def test_the_terminal_breaks_no_word_at_80_columns(quality: Quality, policy: Pol
     said = out.getvalue()
     assert "…" not in said
     for words in (
-        "critical  85.0%      90.0%  overridden",
-        "explicit  85.0%      90.0%  undecided",
-        "strong    85.0%      80.0%  passed",
-        "weak      85.0%      60.0%  failed",
+        "critical     85.0%     90.0%  overridden",
+        "explicit     85.0%     90.0%  undecided",
+        "strong       85.0%     80.0%  passed",
+        "weak         85.0%     60.0%  failed",
         "reopened_after_send   2,204    113    40    103      1  100.0%  85.0%  99.0%",
     ):
         assert words in said

@@ -217,8 +217,7 @@ def test_an_override_that_ends_is_announced_and_listed(audited: Desk, tmp_path: 
     [warning] = json.loads(call("plan", new, "--json").stdout)["warnings"]
     assert warning.startswith("The override by Ann (the launch <U+202E>[bold]), for tier explicit until ")
     assert warning.endswith(
-        "ends: it holds for desk 1 only; give it anew with "
-        "`feedback-kto audit override --who … --why … --tier explicit`."
+        "ends: it holds for desk 1 only; renew it with `feedback-kto audit override --who … --why … --tier explicit`."
     )
     assert "`feedback-kto audit override --who … --why … --tier explicit`." in call("plan", new).output
     assert "ends: it holds for desk 1 only" in " ".join(call("apply", new).output.split()), "before it asks"
@@ -246,12 +245,12 @@ def test_apply_says_if_the_gate_has_moved_since_the_plan(audited: Desk, tmp_path
     new = tmp_path / "new.yaml"
     new.write_text(POLICY.replace("version: 1", "version: 2") + AUDIT)
     plan = json.loads(call("plan", new, "--json").stdout)["id"]
-    assert "Since that plan" not in call("apply", new, "--plan", plan, "--gate", "open-no-explicit").output
+    assert "since that plan" not in call("apply", new, "--plan", plan, "--gate", "open-no-explicit").output
     said = " ".join(call("apply", new, "--plan", plan, "--gate", "closed").output.split())
-    assert "the gate has moved: it was to be closed, and is now to be open-no-explicit." in said
+    assert "The gate has changed since that plan was made: from closed to open-no-explicit." in said
     assert "add --yes" in said, "and it goes on"
     refused = str(call("apply", new, "--gate", "shut").exception)
-    assert refused == "'shut' is nothing that a plan says of the gate; copy --gate from its last line"
+    assert refused == "'shut' is no outcome of a gate; copy --gate from the plan's last line"
 
 
 class Tags(HTMLParser):

@@ -161,12 +161,12 @@ def test_strict_is_an_exit_status_for_scripts(
     assert "no warnings" in run("check", "star.v1", "--strict", "--no-data")
     monkeypatch.setenv("FEEDBACK_HOME", str(policy_file.parent))
     main(["policy", "check", "star.v1", "--strict"])
-    assert "not known: no desk's data was looked at" in capsys.readouterr().out
+    assert "not known: no desk's data was read" in capsys.readouterr().out
 
 
 def test_sql_is_statements_that_run(run: Callable[..., str], policy_file: Path, desk: Desk) -> None:
     labels, sent = run("sql", str(policy_file)).strip().removesuffix(";").split(";\n")
-    assert sent.strip().startswith("-- What agents sent in place of a draft")
+    assert sent.strip().startswith("-- Texts that agents sent in place of a draft")
     with desk.lake.sql(INTERACTIONS) as connection:
         assert connection.execute(f"SELECT count(*) FROM ({labels})").fetchall() == [(4,)]
         assert connection.execute(f"SELECT count(*) FROM ({sent}\n)").fetchall() == [(2,)]
@@ -187,7 +187,7 @@ def test_explain_tells_the_whole_story(run: Callable[..., str], desk: Desk) -> N
         "✗ down not: thumbs_down_at IS NOT NULL",
         "✓ taken one of these is enough ✓ accepted_at IS NOT NULL ✓ edited_at IS NOT NULL It was sent.",
         "– never would hold",
-        "✓ sent_text what was sent is a row of its own: explain d2#sent",
+        "✓ sent_text the sent text is a row of its own: explain d2#sent",
         "It trains as desirable, with weight 1.",
         "pair d2#sent preferred to d2 (train)",
         f"training set {made.version}, desirable/train",
@@ -258,15 +258,15 @@ def test_explain_says_who_read_the_row_and_what_the_gate_makes_of_its_tier_now(d
     assert "gate now" not in told(explanation) and "readers" not in told(explanation)
     said = told(audited(explanation, by="Ann", note="so", excluded=("explicit",)))
     assert "It trains as undesirable" in said, "whether the tier is excluded is for explain to say"
-    assert "gate now tier explicit failed: at least 52.0% are right, and 60.0% is asked for" in said
+    assert "gate now tier explicit failed: at least 52.0% are right, and the policy requires 60.0%" in said
     assert "undesirable, It is rude, cold or out of place, “so”; 2026-03-11 12:00" in said
     assert "can't tell, It is rude" in said and "simulated: nobody read it" in said
     assert "no longer counts: a person has read the row" in said and "the label was abstain then, by 'never'" in said
     said = told(audited(explanation, "overridden", override=override, simulated=True))
     assert "tier explicit is overridden: " in said and "Dora opened it until 2026-03-11 12:00 UTC: the launch" in said
-    assert "simulated verdicts went into this" in said
+    assert "simulated verdicts count here" in said
     closed = audited(explanation, "undecided", passed=False, reasons=("57 rows are still to be read",))
-    assert "It does not train: nothing does, since the audit's gate is closed." in told(closed)
+    assert "It does not train: the audit's gate is closed, so nothing trains." in told(closed)
     assert "closed: 57 rows are still to be read" in told(closed) and not closed.trains
 
 

@@ -73,7 +73,7 @@ def test_a_past_night_is_rebuilt_to_the_very_training_set(command: Command, desk
         "recorded": 12, "unrecorded": [], "present_events": [], "unlike": [], "unchecked": [],
     }  # fmt: skip
     assert Path(said["lake"]) == desk.path / "replays" / "2026-03-13T02-00-00Z" / "lake"
-    assert f"training set {was}: the very one that the desk has" in done.stderr
+    assert f"training set {was}: the desk has the same one" in done.stderr
     assert {path: path.stat().st_mtime_ns for path in desk.lake.root.rglob("*")} == live
 
 
@@ -110,9 +110,12 @@ def test_days_that_nothing_had_labelled_are_said_to_be_built_now(
     ("arguments", "said"),
     [
         (["--as-of", "2026-03-13T02:00:00"], "needs a time zone, such as 2026-03-13T02:00:00Z"),
-        (["--as-of", "yesterday"], "'yesterday' is no moment"),
-        (["--as-of", "2026-03-13Z"], "is no moment, such as 2026-10-20T02:00:00Z, and no date, such as 2026-10-20"),
-        (["--as-of", "0001-01-01T00:00:00+05:00"], "is no moment"),
+        (["--as-of", "yesterday"], "'yesterday' is neither a moment"),
+        (
+            ["--as-of", "2026-03-13Z"],
+            "is neither a moment, such as 2026-10-20T02:00:00Z, nor a date, such as 2026-10-20",
+        ),
+        (["--as-of", "0001-01-01T00:00:00+05:00"], "is neither a moment"),
         (
             ["--as-of", "2026-03-13", "--from", "2026-03-05", "--to", "2026-03-04"],
             "2026-03-05 is after --to 2026-03-04",

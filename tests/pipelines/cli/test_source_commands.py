@@ -73,7 +73,7 @@ def test_who_wrote_the_mapping_is_told_what_to_do(
     capsys: pytest.CaptureFixture[str], mapping: Path, logs: Path
 ) -> None:
     (logs / "2026-03-02.jsonl").write_text(line(1, "type"))
-    assert f"mend the mapping {mapping}" in check(capsys, mapping, logs)[1]
+    assert f"correct the mapping {mapping}" in check(capsys, mapping, logs)[1]
     assert "write a mapping of your own" in check(capsys, "star", logs)[1]
 
 
@@ -81,4 +81,4 @@ def test_text_in_double_quotes_is_explained(capsys: pytest.CaptureFixture[str], 
     mapping.write_text(MAPPING.replace("'ignored'", '"ignored"'))
     (logs / "2026-03-02.jsonl").write_text(line(1, "show"))
     error = check(capsys, mapping, logs)[1]
-    assert "text stands in 'single quotes', and a key of the line is row ->> 'key'" in error
+    assert "put text in 'single quotes', and write a key of the line as row ->> 'key'" in error

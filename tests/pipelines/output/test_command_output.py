@@ -12,6 +12,7 @@ SAID = "nothing yet; `feedback-kto run` makes it, `feedback-kto policy plan` sho
 
 @pytest.fixture(autouse=True)
 def home() -> Iterator[None]:
+    say_home(None)  # a test of commands in this process may have set one
     yield
     say_home(None)
 

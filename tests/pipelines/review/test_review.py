@@ -231,7 +231,7 @@ def test_the_verdict_is_kept_and_then_the_policy_speaks(browser: Browser, desk: 
         browser.go("/next")
         if browser.page.url.path != "/next":
             browser.say("desirable")
-    assert "Nothing is left for you to read" in browser.page.text and "5 of 5 readings" in browser.page.text
+    assert "Nothing is left for you to read" in browser.page.text and "5 of 5 verdicts" in browser.page.text
 
 
 def test_the_same_form_twice_is_one_verdict(browser: Browser, desk: Desk) -> None:
@@ -343,8 +343,8 @@ def test_nobody_gets_a_row_that_others_have_and_nobody_gets_one_twice(tmp_path: 
         assert key not in judged[reader]
         judged[reader].add(key)
         form = f"{reader}{len(judged[reader])}{clock.now}"
-        queue.judge(reader, key, form=form, digest=queue.question(key).digest,
-                    verdict="desirable", reason=None, note=None, seconds=1.0)  # fmt: skip
+        queue.give_verdict(reader, key, form=form, digest=queue.question(key).digest,
+                           verdict="desirable", reason=None, note=None, seconds=1.0)  # fmt: skip
 
     for step in range(400):
         reader = chance.choice(("ann", "bob", "eve"))
@@ -373,10 +373,10 @@ def test_nobody_gets_a_row_that_others_have_and_nobody_gets_one_twice(tmp_path: 
     assert not holding
     counts = Counter(key for done in judged.values() for key in done)
     assert counts == {row_key(f"d{number}"): {2: 2, 5: 3, 7: 2}.get(number, 1) for number in range(12)}
-    assert queue.progress("ann", {}).done == queue.progress("ann", {}).asked == 16
+    assert queue.progress("ann", {}).done == queue.progress("ann", {}).total == 16
     # Another process reads the same from the lake.
-    assert Queue(desk.lake)._state.given.keys() == queue._state.given.keys()
-    assert [*map(sorted, Queue(desk.lake)._state.given.values())] == [*map(sorted, queue._state.given.values())]
+    assert Queue(desk.lake)._state.verdicts.keys() == queue._state.verdicts.keys()
+    assert [*map(sorted, Queue(desk.lake)._state.verdicts.values())] == [*map(sorted, queue._state.verdicts.values())]
 
 
 def test_a_row_that_somebody_left_is_handed_on_and_a_late_verdict_is_kept(desk: Desk) -> None:
@@ -388,7 +388,7 @@ def test_a_row_that_somebody_left_is_handed_on_and_a_late_verdict_is_kept(desk: 
     assert queue.next("bob", {}) == key
     assert not queue.hold("ann", key)
     said_late = {"verdict": "unsure", "reason": None, "note": None, "seconds": None}
-    queue.judge("ann", key, form="f", digest=queue.question(key).digest, **said_late)
+    queue.give_verdict("ann", key, form="f", digest=queue.question(key).digest, **said_late)
     assert [row[1] for row in said(desk)] == ["ann"]
     # Only rows that the reader has judged tell what the policy made of them.
     assert queue.answer("ann", key) is not None and queue.answer("bob", key) is None
@@ -429,8 +429,8 @@ def test_the_time_left_and_the_verdicts_kept_are_those_of_this_sitting(tmp_path:
     def read(seconds: float) -> str:
         key = queue.next("ann", {})
         assert key is not None
-        queue.judge("ann", key, form=key, digest=queue.question(key).digest,
-                    verdict="desirable", reason=None, note=None, seconds=seconds)  # fmt: skip
+        queue.give_verdict("ann", key, form=key, digest=queue.question(key).digest,
+                           verdict="desirable", reason=None, note=None, seconds=seconds)  # fmt: skip
         return key
 
     for seconds in (10.0, 1000.0, 20.0, 30.0, 15.0):
@@ -453,7 +453,7 @@ def test_one_server_a_desk_and_only_where_it_is_meant(desk: Desk) -> None:
     assert "would answer under any name" in refused(host="0.0.0.0", exposed=True)
     assert "lets other machines read" in refused(host="192.0.2.1")
     assert "cannot be listened on" in refused(host="192.0.2.1", exposed=True)
-    assert "is no address" in refused(host="nowhere.invalid")
+    assert "is not an address" in refused(host="nowhere.invalid")
     desk.lake.replace(AUDIT_SAMPLE, AUDIT_SAMPLE.schema.empty_table())
     assert "`feedback-kto audit draw` draws them" in refused()
 

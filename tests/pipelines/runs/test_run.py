@@ -24,6 +24,7 @@ from desk.lock import hold_desk
 from feedback.audits.overrides import open_gate
 from pipelines.launch import fail_dead_runs
 from pipelines.runs.day_ranges import range_tags
+from tests.forks import forked_python
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).resolve().parents[3]
@@ -41,7 +42,7 @@ def desk(command: Command, home: Path, logs: Path) -> Path:
     settings["kto"] = {"max_steps": 4, "group_rows": 4, "batch_groups": 1, "beta": 1.0}
     settings["heldout"] = 0.3
     # Training through another launcher, by configuration alone.
-    settings["launcher"] = ["nice", "-n", "1", sys.executable, "-m", "training_worker"]
+    settings["launcher"] = ["nice", "-n", "1", *forked_python("training_worker")]
     path.write_text(yaml.safe_dump(settings))
     # Nobody reads a toy's labels: see test_audit_gate.py for what happens then.
     toy = Desk(home, "toy")

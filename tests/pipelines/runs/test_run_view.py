@@ -1,5 +1,6 @@
 """What is shown of a run's training, by what it was trained."""
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,7 +19,8 @@ def test_training_is_shown_by_its_objective_and_without_what_that_does_not_have(
 ) -> None:
     steps = {"loss": [0.5, 0.4], "reward_desirable": [0.0, 0.1], "reward_undesirable": [0.0, -0.1], "z0_raw": z0}
     pq.write_table(pa.table(steps), tmp_path / "metrics.parquet")
-    train = {"objective": objective, "steps": 2, "seconds": 3.0, "rows_seen": 8, "share_of_rows_seen": 0.8}
+    (tmp_path / "training.json").write_text(json.dumps({"kind": objective}))
+    train = {"steps": 2, "seconds": 3.0, "rows_seen": 8, "share_of_rows_seen": 0.8}
     summary = {
         "train": train,
         "training_set": {"desirable": 5, "undesirable": 5},
