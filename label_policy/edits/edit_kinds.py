@@ -57,8 +57,8 @@ def classify_edit(draft: str, final: str, terms: Iterable[str] = ()) -> EditKind
         The gravest kind that applies. ``none``: the texts are equal. ``factual``: a number, amount, date, time,
         duration, percentage, limit, link, e-mail address, denial or term was added, removed or changed.
         ``substantive``: more than about a third of the content words changed, or a dozen, or six in one stretch were
-        added or removed, or nothing is left. ``wording``: other words, courtesies included. ``cosmetic``: the same words and facts, in
-        another case, punctuation, spacing, spelling or notation. See docs/edit-severity.md.
+        added or removed, or nothing is left. ``wording``: other words, courtesies included. ``cosmetic``: the same
+        words and facts, in another case, punctuation, spacing, spelling or notation. See docs/edit-severity.md.
 
     """
     if draft == final:
