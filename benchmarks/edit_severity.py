@@ -24,7 +24,7 @@ from feedback.sources.raw_files import discover
 from feedback.sources.source import load_source
 from label_policy import EditKind, classify_edit, classify_edits
 
-LABELLED = Path(__file__).resolve().parents[1] / "tests" / "label_policy"
+LABELLED = Path(__file__).resolve().parents[1] / "tests" / "label_policy" / "edits"
 KINDS = [kind.value for kind in EditKind]
 
 Confusion = Counter[tuple[str, str]]

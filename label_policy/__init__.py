@@ -1,21 +1,21 @@
-"""What counts as a good draft, written down and versioned.
+"""Label policies: versioned definitions of a good draft.
 
 Agents react to a copilot's drafts: they send, edit, reject, thumb or ignore them; tickets reopen or escalate later. A
-label policy turns the record of one draft (an *interaction*) into a label that a model can be trained on. It is a YAML
-file that a support lead can read: ordered rules, each a SQL condition over the interaction's columns, a label, a tier
-that says how far it can be trusted, a weight, and a sentence of why. The first rule that holds decides.
+label policy turns the history of one draft (an *interaction*) into a label for training. It is a YAML file that a
+support lead can read: ordered rules, each with a SQL condition over the interaction's columns, a label, a tier (how far
+the label can be trusted), a weight, and a sentence of why. The first rule that holds decides.
 
 >>> policy = load_policy(shipped_policies()["harbor-support.v1"])
 >>> policy.rules[0].id, str(policy.rules[0].label), str(policy.rules[0].tier)
 ('safety_flag', 'undesirable', 'critical')
 >>> query = compile_policy(policy, relation="interactions", dialect="duckdb")
 
-`load_policy` validates (and says file, line and field where it cannot), `compile_policy` makes one query of the whole
-for any of five SQL dialects, `label_with_polars` labels a frame without any, `Policy.digest` identifies its meaning,
-`classify_edit` says what an agent's edit changed, and `draw_sample` picks the labels that people should check.
-Everything that a user can get wrong raises `PolicyError`.
+`load_policy` validates a file, with file, line and field in every error. `compile_policy` compiles a policy to one
+query in any of five SQL dialects; `label_with_polars` labels a frame without SQL. `Policy.digest` identifies its
+meaning. `classify_edit` returns the kind of an agent's edit, and `draw_sample` draws the labels that people should
+check. Every user error raises `PolicyError`.
 
-Importing the package is light; each name below loads its module on first use.
+The import of the package is light: each name below loads its module on first use.
 """
 
 import importlib

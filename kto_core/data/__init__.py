@@ -1,1 +1,1 @@
-"""Rows, pairs, tokens and groups: what a model learns from."""
+"""Training data: rows, pairs, tokens and groups."""

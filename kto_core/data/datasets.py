@@ -1,7 +1,7 @@
-"""Rows to learn from: an SFT corpus, or a training-set folder in the layout that docs/design.md fixes.
+"""Training rows: an SFT corpus, or a training-set folder in the layout of docs/design.md.
 
-Everything stays in Arrow until the rows that a run will see are known: a bounded run on a million rows turns only those
-into Python objects.
+Data stays in Arrow until the rows of a run are known: a bounded run on a million rows turns only its own rows into
+Python objects.
 """
 
 import hashlib
@@ -20,11 +20,11 @@ from kto_core.base.store import read_json
 
 Split = Literal["train", "heldout"]
 CLASSES: Final = ("desirable", "undesirable")
-"""The two classes of rows, and the folders of a training set that hold them."""
+"""The classes of rows, and the names of their folders in a training set."""
 
 
 class Message(TypedDict):
-    """One turn of a prompt: who spoke (`system`, `user`, `assistant` or a desk's own role) and what they said."""
+    """One turn of a prompt: the role (`system`, `user`, `assistant` or a desk's own) and the text."""
 
     role: str
     content: str
@@ -48,7 +48,7 @@ LABELLED = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Rows that can teach, and how many of those read could not, by reason.
+    """Rows that training can use, and counts of unusable rows by reason.
 
     Attributes:
         table: columns of `CORPUS` or `LABELLED`, no nulls in prompt, completion, label and weight.
@@ -63,47 +63,47 @@ class Rows:
         return int(self.table.num_rows)
 
     def pairs(self, indices: Sequence[int] | None = None) -> list[tuple[list[Message], str]]:
-        """(prompt, completion) as Python objects, of all rows or of those at `indices`, in that order."""
+        """Return (prompt, completion) as Python objects, of all rows or of those at `indices`, in that order."""
         table = self.table.select(["prompt", "completion"])
         if indices is not None:
             table = table.take(pa.array(indices, pa.int64()))
         return list(zip(table["prompt"].to_pylist(), table["completion"].to_pylist(), strict=True))
 
     def desirable(self) -> np.ndarray:
-        """Label of every row, bool [rows]."""
+        """Return the label of every row, bool [rows]."""
         return np.asarray(self.table["label"].to_numpy(zero_copy_only=False), dtype=bool)
 
     def weights(self) -> np.ndarray:
-        """Weight of every row, float64 [rows]."""
+        """Return the weight of every row, float64 [rows]."""
         return np.asarray(self.table["weight"].to_numpy(), dtype=np.float64)
 
     def precision(self) -> np.ndarray:
-        """How often labels like each row's were found right, float64 [rows]; NaN where nobody looked."""
+        """Return the measured precision of each row's label, float64 [rows]; NaN where not measured."""
         return np.asarray(self.table["precision"].to_numpy(), dtype=np.float64)
 
     def weighed(self, weights: np.ndarray) -> "Rows":
-        """The same rows with other weights, float64 [rows]."""
+        """Return the same rows with other weights, float64 [rows]."""
         place = self.table.column_names.index("weight")
         return replace(self, table=self.table.set_column(place, "weight", pa.array(weights, pa.float64())))
 
     def characters(self) -> np.ndarray:
-        """Characters of prompt and completion together, int64 [rows]: a length to bucket by before any tokenizer."""
+        """Return characters of prompt and completion together, int64 [rows]: a length that needs no tokenizer."""
         prompts = [_sums(chunk, pc.utf8_length(_contents(chunk)).to_numpy()) for chunk in self.table["prompt"].chunks]
         answers = pc.utf8_length(self.table["completion"]).to_numpy()
         return np.asarray(np.concatenate(prompts) + answers, dtype=np.int64)
 
     def prompt_keys(self) -> list[bytes]:
-        """A key of every row's prompt: equal prompts, equal keys, in this and any other set of rows."""
+        """Return a key of every row's prompt; equal prompts have equal keys in every set of rows."""
         keys: list[bytes] = []
         for chunk in self.table["prompt"].chunks:
             turns = pc.binary_join_element_wise(_roles(chunk), _contents(chunk), "\x1f")
             offsets = np.concatenate([[0], np.cumsum(pc.list_value_length(chunk).to_numpy())]).astype(np.int32)
-            whole = pc.binary_join(pa.ListArray.from_arrays(offsets, turns), "\x1e")
-            keys.extend(hashlib.blake2b(text.encode(), digest_size=12).digest() for text in whole.to_pylist())
+            joined = pc.binary_join(pa.ListArray.from_arrays(offsets, turns), "\x1e")
+            keys.extend(hashlib.blake2b(text.encode(), digest_size=12).digest() for text in joined.to_pylist())
         return keys
 
     def content_hash(self) -> str:
-        """SHA-256 in hex over the values of every row, in order; how they lie in files and chunks does not matter."""
+        """Return the SHA-256 in hex of the values of every row, in order, independent of files and chunks."""
         hasher = hashlib.sha256()
         prompts = self.table["prompt"].chunks
         for chunk in prompts:
@@ -120,14 +120,14 @@ class Rows:
 def read_corpus(path: Path) -> Rows:
     """Read (prompt, completion) rows for SFT from a Parquet file, a folder of them, or a training set's desirable side.
 
-    Rows may have a `weight`: what weighs 0 is not learned from, and every other row counts once.
+    Rows may have a `weight`: rows of weight 0 are left out, and every other row counts once.
 
     Raises:
-        TrainingError: if there is nothing to read, a column is missing or of the wrong type, no row can teach, or the
-            rows are a training set's whose audit's gate is closed.
+        TrainingError: if there is no file, a column is missing or of the wrong type, no row is usable, or the rows
+            belong to a training set with a closed audit gate.
 
     """
-    for place in (path, *path.absolute().parents[:2]):  # the set, one of its sides, or one of their files
+    for place in (path, *path.absolute().parents[:2]):  # the set, one of its class folders, or a file in it
         if (place / "manifest.json").is_file():
             _refuse_closed(place, read_json(place / "manifest.json"))
     folder = path / CLASSES[0] if (path / CLASSES[0]).is_dir() else path
@@ -139,9 +139,9 @@ def read_corpus(path: Path) -> Rows:
             f"{path} holds no Parquet files to learn from; give a file or folder with prompt and completion"
         )
     weighted = CORPUS.append(pa.field("weight", pa.float64()))
-    found = pa.concat_tables(read_parquet(file, weighted, optional=("weight",)) for file in files)
-    stated = found.set_column(2, "weight", pc.fill_null(found["weight"], 1.0))
-    rows = _teachable(stated, path, refuse_weightless=True)
+    columns = pa.concat_tables(read_parquet(file, weighted, optional=("weight",)) for file in files)
+    weighed = columns.set_column(2, "weight", pc.fill_null(columns["weight"], 1.0))
+    rows = _usable(weighed, path, refuse_weightless=True)
     return replace(rows, table=rows.table.select(CORPUS.names))
 
 
@@ -150,9 +150,9 @@ class TrainingSet:
     """A training-set folder.
 
     Attributes:
-        folder: where it lies.
+        folder: its path.
         manifest: its manifest.json.
-        version: the hash of its content, which names it.
+        version: hash of its content, its name.
 
     """
 
@@ -164,7 +164,7 @@ class TrainingSet:
     def open(cls, folder: Path) -> "TrainingSet":
         """Open a training set; its Parquet is read later.
 
-        Every way into training goes through here, so that none goes round the audit's gate.
+        All training opens its data here, so that none bypasses the audit's gate.
 
         Raises:
             TrainingError: if the folder, its manifest or the version in it is missing, or its audit's gate is closed.
@@ -180,28 +180,28 @@ class TrainingSet:
         return cls(folder=folder, manifest=manifest, version=version)
 
     def holds(self, split: Split) -> bool:
-        """Whether there are files of one side of the split."""
+        """Return whether there are files of one side of the split."""
         return any(self.folder.glob(f"*desirable/{split}-*.parquet"))
 
     def rows(self, split: Split) -> Rows:
         """Read one side of the split, desirable rows first.
 
         Raises:
-            TrainingError: if no file or no teachable row is there, or a column is missing or of the wrong type.
+            TrainingError: if there is no file or no usable row, or a column is missing or of the wrong type.
 
         """
         files = [f for side in CLASSES for f in sorted((self.folder / side).glob(f"{split}-*.parquet"))]
         if not files:
             raise TrainingError(f"training set {self.folder} holds no {split}-*.parquet; build it again")
-        return _teachable(pa.concat_tables(read_parquet(file, LABELLED) for file in files), self.folder)
+        return _usable(pa.concat_tables(read_parquet(file, LABELLED) for file in files), self.folder)
 
 
 def _refuse_closed(folder: Path, manifest: dict[str, Any]) -> None:
-    """Raise where people have not found the labels good enough to train on, or have not read enough to say."""
+    """Raise TrainingError if the audit's gate of the training set is closed."""
     audit = manifest.get("audit")
     gate = audit.get("gate") if isinstance(audit, dict) else None
     if isinstance(gate, dict) and gate.get("passed") is False:
-        reasons = "; ".join(str(reason) for reason in gate.get("reasons", ())) or "its manifest does not say why"
+        reasons = "; ".join(str(reason) for reason in gate.get("reasons", ())) or "its manifest has no reasons"
         raise TrainingError(
             f"training set {folder.name} may not train, since its audit's gate is closed: {reasons}; build it again "
             "with `feedback-kto retrain` once that is done, or open the gate with `feedback-kto audit override`"
@@ -209,26 +209,26 @@ def _refuse_closed(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def read_parquet(file: Path, schema: pa.Schema, *, optional: Collection[str] = OPTIONAL) -> pa.Table:
-    """The columns of `schema`, in its types; those that are `optional` may be missing, and are then null.
+    """Read the columns of `schema`, in its types; `optional` columns may be missing and are then null.
 
     Raises:
-        TrainingError: if the file cannot be read so, naming a column that it lacks.
+        TrainingError: if the file cannot be read; names a missing column.
     """
     try:
-        found = pq.read_schema(file).names
-        if missing := [name for name in schema.names if name not in found and name not in optional]:
-            raise TrainingError(f"{file} lacks the column {missing[0]!r}; it has {', '.join(found)}")
-        table = pq.ParquetFile(file).read(columns=[name for name in schema.names if name in found])
+        present = pq.read_schema(file).names
+        if missing := [name for name in schema.names if name not in present and name not in optional]:
+            raise TrainingError(f"{file} lacks the column {missing[0]!r}; it has {', '.join(present)}")
+        table = pq.ParquetFile(file).read(columns=[name for name in schema.names if name in present])
         for name in optional:
-            if name in schema.names and name not in found:
+            if name in schema.names and name not in present:
                 table = table.append_column(name, pa.nulls(table.num_rows, schema.field(name).type))
         return pa.table({field.name: table[field.name].cast(field.type) for field in schema}, schema=schema)
     except (pa.ArrowException, OSError) as error:
         raise TrainingError(f"{file} cannot be read as rows with {', '.join(schema.names)}: {error}") from error
 
 
-def _teachable(table: pa.Table, where: Path, *, refuse_weightless: bool = False) -> Rows:
-    """Leave out the rows that cannot teach, counted by the first reason that holds."""
+def _usable(table: pa.Table, where: Path, *, refuse_weightless: bool = False) -> Rows:
+    """Leave out unusable rows, counted by the first reason that applies."""
     reasons = {
         "empty prompt": pc.fill_null(pc.equal(pc.list_value_length(table["prompt"]), 0), True),
         "empty completion": pc.fill_null(
@@ -253,36 +253,36 @@ def _teachable(table: pa.Table, where: Path, *, refuse_weightless: bool = False)
         kept &= ~holds
     if not kept.any():
         counts = ", ".join(f"{reason}: {count}" for reason, count in refused.items()) or "no rows at all"
-        raise TrainingError(f"{where} holds no row that can teach ({counts}); check how its rows were built")
+        raise TrainingError(f"{where} holds no usable row ({counts}); check how its rows were built")
     return Rows(table=table.filter(pa.array(kept)), refused=refused)
 
 
 def _roles(prompts: pa.ListArray) -> pa.Array:
-    """Role of every turn of every prompt, one after the other."""
+    """Return the role of every turn of every prompt, in one array."""
     return pc.fill_null(pc.struct_field(prompts.flatten(), "role"), "")
 
 
 def _contents(prompts: pa.ListArray) -> pa.Array:
-    """Content of every turn of every prompt, one after the other."""
+    """Return the content of every turn of every prompt, in one array."""
     return pc.fill_null(pc.struct_field(prompts.flatten(), "content"), "")
 
 
 def _sums(prompts: pa.ListArray, turns: np.ndarray) -> np.ndarray:
-    """A figure of every turn, summed by prompt."""
+    """Sum a figure of every turn by prompt."""
     bounds = np.concatenate([[0], np.cumsum(pc.list_value_length(prompts).to_numpy())])
     totals = np.concatenate([[0], np.cumsum(turns)])
     return np.asarray(totals[bounds[1:]] - totals[bounds[:-1]])
 
 
 def _hash_strings(hasher: "hashlib._Hash", chunks: list[pa.Array]) -> None:
-    """All lengths, then all bytes: where a chunk ends leaves no trace."""
-    laid: list[memoryview] = []
+    """Hash all lengths, then all bytes, so that chunk borders do not matter."""
+    values_of_chunks: list[memoryview] = []
     for chunk in chunks:
         binary = chunk.cast(pa.large_binary())
         _, offsets, values = binary.buffers()
         bounds = np.frombuffer(offsets, dtype=np.int64)[binary.offset : binary.offset + len(binary) + 1]
         hasher.update(np.diff(bounds).tobytes())
         if values is not None:
-            laid.append(memoryview(values)[int(bounds[0]) : int(bounds[-1])])
-    for view in laid:
+            values_of_chunks.append(memoryview(values)[int(bounds[0]) : int(bounds[-1])])
+    for view in values_of_chunks:
         hasher.update(view)

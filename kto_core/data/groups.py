@@ -1,10 +1,9 @@
-"""The plan of a KTO run: whose completion each row borrows as its y', which rows stand together, in which order.
+"""Plan a KTO run: the mismatched completion y' of each row, the groups of rows, and their order.
 
-y' belongs to the row, not to the group: rows stand on a ring by a hash of what they say, and each borrows from the
-next. The set of y' is the set of y, and a row that comes or goes changes one other row's y', whatever the size of
-groups and the seed, so that log-probabilities of pairs (x, y') can be kept as those of (x, y) are. A group is a fixed
-set of rows with a class quota; z0 is its own. The plan follows from the rows, the config and the seed; how many
-processes carry it out does not matter.
+y' belongs to the row, not to the group: rows form a ring ordered by a hash of their texts, and each borrows y' from
+the next. The set of y' equals the set of y, and an added or removed row changes one other row's y', for any group size
+and seed. So log-probabilities of pairs (x, y') can be cached like those of (x, y). A group is a fixed set of rows with
+a class quota and its own z0. The plan depends on the rows, the config and the seed, not on the number of processes.
 """
 
 import hashlib
@@ -18,15 +17,15 @@ from kto_core.base.exceptions import TrainingError
 
 Balance = Literal["oversample", "lambda", "none"]
 Group = tuple[int, ...]  # row indices
-WINDOW: Final = 32  # groups cut from rows sorted by length within a random window of so many, per class
-REACH: Final = 64  # places along the ring within which rows exchange what they borrowed from their own prompt
+WINDOW: Final = 32  # number of groups per window; rows of a class are sorted by length within a random window
+REACH: Final = 64  # places along the ring within which rows swap a y' that is from their own prompt
 
 
 def mismatch(prompts: Sequence[bytes], completions: Sequence[str]) -> list[int]:
-    """For each row, the row whose completion is its y': a permutation, never the row itself.
+    """Return, for each row, the row whose completion is its y': a permutation, never the row itself.
 
     Args:
-        prompts: a key of each row's prompt; a y' from a row with the same prompt is avoided where another is near.
+        prompts: key of each row's prompt; a y' from a row with the same prompt is avoided where another is near.
         completions: each row's y.
     """
     keys = [
@@ -35,13 +34,13 @@ def mismatch(prompts: Sequence[bytes], completions: Sequence[str]) -> list[int]:
     ]
     ring = sorted(range(len(keys)), key=keys.__getitem__)
     lenders = ring[1:] + ring[:1]
-    for at, row in enumerate(ring):
-        if prompts[row] != prompts[lenders[at]]:
+    for place, row in enumerate(ring):
+        if prompts[row] != prompts[lenders[place]]:
             continue
         for step in range(1, min(REACH, len(ring))):
-            other = (at + step) % len(ring)
-            if prompts[row] != prompts[lenders[other]] and prompts[ring[other]] != prompts[lenders[at]]:
-                lenders[at], lenders[other] = lenders[other], lenders[at]
+            other = (place + step) % len(ring)
+            if prompts[row] != prompts[lenders[other]] and prompts[ring[other]] != prompts[lenders[place]]:
+                lenders[place], lenders[other] = lenders[other], lenders[place]
                 break
     borrowed = dict(zip(ring, lenders, strict=True))
     return [borrowed[row] for row in range(len(ring))]
@@ -54,11 +53,11 @@ def plan_groups(
 
     Args:
         desirable: the class of each row.
-        lengths: how long each row is, in any unit.
+        lengths: length of each row, in any unit.
         group_rows: rows a group. With `oversample` every group has half of each class; otherwise sizes and class counts
             differ by at most one between groups, and no row repeats.
-        balance: `oversample` repeats rows of the smaller class until both fill the groups alike.
-        seed: decides the grouping.
+        balance: `oversample` repeats rows of the smaller class until both fill the groups equally.
+        seed: seed of the grouping.
 
     Raises:
         TrainingError: if the rows are of one class only.
@@ -79,9 +78,9 @@ def plan_groups(
 
 
 def plan_steps(groups: int, *, batch_groups: int, epochs: float, max_steps: int | None, seed: int) -> list[list[int]]:
-    """Group indices of each optimizer step, `batch_groups` each; every epoch meets all groups in a new order.
+    """Return group indices of each optimizer step, `batch_groups` each; every epoch has all groups in a new order.
 
-    A batch may reach over the end of an epoch into the next, so that every batch is full.
+    A batch may span the end of an epoch, so that every batch is full.
     """
     steps = max(1, math.ceil(epochs * groups / batch_groups))
     steps = min(steps, max_steps) if max_steps is not None else steps
@@ -96,7 +95,7 @@ def plan_steps(groups: int, *, batch_groups: int, epochs: float, max_steps: int 
 def class_weights(
     desirable: int, undesirable: int, *, balance: Balance, desirable_weight: float, undesirable_weight: float
 ) -> tuple[float, float]:
-    """λ_D and λ_U as the loss applies them: with `lambda`, scaled so that both classes weigh as if equally many."""
+    """Return λ_D and λ_U of the loss; `lambda` scales them as if both classes had equally many rows."""
     if balance != "lambda":
         return desirable_weight, undesirable_weight
     half = (desirable + undesirable) / 2
@@ -106,20 +105,20 @@ def class_weights(
 def _require_both(desirable: int, undesirable: int) -> None:
     if not desirable:
         raise TrainingError(
-            "the training set has no desirable row, and undesirable ones alone only unlearn; "
+            "the training set has no desirable row, and undesirable rows alone only unlearn; "
             "add positives (the SFT corpus will do), or a policy rule that finds them"
         )
     if not undesirable:
         raise TrainingError(
             "the training set has no undesirable row; fine-tune on these rows with SFT instead, "
-            "or add a policy rule that finds what went wrong"
+            "or add a policy rule that finds bad replies"
         )
 
 
 def _quotas(rows: int, groups: int, *, start: int) -> list[int]:
-    """Deal `rows` cards to `groups` players, beginning at `start`: each player's number of cards."""
+    """Divide `rows` rows over `groups` groups, the rest from `start` on; return each group's number of rows."""
     least, rest = divmod(rows, groups)
-    return [least + ((player - start) % groups < rest) for player in range(groups)]
+    return [least + ((group - start) % groups < rest) for group in range(groups)]
 
 
 def _deal(rows: list[int], quotas: list[int], lengths: Sequence[int], rng: random.Random) -> list[list[int]]:
@@ -128,10 +127,10 @@ def _deal(rows: list[int], quotas: list[int], lengths: Sequence[int], rng: rando
     stream = list(islice(cycle(shuffled), sum(quotas)))
     dealt: list[list[int]] = []
     taken = 0
-    for at in range(0, len(quotas), WINDOW):
-        window = quotas[at : at + WINDOW]
+    for start in range(0, len(quotas), WINDOW):
+        window = quotas[start : start + WINDOW]
         bucket = sorted(stream[taken : taken + sum(window)], key=lambda row: lengths[row])
         taken += sum(window)
-        cards = iter(bucket)
-        dealt.extend(list(islice(cards, quota)) for quota in window)
+        rows_in_order = iter(bucket)
+        dealt.extend(list(islice(rows_in_order, quota)) for quota in window)
     return dealt

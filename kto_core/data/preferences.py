@@ -1,9 +1,9 @@
-"""Pairs of completions of one prompt, of which one was preferred: what a training set has of them.
+"""Read the pairs of a training set: two completions of one prompt, of which one was preferred.
 
-They come from two places: `preferences/`, where one text was preferred to another (a ranking, or what an agent sent
-over the draft), and **choice sets**, prompts with both a desirable and an undesirable row. Within a set the rows are
-dealt in turn, each in one pair at least: as many pairs as its larger class has rows, not every combination, so that a
-prompt which thousands of tickets share does not outweigh the rest. A row that weighs 0 is in no set.
+Pairs have two sources: `preferences/`, where one text was preferred to another (a ranking, or the text that an agent
+sent instead of the draft), and **choice sets**, prompts with both a desirable and an undesirable row. A set gives as
+many pairs as its larger class has rows, with each row in at least one pair. It does not give every combination, so that
+a prompt which thousands of tickets share does not outweigh the rest. A row of weight 0 is in no set.
 """
 
 from collections import Counter
@@ -32,12 +32,12 @@ PAIRS = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """Pairs that can teach, and how many could not.
+    """Pairs that training can use, and counts of unusable ones.
 
     Attributes:
         table: columns of `PAIRS`, each (prompt, chosen, rejected) once.
-        preferred: how many of them, the first ones, are from `preferences/`; the others are from choice sets.
-        weights: float64 [pairs]: 1 for those from `preferences/`, the product of both rows' weights for the others.
+        preferred: number of pairs from `preferences/`, which come first; the others are from choice sets.
+        weights: float64 [pairs]: 1 for pairs from `preferences/`, the product of both rows' weights for the others.
         refused: reason → number of pairs left out.
     """
 
@@ -50,7 +50,7 @@ class Pairs:
         return int(self.table.num_rows)
 
     def require(self, where: Path) -> None:
-        """Raise TrainingError, with counts, if the training set at `where` has no pair that can teach."""
+        """Raise TrainingError, with counts, if the training set at `where` has no usable pair."""
         if not len(self):
             counts = ", ".join(f"{reason}: {count}" for reason, count in self.refused.items()) or "no pairs at all"
             raise TrainingError(
@@ -60,17 +60,17 @@ class Pairs:
             )
 
     def side(self, name: str) -> Rows:
-        """The prompts with their `chosen` or `rejected` completions."""
+        """Return the prompts with their `chosen` or `rejected` completions."""
         columns = [self.table["prompt"], self.table[name]]
         return Rows(table=pa.table(columns, schema=CORPUS), refused={})
 
     def texts(self) -> list[tuple[bytes, str, str]]:
-        """(prompt key, chosen, rejected) of every pair."""
+        """Return (prompt key, chosen, rejected) of every pair."""
         keys = self.side("chosen").prompt_keys()
         return list(zip(keys, self.table["chosen"].to_pylist(), self.table["rejected"].to_pylist(), strict=True))
 
     def take(self, places: Sequence[int] | np.ndarray) -> "Pairs":
-        """Those of the pairs, in this order, which is to be ascending."""
+        """Return the pairs at `places`, which must be ascending."""
         kept = np.asarray(places, dtype=np.int64)
         table = self.table.take(pa.array(kept))
         preferred = int((kept < self.preferred).sum())
@@ -78,12 +78,12 @@ class Pairs:
 
 
 def read_pairs(data: TrainingSet, split: Split, rows: Rows) -> Pairs:
-    """The pairs of one side of the split; there may be none.
+    """Read the pairs of one side of the split; there may be none.
 
     Args:
         data: the training set.
-        split: which side.
-        rows: the rows of that side, or those of them whose choice sets are wanted.
+        split: the side.
+        rows: the rows of that side, or the part of them that forms choice sets.
 
     Raises:
         TrainingError: if a file of pairs cannot be read.
@@ -98,14 +98,14 @@ def read_pairs(data: TrainingSet, split: Split, rows: Rows) -> Pairs:
         "category": rows.table["category"].take(good),
         "ticket_id": rows.table["ticket_id"].take(good),
     }
-    found = pa.concat_tables([stated, pa.table(columns, schema=PAIRS)])
+    table = pa.concat_tables([stated, pa.table(columns, schema=PAIRS)])
     row_weights = rows.weights()
     weights = np.concatenate([np.ones(stated.num_rows), row_weights[good] * row_weights[bad]])
-    return _teachable(Pairs(table=found, preferred=stated.num_rows, weights=weights, refused={}))
+    return _usable(Pairs(table=table, preferred=stated.num_rows, weights=weights, refused={}))
 
 
 def _dealt(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Row indices of the desirable and the undesirable side of every pair that the choice sets give."""
+    """Return row indices of the desirable and the undesirable side of every pair of the choice sets."""
     desirable, weighty = rows.desirable(), rows.weights() > 0
     good: list[np.ndarray] = []
     bad: list[np.ndarray] = []
@@ -121,8 +121,8 @@ def _dealt(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([none, *good]), np.concatenate([none, *bad])
 
 
-def _teachable(pairs: Pairs) -> Pairs:
-    """Leave out the pairs that cannot teach, counted by the first reason that holds, and what is there already."""
+def _usable(pairs: Pairs) -> Pairs:
+    """Leave out unusable pairs, counted by the first reason that applies, and duplicates."""
     blank = np.zeros(len(pairs), dtype=bool)
     for name in ("chosen", "rejected"):
         empty = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(pairs.table[name])), 0)
@@ -131,10 +131,10 @@ def _teachable(pairs: Pairs) -> Pairs:
         zero_copy_only=False
     )
     texts = pairs.texts()
-    known = set(texts)
+    all_texts = set(texts)
     refused: Counter[str] = Counter()
     kept: list[int] = []
-    met: set[tuple[bytes, str, str]] = set()
+    seen: set[tuple[bytes, str, str]] = set()
     for place, text in enumerate(texts):
         prompt, chosen, rejected = text
         if no_prompt[place]:
@@ -143,10 +143,10 @@ def _teachable(pairs: Pairs) -> Pairs:
             refused["empty completion"] += 1
         elif chosen == rejected:
             refused["chosen and rejected are the same text"] += 1
-        elif (prompt, rejected, chosen) in known:
+        elif (prompt, rejected, chosen) in all_texts:
             refused["preferred one way and the other"] += 1
-        elif text not in met:
-            met.add(text)
+        elif text not in seen:
+            seen.add(text)
             kept.append(place)
-    left = pairs.take(kept)
-    return replace(left, refused=dict(refused))
+    usable = pairs.take(kept)
+    return replace(usable, refused=dict(refused))

@@ -1,4 +1,4 @@
-"""How well scores tell desirable rows from undesirable ones; plain numpy, no model."""
+"""Measures of how well scores separate desirable rows from undesirable ones; plain numpy, no model."""
 
 import math
 from collections import Counter, defaultdict
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def auc(scores: np.ndarray, desirable: np.ndarray) -> float | None:
-    """Chance that a desirable row scores above an undesirable one, ties as half; None with one class only.
+    """Return the chance that a desirable row scores above an undesirable one, ties as half; None with one class only.
 
     Args:
         scores: float [rows].
@@ -22,7 +22,7 @@ def auc(scores: np.ndarray, desirable: np.ndarray) -> float | None:
 
 
 def balanced_accuracy(scores: np.ndarray, desirable: np.ndarray, folds: np.ndarray) -> float | None:
-    """Mean of both classes' hit rates at a threshold that the rows measured had no part in choosing.
+    """Return the mean of both classes' hit rates, at a threshold chosen on other rows.
 
     The threshold of each fold is the one with the best balanced accuracy on the other fold; predictions of both are
     pooled.
@@ -39,18 +39,18 @@ def balanced_accuracy(scores: np.ndarray, desirable: np.ndarray, folds: np.ndarr
 
     predicted = np.zeros(len(scores), dtype=bool)
     for fold in (0, 1):
-        here, there = folds == fold, folds != fold
-        if desirable[here].all() or not desirable[here].any():
+        in_fold, in_other = folds == fold, folds != fold
+        if desirable[in_fold].all() or not desirable[in_fold].any():
             return None
-        if desirable[there].all() or not desirable[there].any():
+        if desirable[in_other].all() or not desirable[in_other].any():
             return None
-        misses, hits, thresholds = roc_curve(desirable[there], scores[there])
-        predicted[here] = scores[here] >= thresholds[np.argmax(hits - misses)]
+        misses, hits, thresholds = roc_curve(desirable[in_other], scores[in_other])
+        predicted[in_fold] = scores[in_fold] >= thresholds[np.argmax(hits - misses)]
     return float((predicted[desirable].mean() + (~predicted[~desirable]).mean()) / 2)
 
 
 def choice_sets(prompts: Sequence[Hashable], desirable: np.ndarray) -> list[np.ndarray]:
-    """Row indices of each prompt that has both a desirable and an undesirable completion."""
+    """Return row indices of each prompt that has both a desirable and an undesirable completion."""
     members: dict[Hashable, list[int]] = defaultdict(list)
     for row, prompt in enumerate(prompts):
         members[prompt].append(row)
@@ -59,7 +59,7 @@ def choice_sets(prompts: Sequence[Hashable], desirable: np.ndarray) -> list[np.n
 
 
 def choice_accuracy(scores: np.ndarray, desirable: np.ndarray, sets: Sequence[np.ndarray]) -> float | None:
-    """Share of choice sets whose best-scored completion is desirable; tied bests count by the share that is."""
+    """Return the share of choice sets whose best-scored completion is desirable; ties count by desirable share."""
     if not sets:
         return None
     return float(np.mean([desirable[rows[scores[rows] == scores[rows].max()]].mean() for rows in sets]))
@@ -68,11 +68,10 @@ def choice_accuracy(scores: np.ndarray, desirable: np.ndarray, sets: Sequence[np
 def prior_scores(
     completions: Sequence[str], *, trained: Sequence[str], trained_desirable: np.ndarray, smoothing: float
 ) -> np.ndarray:
-    """Log-odds that this very completion text was desirable in training; what a model must beat to have read prompts.
+    """Return the log-odds that each completion text was desirable in training, a baseline that reads no prompt.
 
     With d of n training rows of the text desirable and base rate p, log((d + s·p) / (n − d + s·(1 − p))); a text that
-    training never had scores the base rate's log-odds. Training rows of one class tell no text from another: all
-    score 0.
+    is not in training scores the base rate's log-odds. With training rows of one class only, all texts score 0.
 
     Args:
         completions: texts to score.

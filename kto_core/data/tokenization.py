@@ -1,8 +1,8 @@
-"""From (prompt, completion) to token ids and the place where the completion starts.
+"""Encode (prompt, completion) into token ids and the start of the completion.
 
-Prompt and completion are tokenized **together**, as the model will meet them, and the completion starts where the ids
-stop agreeing with those of the prompt alone: a tokenizer that merges across the border then counts the merged token
-to the completion, and nothing is masked or taught that the model never sees.
+Prompt and completion are tokenized **together**, as the model sees them, and the completion starts where the ids differ
+from those of the prompt alone. If a tokenizer merges across the border, the merged token belongs to the completion, and
+nothing is masked or trained that the model never sees.
 """
 
 import hashlib
@@ -39,12 +39,12 @@ class Encoded:
         return len(self.ids) - self.start
 
     def key(self) -> bytes:
-        """A hash of the ids and the start: what a log-probability of this row depends on, besides the weights."""
+        """Return a hash of the ids and the start, all that the row's log-probability depends on besides the weights."""
         return hashlib.sha256(self.start.to_bytes(4, "little") + self.ids.tobytes()).digest()
 
 
 class Encoder:
-    """Encodes with one tokenizer and its chat template, or a plain `Role: …` layout when it has none.
+    """Encodes with one tokenizer and its chat template, or a plain `Role: …` layout if it has none.
 
     Args:
         tokenizer: any transformers tokenizer.
@@ -58,7 +58,7 @@ class Encoder:
     ) -> None:
         if tokenizer.eos_token_id is None:
             raise TrainingError(
-                "the tokenizer names no end-of-sequence token; set eos_token in its tokenizer_config.json"
+                "the tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json"
             )
         self._tokenizer = tokenizer
         self._max_prompt = max_prompt_tokens
@@ -67,17 +67,17 @@ class Encoder:
 
     @property
     def max_completion_tokens(self) -> int:
-        """How long a completion may be."""
+        """Maximum tokens of a completion."""
         return self._max_completion
 
     @property
     def end_id(self) -> int:
-        """What ends a completion that was not cut off."""
+        """Token that ends a completion that was not cut off."""
         return int(self._tokenizer.eos_token_id)
 
     @property
     def pad_id(self) -> int:
-        """What fills a batch; padding is masked by position, so that it may equal any other id."""
+        """Token that pads a batch; padding is masked by position, so it may equal any other id."""
         pad = self._tokenizer.pad_token_id
         return int(pad if pad is not None else self._tokenizer.eos_token_id)
 
@@ -90,7 +90,7 @@ class Encoder:
         return [self._cut(before, whole) for before, whole in zip(alone, together, strict=True)]
 
     def encode_prompts(self, prompts: Sequence[Sequence[Message]]) -> list[np.ndarray]:
-        """Encode prompts to be answered: int32 [tokens] each, at most `max_prompt_tokens`, at least one."""
+        """Encode prompts for generation: int32 [tokens] each, at most `max_prompt_tokens`, at least one."""
         return [self._begun(ids)[-self._max_prompt :] for ids in self._tokenize(self._render(prompts))]
 
     def _cut(self, before: np.ndarray, whole: np.ndarray) -> Encoded:
@@ -104,7 +104,7 @@ class Encoder:
         return Encoded(ids=np.concatenate([prompt, completion]).astype(np.int32), start=len(prompt))
 
     def _begun(self, prompt: np.ndarray) -> np.ndarray:
-        """A prompt of no tokens gets one: the first token of a completion is predicted from something."""
+        """Add a first token to an empty prompt, because the first completion token needs a predecessor."""
         if len(prompt):
             return prompt
         begin = self._tokenizer.bos_token_id
@@ -113,8 +113,8 @@ class Encoder:
     def _tokenize(self, texts: list[str]) -> list[np.ndarray]:
         if not texts:
             return []
-        found = self._tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
-        return [np.array(ids, dtype=np.int32) for ids in found["input_ids"]]
+        encoding = self._tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
+        return [np.array(ids, dtype=np.int32) for ids in encoding["input_ids"]]
 
     def _render(self, prompts: Sequence[Sequence[Message]]) -> list[str]:
         messages = [[{"role": m["role"], "content": self._plain(m["content"] or "")} for m in p] for p in prompts]
@@ -145,16 +145,16 @@ def encode_sides(
     unit: str,
     report: Report,
 ) -> list[list[Encoded]]:
-    """The rows at `places`, encoded, of each side, which reads its own; reported as stage `tokenize` in `unit`."""
-    found: list[list[Encoded]] = [[] for _ in sides]
-    for at in range(0, len(places), CHUNK):
-        chunk = places[at : at + CHUNK]
-        for encoded, read in zip(found, sides, strict=True):
-            encoded.extend(encoder.encode(read(chunk)))
-        report("tokenize", at + len(chunk), len(places), unit)
-    return found
+    """Encode the rows at `places` of each side, read by its function; reports stage `tokenize` in `unit`."""
+    encoded_sides: list[list[Encoded]] = [[] for _ in sides]
+    for start in range(0, len(places), CHUNK):
+        chunk = places[start : start + CHUNK]
+        for side_rows, read in zip(encoded_sides, sides, strict=True):
+            side_rows.extend(encoder.encode(read(chunk)))
+        report("tokenize", start + len(chunk), len(places), unit)
+    return encoded_sides
 
 
 def _plain_layout(turns: list[dict[str, str]], begin: str) -> str:
-    said = "".join(f"{turn['role'].capitalize()}: {turn['content']}\n\n" for turn in turns)
-    return f"{begin}{said}Assistant:\n"
+    text = "".join(f"{turn['role'].capitalize()}: {turn['content']}\n\n" for turn in turns)
+    return f"{begin}{text}Assistant:\n"

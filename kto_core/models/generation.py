@@ -1,7 +1,7 @@
-"""Answer many prompts at once: length-sorted batches, cached keys and values, finished rows dropped as they end.
+"""Generate answers to many prompts: length-sorted batches, cached keys and values, finished rows dropped early.
 
-Sampling draws each row's random numbers from the seed and the row's place in `prompts`, so that an answer does not
-depend on the batch it was computed in.
+Sampling takes each row's random numbers from the seed and the row's place in `prompts`, so an answer does not depend on
+its batch.
 """
 
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ ROOM = 32  # columns allocated ahead
 
 
 class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """Keys and values of full attention in buffers with room ahead: a copy in `ROOM` tokens, not one a token."""
+    """Keys and values of full attention in buffers with spare room: one copy in `ROOM` tokens, not one per token."""
 
     buffers: tuple[Tensor, Tensor] | None = None
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """Append columns, [rows, heads, columns, width] each, and give all columns so far."""
+        """Append columns, [rows, heads, columns, width] each, and return all columns so far."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         used, added = self.get_seq_length(), key_states.shape[-2]
@@ -76,9 +76,9 @@ def generate(
     Args:
         model_dir: a model folder.
         prompts: lists of {role, content}.
-        max_new_tokens: an answer is cut after so many tokens.
+        max_new_tokens: maximum tokens of an answer.
         temperature: 0 takes the likeliest token; above, tokens are drawn from the tempered distribution.
-        seed: decides the draws; the same seed, prompts and machine give the same answers.
+        seed: seed of the draws; the same seed, prompts and machine give the same answers.
         batch_size: rows decoded together.
         max_prompt_tokens: a longer prompt loses its beginning.
         report: called with the stage `generate` (prompts).
@@ -100,8 +100,8 @@ def generate(
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]), reverse=True)
     ends = torch.tensor(_end_ids(model, int(tokenizer.eos_token_id)), device=device)
     answers: dict[int, list[int]] = {}
-    for at in range(0, len(order), batch_size):
-        places = order[at : at + batch_size]
+    for start in range(0, len(order), batch_size):
+        places = order[start : start + batch_size]
         draws = _draws(places, max_new_tokens, seed).to(device) if temperature > 0 else None
         tokens = _decode(model, [encoded[i] for i in places], max_new_tokens, temperature, draws, ends, encoder.pad_id)
         answers.update(zip(places, tokens, strict=True))
@@ -119,21 +119,21 @@ def draw(
     batch_size: int = 64,
     report: Report = silent,
 ) -> list[list[int]]:
-    """A reply of `model` to each prompt, drawn from its distribution: token ids, `end` included unless cut off.
+    """Draw a reply of `model` to each prompt from its distribution: token ids, `end` included unless cut off.
 
     Args:
         model: on its device, in evaluation mode.
         prompts: token ids.
-        most: tokens after which a reply is cut off.
-        end: the token that ends one.
+        most: maximum tokens of a reply.
+        end: the token that ends a reply.
         batch_size: rows decoded together.
         report: called with the stage `held-out replies` (prompts).
     """
     replies: list[list[int]] = []
-    for at in range(0, len(prompts), batch_size):
-        some = list(prompts[at : at + batch_size])
-        draws = _draws(list(range(at, at + len(some))), most, seed=0).to(model.device)
-        drawn = _decode(model, some, most, 1.0, draws, torch.tensor([end], device=model.device), end)
+    for start in range(0, len(prompts), batch_size):
+        batch = list(prompts[start : start + batch_size])
+        draws = _draws(list(range(start, start + len(batch))), most, seed=0).to(model.device)
+        drawn = _decode(model, batch, most, 1.0, draws, torch.tensor([end], device=model.device), end)
         replies.extend([*reply, end] if len(reply) < most else reply for reply in drawn)
         report("held-out replies", len(replies), len(prompts), "prompts")
     return replies
@@ -148,7 +148,7 @@ def _decode(
     ends: Tensor,
     pad_id: int,
 ) -> list[list[int]]:
-    """Token ids of each answer, the end-of-turn token not included."""
+    """Return token ids of each answer, without the end-of-turn token."""
     columns = max(len(ids) for ids in prompts)
     ids = torch.full((len(prompts), columns), pad_id)
     mask = torch.zeros((len(prompts), columns), dtype=torch.long)
@@ -187,7 +187,7 @@ def _decode(
 
 
 def _choose(logits: Tensor, temperature: float, draws: Tensor | None) -> Tensor:
-    """The likeliest token a row, or the one where the cumulated probability passes the row's uniform draw."""
+    """Return each row's likeliest token, or the one where the cumulated probability passes its uniform draw."""
     if draws is None:
         return logits.argmax(-1)
     cumulated = (logits.double() / temperature).softmax(-1).cumsum(-1)
@@ -199,18 +199,18 @@ def _choose(logits: Tensor, temperature: float, draws: Tensor | None) -> Tensor:
 
 
 def _draws(places: list[int], count: int, seed: int) -> Tensor:
-    """Uniform numbers in [0, 1), [rows, count], from the seed and each row's place."""
+    """Draw uniform numbers in [0, 1), [rows, count], from the seed and each row's place."""
     return torch.from_numpy(np.stack([np.random.default_rng([seed, place]).random(count) for place in places]))
 
 
 def _end_ids(model: PreTrainedModel, eos: int) -> list[int]:
-    named = getattr(model.generation_config, "eos_token_id", None)
-    more = named if isinstance(named, list) else [named] if named is not None else []
-    return sorted({eos, *more})
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    ids = configured if isinstance(configured, list) else [configured] if configured is not None else []
+    return sorted({eos, *ids})
 
 
 def _attends_to_all(model: PreTrainedModel) -> bool:
-    """Whether every layer attends to all earlier tokens, so that its cache is their keys and values and no more."""
+    """Return whether every layer attends to all earlier tokens, so that its cache is their keys and values only."""
     config = model.config.get_text_config()
     return (
         set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}

@@ -1,8 +1,8 @@
-"""Summed log-probabilities of completions: every prompt computed once, no padding, the head on completions only.
+"""Compute summed log-probabilities of completions: each prompt once, no padding, the head on completions only.
 
-Rows are packed one behind the other (`packing`), what several of them begin with lies there once, and gradients flow
-back into it from all. A second completion of the same prompts continues from the first pass's keys and values. Models
-that do not attend in a way that can be packed compute padded rows; the results are the same.
+Rows are packed in sequence (`packing`). A shared beginning of several rows is stored once, and gradients flow back into
+it from all of them. A second completion of the same prompts continues from the first pass's keys and values. Models
+whose attention cannot be packed compute padded rows, with the same results.
 
 Log-probabilities are summed in float32, or in float64 if the model computes in it.
 """
@@ -23,24 +23,25 @@ from kto_core.models.packing import Layout, Pieces, accepted, causal, pack, run
 
 Row = TypeVar("Row")
 
-LEAST_SHARED: Final = 16  # tokens; attending to a segment apart costs more than computing fewer twice
+LEAST_SHARED: Final = 16  # tokens; attention to a separate segment costs more than computing fewer tokens twice
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Rows packed one behind the other: T tokens in segments, C of them before a completion token, B rows.
+    """Rows packed in sequence: T tokens in segments, C of them before a completion token, B rows.
 
-    The last token of a row is predicted and never read, so that it is not among the T.
+    The last token of a row is predicted and never read, so it is not among the T.
 
     Attributes:
         ids: int64 [T].
-        positions: int64 [T], of each token in its row.
-        sizes: tokens of each segment.
-        past: for each segment, the (segment, tokens) that it continues: of this batch, or of the one it continues.
-        leaves: for each row, the segment that holds its end.
+        positions: int64 [T], position of each token in its row.
+        sizes: number of tokens of each segment.
+        past: for each segment, the (segment, tokens) that it continues, in this batch or in the batch that this one
+            continues.
+        leaves: for each row, the segment with its end.
         before: int64 [C], index among the T of the token before each completion token.
         targets: int64 [C], the completion tokens.
-        row: int64 [C], whose they are.
+        row: int64 [C], row of each completion token.
 
     """
 
@@ -55,29 +56,29 @@ class Batch:
 
     @classmethod
     def collate(cls, rows: Sequence[Encoded]) -> Self:
-        """Pack rows; what at least `LEAST_SHARED` tokens of several prompts have in common is laid down once."""
+        """Pack rows; a common beginning of several prompts, of at least `LEAST_SHARED` tokens, is stored once."""
         tree = _Tree(rows)
         return cls._of(rows, tree.pieces, tree.begins, tree.past, [tree.leaf[i] for i in range(len(rows))])
 
     @classmethod
     def continuing(cls, rows: Sequence[Encoded], first: "Batch", others: Sequence[Encoded]) -> Self:
-        """Pack what `rows` have behind the tokens that they share with `others`, which `first` holds.
+        """Pack the part of `rows` after the tokens that they share with `others`, which are in `first`.
 
-        Where a tokenizer merged across the border differently, a row leaves the other before its prompt's end.
+        Where the tokenizer merged differently across the border, the shared part ends before the prompt does.
         """
-        # The token before the first that differs is computed again, since its logits are wanted.
-        known = [
+        # The last shared token is computed again, because its logits are needed.
+        shared = [
             max(_agree(row, other, min(row.start, other.start)) - 1, 0) for row, other in zip(rows, others, strict=True)
         ]
-        pieces = [row.ids[n:-1] for row, n in zip(rows, known, strict=True)]
+        pieces = [row.ids[n:-1] for row, n in zip(rows, shared, strict=True)]
         past = []
-        for leaf, n in zip(first.leaves, known, strict=True):
-            way, left = [], n
+        for leaf, n in zip(first.leaves, shared, strict=True):
+            segments, remaining = [], n
             for segment, tokens in (*first.past[leaf], (leaf, first.sizes[leaf])):
-                way.append((segment, min(tokens, left)))
-                left -= way[-1][1]
-            past.append(tuple(part for part in way if part[1]))
-        return cls._of(rows, pieces, known, past, list(range(len(rows))))
+                segments.append((segment, min(tokens, remaining)))
+                remaining -= segments[-1][1]
+            past.append(tuple(part for part in segments if part[1]))
+        return cls._of(rows, pieces, shared, past, list(range(len(rows))))
 
     @classmethod
     def _of(
@@ -88,9 +89,9 @@ class Batch:
         past: Sequence[tuple[tuple[int, int], ...]],
         leaves: Sequence[int],
     ) -> Self:
-        at = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])])
+        starts = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])])
         before = [
-            np.arange(row.start - 1, len(row.ids) - 1) - begins[leaf] + at[leaf]
+            np.arange(row.start - 1, len(row.ids) - 1) - begins[leaf] + starts[leaf]
             for row, leaf in zip(rows, leaves, strict=True)
         ]
         positions = [np.arange(begin, begin + len(piece)) for begin, piece in zip(begins, pieces, strict=True)]
@@ -106,7 +107,7 @@ class Batch:
         )
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on `device`."""
+        """Return the same batch on `device`."""
         names = ("ids", "positions", "before", "targets", "row")
         return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
 
@@ -116,17 +117,17 @@ class Batch:
         return torch.bincount(self.row, minlength=len(self.leaves))
 
     def rows(self, first: "Batch | None" = None) -> list[Tensor]:
-        """Token ids of each row but its last; `first` is the batch that this one continues."""
+        """Return the token ids of each row but its last; `first` is the batch that this one continues."""
         earlier = self if first is None else first
-        own, known = torch.split(self.ids, list(self.sizes)), torch.split(earlier.ids, list(earlier.sizes))
-        return [torch.cat([*(known[s][:n] for s, n in self.past[leaf]), own[leaf]]) for leaf in self.leaves]
+        own, earlier_pieces = torch.split(self.ids, list(self.sizes)), torch.split(earlier.ids, list(earlier.sizes))
+        return [torch.cat([*(earlier_pieces[s][:n] for s, n in self.past[leaf]), own[leaf]]) for leaf in self.leaves]
 
 
 class _Tree:
-    """Segments of rows: prompts that begin alike share a segment up to where they part, or one of them is to end.
+    """Segments of rows: prompts with the same beginning share a segment until they differ or one of them ends.
 
-    `pieces`, `begins` and `past` have one entry a segment: its tokens, its first position, what it continues; `leaf`
-    has each row's last segment.
+    `pieces`, `begins` and `past` have one entry per segment: its tokens, its first position, and the segments it
+    continues. `leaf` has each row's last segment.
     """
 
     def __init__(self, rows: Sequence[Encoded]) -> None:
@@ -138,23 +139,23 @@ class _Tree:
         self._grow(list(range(len(rows))), agreed=0, laid=0, past=())
 
     def _grow(self, members: list[int], *, agreed: int, laid: int, past: tuple[tuple[int, int], ...]) -> None:
-        """Lay down `members`, which agree in `agreed` tokens, of which `laid` lie in the segments of `past`."""
+        """Add segments for `members`, which agree in `agreed` tokens; the segments of `past` hold `laid` of these."""
         rows = self._rows
         if len(members) == 1:
             self.leaf[members[0]] = self._lay(rows[members[0]].ids[laid:-1], laid, past)
             return
-        alike = min(rows[i].start for i in members) - 1
+        common = min(rows[i].start for i in members) - 1
         for i in members[1:]:
-            alike = agreed + _agree(rows[i], rows[members[0]], alike, since=agreed)
-        if alike - laid >= LEAST_SHARED:
-            segment = self._lay(rows[members[0]].ids[laid:alike], laid, past)
-            past, laid = (*past, (segment, alike - laid)), alike
+            common = agreed + _agree(rows[i], rows[members[0]], common, since=agreed)
+        if common - laid >= LEAST_SHARED:
+            segment = self._lay(rows[members[0]].ids[laid:common], laid, past)
+            past, laid = (*past, (segment, common - laid)), common
         parts: dict[int, list[int]] = defaultdict(list)
         for i in members:
-            ends = rows[i].start - 1 <= alike
-            parts[-1 - i if ends else int(rows[i].ids[alike])].append(i)
+            ends = rows[i].start - 1 <= common
+            parts[-1 - i if ends else int(rows[i].ids[common])].append(i)
         for part in parts.values():
-            self._grow(part, agreed=alike, laid=laid, past=past)
+            self._grow(part, agreed=common, laid=laid, past=past)
 
     def _lay(self, piece: np.ndarray, begin: int, past: tuple[tuple[int, int], ...]) -> int:
         self.pieces.append(piece)
@@ -164,13 +165,13 @@ class _Tree:
 
 
 def _agree(row: Encoded, other: Encoded, most: int, *, since: int = 0) -> int:
-    """How many of their tokens from `since` to `most` agree before one differs."""
+    """Count the equal tokens of two rows from `since` to `most`, before the first that differs."""
     differs = np.flatnonzero(row.ids[since:most] != other.ids[since:most])
     return int(differs[0]) if len(differs) else most - since
 
 
 def token_batches(rows: Sequence[Encoded], *, tokens: int) -> list[list[Encoded]]:
-    """Rows that begin alike together, at most `tokens` tokens a batch before anything is shared (or one row)."""
+    """Batch rows with the same beginnings together: at most `tokens` tokens without sharing, or one row."""
     batches: list[list[Encoded]] = []
     room = 0
     for row in sorted(rows, key=lambda row: row.ids.astype(">i4").tobytes()):
@@ -185,64 +186,64 @@ def token_batches(rows: Sequence[Encoded], *, tokens: int) -> list[list[Encoded]
 def share_passes(
     rows: Sequence[Row], cut: Callable[[Sequence[Row]], list[list[Row]]], *, process: int, processes: int
 ) -> list[tuple[list[Row], float]]:
-    """The forward passes of one process over its share of a step's rows, and what each pass counts.
+    """Return one process's forward passes over its share of a step's rows, and the weight of each pass.
 
-    FSDP's processes meet in every pass. One whose rows fill fewer passes than another's does the rest with a row that
-    counts 0; all other passes count 1.
+    FSDP needs all processes in every pass. A process with fewer passes than another repeats one row with weight 0; all
+    other passes have weight 1.
 
     Args:
-        rows: of the step, the same in every process, at least one.
-        cut: makes passes of rows, the same ones in every process.
-        process: whose passes are wanted.
-        processes: how many there are.
+        rows: rows of the step, the same in every process, at least one.
+        cut: splits rows into passes, the same in every process.
+        process: index of the process.
+        processes: number of processes.
     """
     shares = [cut(rows[i::processes]) for i in range(processes)]
-    mine = [(part, 1.0) for part in shares[process]]
-    return mine + [([rows[0]], 0.0)] * (max(map(len, shares)) - len(mine))
+    own_passes = [(part, 1.0) for part in shares[process]]
+    return own_passes + [([rows[0]], 0.0)] * (max(map(len, shares)) - len(own_passes))
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroupBatch:
-    """Rows (x, y), and their mismatched pairs (x, y') continuing them, or None where they are not wanted."""
+    """Rows (x, y), and their mismatched pairs (x, y') that continue them, or None if not needed."""
 
     rows: Batch
     mismatched: Batch | None
 
     @property
     def tokens(self) -> int:
-        """Tokens of both, each once."""
+        """Number of tokens of both, without repeats."""
         return len(self.rows.ids) + (0 if self.mismatched is None else len(self.mismatched.ids))
 
     @classmethod
     def collate(cls, rows: Sequence[Encoded], mismatched: Sequence[Encoded] | None) -> Self:
-        """Lay out `rows` and, for the same prompts in the same order, `mismatched`."""
+        """Pack `rows` and, for the same prompts in the same order, `mismatched`."""
         first = Batch.collate(rows)
         return cls(rows=first, mismatched=Batch.continuing(mismatched, first, rows) if mismatched else None)
 
     def to(self, device: torch.device) -> "GroupBatch":
-        """The same batch on `device`."""
+        """Return the same batch on `device`."""
         return GroupBatch(rows=self.rows.to(device), mismatched=self.mismatched.to(device) if self.mismatched else None)
 
 
 class CompletionLogps(nn.Module):
-    """A causal model seen as a function from a batch to log π(y|x); what accelerate wraps for SFT.
+    """A causal model as a function from a batch to log π(y|x); accelerate wraps it for SFT and pairs.
 
     Args:
         model: a transformers causal model, bare or wrapped by peft.
 
     Attributes:
-        packs: whether rows are packed; else they are padded.
+        packs: whether rows are packed; otherwise they are padded.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
         self.packs = pack(model)
-        # FSDP asks what to shard by.
+        # FSDP reads which modules to shard by.
         self._no_split_modules = causal(model)._no_split_modules
 
     def forward(self, batch: Batch) -> Tensor:
-        """Log π(y|x) summed over completion tokens, [B], with gradient."""
+        """Return log π(y|x) summed over completion tokens, [B], with gradient."""
         return self._logps(batch)
 
     def _logps(self, batch: Batch, *, kept: dict[int, Pieces] | None = None) -> Tensor:
@@ -253,10 +254,10 @@ class CompletionLogps(nn.Module):
 
 
 class GroupLogps(CompletionLogps):
-    """A causal model seen as a function from a group to log π(y|x) and log π(y'|x); what accelerate wraps for KTO."""
+    """A causal model as a function from a group to log π(y|x) and log π(y'|x); accelerate wraps it for KTO."""
 
     def forward(self, batch: GroupBatch | Batch) -> tuple[Tensor, Tensor | None] | Tensor:  # type: ignore[override]
-        """Log-probabilities of rows ([B], with gradient) and of mismatched pairs ([B], without), or of rows alone."""
+        """Return log π of rows ([B], with gradient) and of mismatched pairs ([B], without), or only of rows."""
         if isinstance(batch, Batch):
             return self._logps(batch)
         after = batch.mismatched
@@ -271,7 +272,7 @@ class GroupLogps(CompletionLogps):
             return logps, _summed(_padded(self.model, after, after.rows(batch.rows)), after)
 
     def computed(self, batch: GroupBatch) -> int:
-        """Tokens that the passes over `batch` compute, padding and what is computed again included."""
+        """Count the tokens that the passes over `batch` compute, with padding and recomputed tokens."""
         if self.packs:
             return batch.tokens
         passes = [batch.rows.rows(), *([] if batch.mismatched is None else [batch.mismatched.rows(batch.rows)])]
@@ -279,7 +280,7 @@ class GroupLogps(CompletionLogps):
 
 
 def _padded(model: nn.Module, batch: Batch, rows: list[Tensor]) -> Tensor:
-    """Logits before each completion token, [C, vocabulary], of rows padded to the longest."""
+    """Return the logits before each completion token, [C, vocabulary], of rows padded to the longest."""
     mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
     columns = batch.positions[batch.before]
     since = int(columns.min())  # the head is cut off before the first completion

@@ -1,4 +1,4 @@
-"""Where models come from and how they are kept: presets, folders, LoRA, safetensors, and the hash of weights."""
+"""Load and save models: presets, folders, LoRA, safetensors, and the hash of weights."""
 
 import copy
 import hashlib
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 PRESETS = ("tiny", "smollm2")
 VOCABULARY_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "chat_template.jinja")
-# Of config.json: who wrote it and how, which no answer depends on, since every model is loaded in float32.
+# Keys of config.json without effect on answers, since every model is loaded in float32.
 COSMETIC: Final = ("transformers_version", "dtype", "torch_dtype", "_name_or_path", "architectures")
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 
 def load(folder: Path) -> Loaded:
-    """Load a causal model in float32, and its tokenizer, from a folder; nothing is fetched, no pickle is read.
+    """Load a causal model in float32, and its tokenizer, from a folder; no download, no pickle.
 
     Raises:
         TrainingError: if transformers cannot load the folder as a causal language model with safetensors weights.
@@ -73,10 +73,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def load_or_make(model: str, *, rows: Rows | None, tiny: TinyConfig, seed: int) -> Loaded:
-    """A preset (`tiny`, made from `rows`; `smollm2`) or a folder.
+    """Load a preset (`tiny`, made from `rows`; `smollm2`) or a folder.
 
     Raises:
-        TrainingError: if `model` is neither, or `tiny` is asked for without rows to learn its vocabulary from.
+        TrainingError: if `model` is neither, or `tiny` has no rows to learn its vocabulary from.
 
     """
     if model == "tiny":
@@ -99,29 +99,29 @@ def save(model: "PreTrainedModel | PeftModel", tokenizer: PreTrainedTokenizerBas
 
 
 def with_lora(model: PreTrainedModel, *, rank: int, alpha: int) -> "PeftModel":
-    """Put LoRA adapters (Hu et al. 2021, arXiv 2106.09685) of `rank` on every linear layer but the head."""
+    """Add LoRA adapters (Hu et al. 2021, arXiv 2106.09685) of `rank` to every linear layer but the head."""
     from peft import LoraConfig, get_peft_model  # not loaded by trainings without adapters
 
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
     with warnings.catch_warnings():
-        # peft 0.21 asks transformers 5.23 by a name that it has renamed
+        # peft 0.21 uses a name that transformers 5.23 has renamed
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
         return get_peft_model(model, config)
 
 
 def adapted(model: PreTrainedModel, *, rank: int, alpha: int) -> Any:  # noqa: ANN401 - the model, or peft's wrapper
-    """The model as it trains: with adapters of `rank`, or itself where that is 0."""
+    """Return the model with adapters of `rank`, or the model itself if `rank` is 0."""
     return with_lora(model, rank=rank, alpha=alpha) if rank else model
 
 
 def without_dropout(model: PreTrainedModel) -> PreTrainedModel:
-    """Turn dropout off in a model that is to train, in place, and return it.
+    """Turn off dropout in a model before training, in place, and return it.
 
-    A policy is compared with a reference that runs without dropout: what dropout changes would count as a reward. The
-    model's own config keeps its probabilities, so that it is saved as it came. Call it before adapters are put on.
+    A policy is compared with a reference without dropout, so changes by dropout would count as a reward. The model's
+    own config keeps its probabilities, so that it is saved unchanged. Call this before adapters are added.
     """
     copies: dict[int, Any] = {}
-    module: Any  # torch types what it does not know of a module as a tensor
+    module: Any  # torch types unknown attributes of a module as tensors
     for module in model.modules():
         if module is not model and isinstance(getattr(module, "config", None), PreTrainedConfig):
             module.config = copy.deepcopy(module.config, copies)  # modules that shared a config share its copy
@@ -133,19 +133,19 @@ def without_dropout(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _silence(owner: object) -> None:
-    """Set the probabilities of dropout among an object's attributes, by whatever name its authors gave them, to 0."""
+    """Set all dropout probabilities among an object's attributes to 0, found by their names."""
     for name, value in vars(owner).items():
         if isinstance(value, float) and ("dropout" in name or "pdrop" in name):
             setattr(owner, name, 0.0)
 
 
 def gathered(network: torch.nn.Module, twin: Callable[[], Any], accelerator: Accelerator) -> Any:  # noqa: ANN401
-    """The model that `network` wraps, whole in the main process; every process calls it.
+    """Return the model that `network` wraps, complete in the main process; every process must call it.
 
     Args:
-        network: what accelerate made of a module with the model as its attribute `model`.
-        twin: makes a model of the same kind, which takes the weights over where FSDP keeps them in shards.
-        accelerator: of the run.
+        network: accelerate's wrapper of a module with the model as its attribute `model`.
+        twin: builds a model of the same kind, which receives the weights where FSDP keeps them in shards.
+        accelerator: accelerator of the run.
     """
     if accelerator.distributed_type is not DistributedType.FSDP:
         return accelerator.unwrap_model(network).model
@@ -170,18 +170,18 @@ def check_context(model: PreTrainedModel, *, prompt: int, completion: int) -> No
 
 
 def parameter_count(model: torch.nn.Module) -> int:
-    """Number of weights, tied ones once."""
+    """Count the weights, tied ones once."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def weights_hash(folder: Path) -> str:
-    """SHA-256 in hex over all that the log-probability of given tokens depends on; torch is not needed.
+    """Return the SHA-256 in hex of everything that log-probabilities of tokens depend on; needs no torch.
 
-    That is every tensor's name, dtype, shape and bytes, in order of names, and what config.json says of how they
-    compute (`rope_theta`, `rms_norm_eps`): the same tensors give other answers under another config.
+    It covers every tensor's name, dtype, shape and bytes, in order of names, and the settings of config.json that
+    change results (`rope_theta`, `rms_norm_eps`): the same tensors give other answers under another config.
 
     Raises:
-        TrainingError: if the folder holds no whole safetensors or no readable config.json.
+        TrainingError: if the folder holds no complete safetensors or no readable config.json.
 
     """
     files = sorted(folder.glob("*.safetensors"))
@@ -192,18 +192,18 @@ def weights_hash(folder: Path) -> str:
     for name, kind, shape, file, begin, end in tensors:
         hasher.update(f"{name}\0{kind}\0{shape}\0".encode())
         with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            for at in range(begin, end, 1 << 24):
-                hasher.update(view[at : min(end, at + (1 << 24))])
+            for start in range(begin, end, 1 << 24):
+                hasher.update(view[start : min(end, start + (1 << 24))])
     return hasher.hexdigest()
 
 
 def model_hash(folder: Path) -> str:
-    """SHA-256 in hex over all that a model's answers to given texts depend on.
+    """Return the SHA-256 in hex of everything that a model's answers to texts depend on.
 
-    That is what `weights_hash` covers, and the vocabulary, template and special tokens.
+    It covers the content of `weights_hash`, and the vocabulary, template and special tokens.
 
     Raises:
-        TrainingError: if the folder is missing, or holds no whole safetensors or no readable config.json or
+        TrainingError: if the folder is missing, or holds no complete safetensors or no readable config.json or
             tokenizer_config.json.
     """
     _require_folder(folder)
@@ -212,20 +212,22 @@ def model_hash(folder: Path) -> str:
         if (folder / name).is_file():
             hasher.update(name.encode() + (folder / name).read_bytes())
     # The rest of this file changes with the library that wrote it.
-    named = read_json(folder / "tokenizer_config.json")
-    hasher.update(digest({key: named.get(key) for key in ("bos_token", "eos_token", "chat_template")}).encode())
+    tokenizer_config = read_json(folder / "tokenizer_config.json")
+    hasher.update(
+        digest({key: tokenizer_config.get(key) for key in ("bos_token", "eos_token", "chat_template")}).encode()
+    )
     return hasher.hexdigest()
 
 
 def _computing(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """A config, and the configs inside it, without what is cosmetic."""
+    """Return a config, and the configs inside it, without cosmetic keys."""
     if not isinstance(value, dict):
         return value
     return {name: _computing(inner) for name, inner in value.items() if name not in COSMETIC}
 
 
 def _tensors(file: Path) -> Iterator[tuple[str, str, list[int], Path, int, int]]:
-    """(name, dtype, shape, file, first byte, last byte) from a safetensors header (u64 length, then JSON).
+    """Yield (name, dtype, shape, file, first byte, last byte) from a safetensors header (u64 length, then JSON).
 
     Raises:
         TrainingError: if the file ends before its header or its last tensor does.
@@ -237,9 +239,9 @@ def _tensors(file: Path) -> Iterator[tuple[str, str, list[int], Path, int, int]]
         entries = [(name, entry) for name, entry in header.items() if name != "__metadata__"]
         missing = 8 + length + max((entry["data_offsets"][1] for _, entry in entries), default=0) - file.stat().st_size
     except (struct.error, ValueError, OverflowError, MemoryError) as error:
-        raise TrainingError(f"{file} is not a whole safetensors file; copy or make the model again") from error
+        raise TrainingError(f"{file} is not a complete safetensors file; copy or create the model again") from error
     if missing > 0:
-        raise TrainingError(f"{file} lacks its last {missing} bytes; copy or make the model again")
+        raise TrainingError(f"{file} lacks its last {missing} bytes; copy or create the model again")
     for name, entry in entries:
         begin, end = entry["data_offsets"]
         yield name, entry["dtype"], entry["shape"], file, 8 + length + begin, 8 + length + end

@@ -1,12 +1,12 @@
-"""Attention over rows that lie one behind the other without padding, where what rows begin with lies there once.
+"""Attention over rows packed in sequence without padding, with shared beginnings stored once.
 
-A pass is a row of **segments**: what several rows begin with (a system prompt, a prompt asked twice), and what is left
-of each row. A segment attends to the segments it continues, whole, and causally to itself, so that the result is what
-each row alone would give. A later pass may continue the segments of an earlier one: other completions of the same
-prompts see the keys and values that the first pass made.
+A pass is a sequence of **segments**: shared beginnings of several rows (a system prompt, a repeated prompt), and the
+rest of each row. A segment attends fully to the segments it continues and causally to itself, so the result equals that
+of each row alone. A later pass may continue the segments of an earlier one: other completions of the same prompts reuse
+the keys and values of the first pass.
 
-It goes through transformers' registry of attention functions. A model that does not attend through it, or asks for
-more than this function can do, is found out by `packs` and has its rows padded instead.
+The function is in transformers' registry of attention functions. `_packs` detects a model that does not use the
+registry or needs unsupported options; its rows are padded instead.
 """
 
 import inspect
@@ -22,19 +22,19 @@ from transformers.masking_utils import sdpa_mask
 
 NAME: Final = "packed_rows"
 Pieces = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]  # keys and values, [1, heads, tokens, width] a segment
-# What attention functions are told that changes nothing here.
+# Options of attention functions without effect here.
 _HARMLESS: Final = frozenset({"position_ids", "cache_position", "position_embeddings", "is_causal", "return_dict"})
 
 
 @dataclass(kw_only=True)
 class Layout:
-    """Where the segments of one pass lie and what they continue.
+    """The segments of one pass, and the segments that they continue.
 
     Attributes:
-        sizes: tokens of each segment, in the order in which they lie.
+        sizes: number of tokens of each segment, in order.
         past: for each segment, the (segment, tokens) that it continues, from the first token of the row on.
-        earlier: keys and values by layer of the pass whose segments `past` names; None if it is this pass.
-        kept: where keys and values are put by layer, without gradient, for a later pass; None keeps none.
+        earlier: keys and values by layer of the pass that `past` refers to; None if it is this pass.
+        kept: receives keys and values by layer, without gradient, for a later pass; None keeps none.
 
     """
 
@@ -48,15 +48,15 @@ class Layout:
     _masks: dict[tuple[int | None, torch.dtype], Tensor] = field(default_factory=dict)
 
     def mask(self, own: int, past: int, *, window: int | None, query: Tensor) -> Tensor:
-        """What is added to the scores of the last `own` of `past + own` positions, [own, past + own]."""
+        """Return the additive mask for the scores of the last `own` of `past + own` positions, [own, past + own]."""
         most_own, most_past = max(self.sizes), max(sum(tokens for _, tokens in past) for past in self.past)
         if (window, query.dtype) not in self._masks:
-            at = torch.arange(most_past, most_past + most_own, device=query.device)[:, None]
+            query_places = torch.arange(most_past, most_past + most_own, device=query.device)[:, None]
             seen = torch.arange(most_past + most_own, device=query.device)[None]
-            hidden = seen > at if window is None else (seen > at) | (seen <= at - window)
+            hidden = seen > query_places if window is None else (seen > query_places) | (seen <= query_places - window)
             mask = torch.zeros(hidden.shape, device=query.device, dtype=query.dtype)
             self._masks[window, query.dtype] = mask.masked_fill_(hidden, float("-inf"))
-        # Distances are all that counts, so that one mask serves segments of every size.
+        # Only distances count, so one mask serves segments of every size.
         return self._masks[window, query.dtype][:own, most_past - past : most_past + own]
 
 
@@ -70,32 +70,32 @@ def attend(
     scaling: float | None = None,
     layout: Layout | None = None,
     sliding_window: int | None = None,
-    **others: Any,  # noqa: ANN401 - what a model tells its attention
+    **others: Any,  # noqa: ANN401 - options that a model passes to its attention
 ) -> tuple[Tensor, None]:
-    """Attention of one layer, [1, tokens, heads, width], by segments; without a layout transformers' own SDPA.
+    """Compute attention of one layer, [1, tokens, heads, width], by segments; without a layout, transformers' SDPA.
 
     Args:
         module: the attention layer.
         query: [1, heads, tokens, width].
-        key: [1, heads of keys and values, tokens, width]; so is `value`.
-        value: see `key`.
-        attention_mask: read without a layout only.
+        key: [1, heads of keys and values, tokens, width].
+        value: of the shape of `key`.
+        attention_mask: only used without a layout.
         dropout: probability that a weight is dropped.
-        scaling: of the scores; none means 1/√width.
-        layout: where segments lie.
-        sliding_window: how many positions a query sees, itself included.
+        scaling: factor on the scores; None means 1/√width.
+        layout: the segments.
+        sliding_window: number of positions a query sees, itself included.
         others: refused with a layout if they could change the result.
 
     Raises:
-        ValueError: if the layer asks for something that is not done here.
+        ValueError: if the layer passes an unsupported option.
     """
     if layout is None:
         options = others if sliding_window is None else others | {"sliding_window": sliding_window}
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
         )
-    if asked := {n for n, v in others.items() if v is not None and v is not False} - _HARMLESS:
-        raise ValueError(f"packed rows cannot be attended to with {', '.join(sorted(asked))}")
+    if unsupported := {n for n, v in others.items() if v is not None and v is not False} - _HARMLESS:
+        raise ValueError(f"packed rows cannot be attended to with {', '.join(sorted(unsupported))}")
     layout.called.append(sliding_window)
     repeats = query.shape[1] // key.shape[1]
     if repeats > 1:
@@ -122,16 +122,16 @@ def attend(
 
 
 def _first(piece: Tensor, tokens: int) -> Tensor:
-    """The whole piece as it is: a slice of all of it would fill as many zeros on the way back."""
+    """Return the first tokens of a piece; a full slice would cost a zero-filled gradient, so the piece itself."""
     return piece if tokens == piece.shape[2] else piece[:, :, :tokens]
 
 
 AttentionInterface.register(NAME, attend)
-AttentionMaskInterface.register(NAME, sdpa_mask)  # without a layout, the masks that SDPA wants
+AttentionMaskInterface.register(NAME, sdpa_mask)  # without a layout, the masks of SDPA
 
 
 def pack(model: nn.Module) -> bool:
-    """Let `model` attend by `attend` from now on if it can; whether it does."""
+    """Make `model` use `attend` from now on if it can; return whether it does."""
     inner = causal(model)
     config = inner.config.get_text_config()
     if config._attn_implementation != NAME and not _packs(inner):
@@ -142,32 +142,32 @@ def pack(model: nn.Module) -> bool:
     return True
 
 
-def causal(model: nn.Module) -> Any:  # noqa: ANN401 - what a transformers model offers is not in nn.Module
-    """The transformers model inside a peft wrapper, or the model itself."""
+def causal(model: nn.Module) -> Any:  # noqa: ANN401 - nn.Module does not declare a transformers model's attributes
+    """Return the transformers model inside a peft wrapper, or the model itself."""
     inner = getattr(model, "get_base_model", None)
     return inner() if callable(inner) else model
 
 
 def accepted(model: nn.Module, **options: object) -> dict[str, object]:
-    """Those options that the model's forward knows: ALiBi models take no positions, a few no `logits_to_keep`."""
-    known = inspect.signature(causal(model).forward).parameters
-    return {name: value for name, value in options.items() if name in known}
+    """Keep the options that the model's forward accepts: ALiBi models take no positions, a few no `logits_to_keep`."""
+    parameters = inspect.signature(causal(model).forward).parameters
+    return {name: value for name, value in options.items() if name in parameters}
 
 
 def run(model: nn.Module, ids: Tensor, positions: Tensor, layout: Layout, keep: Tensor) -> Tensor:
-    """Logits of one pass, [len(keep), vocabulary].
+    """Compute the logits of one pass, [len(keep), vocabulary].
 
     Args:
-        model: one that `pack` said yes to.
+        model: a model for which `pack` returned True.
         ids: int64 [T].
-        positions: int64 [T], of each token in its row.
-        layout: of the T tokens.
-        keep: int64 [C], which tokens' logits are wanted.
+        positions: int64 [T], position of each token in its row.
+        layout: layout of the T tokens.
+        keep: int64 [C], tokens whose logits are returned.
     """
     output = model(
         input_ids=ids[None],
         position_ids=positions[None],
-        # A mask of four dimensions is taken for finished, so that none is built.
+        # transformers uses a mask of four dimensions as it is and builds none.
         attention_mask=torch.zeros(1, 1, 1, 1, device=ids.device),
         use_cache=False,
         layout=layout,
@@ -178,7 +178,7 @@ def run(model: nn.Module, ids: Tensor, positions: Tensor, layout: Layout, keep: 
 
 
 def _packs(inner: Any) -> bool:  # noqa: ANN401
-    """Whether every layer attends through the registry, found by running the model's code without its weights."""
+    """Return whether every layer uses the registry, tested by running the model's code without its weights."""
     config = inner.config.get_text_config()
     window = getattr(config, "sliding_window", None)
     kinds = getattr(config, "layer_types", None) or ["full_attention" if window is None else "sliding_attention"]
@@ -191,7 +191,7 @@ def _packs(inner: Any) -> bool:  # noqa: ANN401
         config._attn_implementation = NAME
         with torch.device("meta"), torch.no_grad():
             run(type(inner)(inner.config).eval(), ids, ids, layout, ids[:2])
-    except Exception:  # noqa: BLE001 - the model author's code: whatever it cannot do with this, its rows are padded
+    except Exception:  # noqa: BLE001 - third-party model code; if it fails in any way, rows are padded
         return False
     finally:
         config._attn_implementation = before

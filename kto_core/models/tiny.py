@@ -1,7 +1,7 @@
-"""The preset `tiny`: a small Llama with its own vocabulary, made from the rows it will learn.
+"""The preset `tiny`: a small Llama with its own vocabulary, built from the rows it will learn.
 
-Big enough to learn a desk's replies, small enough to train in minutes on two CPU cores. The same rows, shape and seed
-give the same model.
+It is large enough to learn a desk's replies and small enough to train in minutes on two CPU cores. The same rows, shape
+and seed give the same model.
 """
 
 import torch
@@ -16,7 +16,7 @@ ROLES = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>
 VOCABULARY_ROWS = 20_000  # enough for 4,096 tokens; keeps BPE training within seconds on any corpus
 POSITIONS = 4096
 
-# A turn costs two tokens; roles that the model does not know are spoken by the user, by name.
+# A turn costs two tokens; unknown roles become user turns that start with the role's name.
 TEMPLATE = (
     "{% for m in messages %}"
     "{% if m.role in ('system', 'user', 'assistant') %}{{ '<|' + m.role + '|>' }}"
@@ -27,7 +27,7 @@ TEMPLATE = (
 
 
 def make_tiny(rows: Rows, shape: TinyConfig, *, seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
-    """Learn a byte-level BPE vocabulary from `rows` and make a Llama with random weights from `seed`."""
+    """Learn a byte-level BPE vocabulary from `rows` and build a Llama with random weights from `seed`."""
     tokenizer = _learn_vocabulary(rows, shape.vocabulary)
     config = LlamaConfig(
         vocab_size=len(tokenizer),

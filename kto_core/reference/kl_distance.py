@@ -1,8 +1,8 @@
-"""How far a policy has moved from the reference on prompts that it does not train on.
+"""Measure how far a policy has moved from the reference on held-out prompts.
 
-Replies are drawn from the reference once, kept beside the cache with their log-probabilities, and scored by the policy
-whenever it is asked: the mean of log π_ref(y|x) − log π(y|x) over y ~ π_ref estimates D(π_ref ‖ π) without bias, in
-nats a reply, and neither draws again nor needs the reference again.
+Replies are drawn from the reference once, stored beside the cache with their log-probabilities, and scored by the
+policy for each measurement. The mean of log π_ref(y|x) − log π(y|x) over y ~ π_ref estimates D(π_ref ‖ π) without bias,
+in nats a reply. It needs no new draws and no second run of the reference.
 """
 
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ class HeldOutReplies:
     """Replies of the reference to held-out prompts.
 
     Attributes:
-        rows: prompt and drawn reply.
-        logps: log π_ref of each.
+        rows: prompt and drawn reply of each.
+        logps: log π_ref of each reply.
         batch_tokens: tokens a forward pass.
     """
 
@@ -40,13 +40,13 @@ class HeldOutReplies:
 
     @torch.no_grad()
     def kl(self, network: CompletionLogps, accelerator: Accelerator) -> float:
-        """D(π_ref ‖ π) in nats a reply, estimated; every process computes all of it, as FSDP wants."""
+        """Estimate D(π_ref ‖ π) in nats a reply; every process computes all of it, as FSDP needs."""
         network.train(False)
-        known = dict(zip(self.rows, self.logps, strict=True))
+        reference_logps = dict(zip(self.rows, self.logps, strict=True))
         total = 0.0
         for part in token_batches(self.rows, tokens=self.batch_tokens):
             logps = network(Batch.collate(part).to(accelerator.device)).double().tolist()
-            total += sum(known[row] - logp for row, logp in zip(part, logps, strict=True))
+            total += sum(reference_logps[row] - logp for row, logp in zip(part, logps, strict=True))
         network.train()
         return total / len(self.rows)
 
@@ -64,17 +64,17 @@ def draw_replies(
     batch_tokens: int,
     report: Report,
 ) -> HeldOutReplies:
-    """Draw a reply of the reference to each of `count` held-out prompts, or read what was drawn before.
+    """Draw a reply of the reference to each of `count` held-out prompts, or read earlier draws.
 
     Args:
-        held: held-out rows; the prompts taken are those whose keys come first, so that most stay when rows come.
-        count: distinct prompts, if there are so many.
-        encoder: tokenizes, and says how long a reply may be.
+        held: held-out rows; prompts are taken in the order of their keys, so most stay when rows are added.
+        count: maximum number of distinct prompts.
+        encoder: tokenizer, with the maximum length of a reply.
         model: the reference; left in evaluation mode if it was run.
         weights: hash of its weights.
-        cache: of its log-probabilities.
-        folder: where replies are kept.
-        accelerator: of the run; the main process draws.
+        cache: cache of its log-probabilities.
+        folder: folder of stored replies.
+        accelerator: accelerator of the run; the main process draws.
         batch_tokens: tokens a forward pass.
         report: called with the stages `held-out replies` and `reference` (rows).
     """

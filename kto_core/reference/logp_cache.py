@@ -1,8 +1,8 @@
-"""log π of given weights on given tokens, computed once and kept on disk.
+"""Disk cache of log π by weights and tokens, so that each is computed once.
 
-The key hashes the weights, the precision they ran in, the token ids and where the completion starts: nothing of the
-training. Any β, λ, batch size, LoRA rank, epoch, sweep or later night that meets the same text under the same weights
-reads it here.
+The key hashes the weights, their precision, the token ids and the start of the completion, but no training settings. So
+runs with any β, λ, batch size, LoRA rank or epoch, sweeps and later nights reuse the log-probabilities of the same text
+under the same weights.
 """
 
 import hashlib
@@ -18,21 +18,21 @@ from kto_core.base.store import make_folder
 from kto_core.data.tokenization import Encoded
 
 KEYS_A_QUERY = 500
-WAIT = 60.0  # seconds for another process to finish what it writes
+WAIT = 60.0  # seconds to wait for another process that writes
 
 
 class LogpCache:
     """Summed log-probabilities under one set of weights, in one SQLite file for all sets; use as a context manager.
 
     Args:
-        folder: where `logps.sqlite` lies; made if missing. Several processes may share it, on several machines too if
-            their file system keeps locks: SQLite's rollback journal is used, since its write-ahead log would need
-            memory that they share.
+        folder: folder of `logps.sqlite`; created if missing. Several processes may share it, also on several machines
+            if their file system supports locks: SQLite's rollback journal is used, because its write-ahead log needs
+            shared memory.
         weights: hash of the weights.
-        precision: what they compute in.
+        precision: precision of the forward pass.
 
     Raises:
-        TrainingError: if the file cannot be opened as such a cache; `get` and `put` if it cannot be read or written.
+        TrainingError: if the file cannot be opened as a cache; from `get` and `put` if it cannot be read or written.
     """
 
     def __init__(self, folder: Path, *, weights: str, precision: str) -> None:
@@ -54,34 +54,36 @@ class LogpCache:
         self._database.close()
 
     def get(self, rows: Sequence[Encoded]) -> list[float | None]:
-        """The log-probability of each row in nats, None where it was never computed."""
+        """Return the log-probability of each row in nats, None where it is not cached."""
         keys = [self._key(row) for row in rows]
-        found: dict[bytes, float] = {}
+        cached: dict[bytes, float] = {}
         distinct = list(dict.fromkeys(keys))
-        for at in range(0, len(distinct), KEYS_A_QUERY):
-            some = distinct[at : at + KEYS_A_QUERY]
-            marks = ",".join("?" * len(some))
+        for start in range(0, len(distinct), KEYS_A_QUERY):
+            batch = distinct[start : start + KEYS_A_QUERY]
+            placeholders = ",".join("?" * len(batch))
             with self._explained():
-                found.update(self._database.execute(f"SELECT key, logp FROM logps WHERE key IN ({marks})", some))
-        return [found.get(key) for key in keys]
+                cached.update(
+                    self._database.execute(f"SELECT key, logp FROM logps WHERE key IN ({placeholders})", batch)
+                )
+        return [cached.get(key) for key in keys]
 
     def put(self, rows: Iterable[Encoded], logps: Iterable[float]) -> None:
-        """Keep log-probabilities, in one transaction."""
+        """Store log-probabilities, in one transaction."""
         entries = [(self._key(row), logp) for row, logp in zip(rows, logps, strict=True)]
         with self._explained(), self._database:
             self._database.executemany("INSERT OR REPLACE INTO logps VALUES (?, ?)", entries)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Say in a sentence what SQLite refuses; only a file that is no cache, or is damaged, is to be removed."""
+        """Turn SQLite errors into sentences; only a damaged file, or one that is not a cache, should be removed."""
         try:
             yield
         except sqlite3.Error as error:
             advice = {
-                "SQLITE_NOTADB": "remove it, it will be made anew",
-                "SQLITE_CORRUPT": "remove it, it will be made anew",
+                "SQLITE_NOTADB": "remove it, it will be created again",
+                "SQLITE_CORRUPT": "remove it, it will be created again",
                 "SQLITE_BUSY": f"another process has been writing for {WAIT:.0f} s; try again when it has ended",
-            }.get(getattr(error, "sqlite_errorname", ""), "see that its folder can be written and its disk has room")
+            }.get(getattr(error, "sqlite_errorname", ""), "check that its folder is writable and its disk has space")
             raise TrainingError(f"{self._path} cannot be used as a cache ({error}); {advice}") from error
 
     def _key(self, row: Encoded) -> bytes:

@@ -1,4 +1,4 @@
-"""Make planned rows ready to be learned: their tokens, their y's if there are any, and log π_ref of both."""
+"""Prepare planned rows for training: their tokens, their y' if needed, and log π_ref of both."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +17,7 @@ from kto_core.reference.reference_logps import fill, known_logps
 
 @dataclass(frozen=True, kw_only=True)
 class ReadyRow:
-    """All that a row's loss needs besides the policy.
+    """A row with everything its loss needs besides the policy.
 
     Attributes:
         own: tokens of (x, y).
@@ -37,7 +37,7 @@ class ReadyRow:
 
 
 def prepare_rows(
-    met: Iterable[int],
+    indices: Iterable[int],
     *,
     lenders: Sequence[int] | None,
     rows: Rows,
@@ -51,28 +51,28 @@ def prepare_rows(
     """Tokenize rows and look up or compute their reference log-probabilities.
 
     Args:
-        met: the rows that training will meet.
-        lenders: for every row, the row whose completion is its y'; None where no y' are wanted.
+        indices: the rows that training will use.
+        lenders: for every row, the row whose completion is its y'; None if the objective needs no y'.
         rows: the training rows.
-        encoder: tokenizes.
+        encoder: the tokenizer.
         model: the reference, on any device; left in evaluation mode if it was run.
-        cache: of the reference's log-probabilities.
-        accelerator: says on which device, and which share of the rows is this process's to compute.
+        cache: cache of the reference's log-probabilities.
+        accelerator: gives the device, and this process's share of the rows.
         batch_tokens: tokens a forward pass.
         report: called with the stages `tokenize` and `reference` (rows).
 
     Returns:
-        The ready rows by index, and how many log-probabilities were `reused` and `computed`, those of one text once.
+        The ready rows by index, and the numbers of log-probabilities `reused` and `computed`, one per distinct text.
     """
-    met = sorted(set(met))
+    indices = sorted(set(indices))
     readers: list[Callable[[Sequence[int]], list[tuple[list[Message], str]]]] = [rows.pairs]
     if lenders is not None:
         readers.append(lambda chunk: _mismatched(rows, chunk, lenders))
-    sides = encode_sides(encoder, met, *readers, unit="rows", report=report)
+    sides = encode_sides(encoder, indices, *readers, unit="rows", report=report)
     used = fill(cache, *sides, model=model, accelerator=accelerator, batch_tokens=batch_tokens, report=report)
     desirable, weights = rows.desirable(), rows.weights()
-    known = [known_logps(cache, side) for side in sides]
-    others = repeat((None, math.nan), len(met)) if lenders is None else zip(sides[1], known[1], strict=True)
+    logps = [known_logps(cache, side) for side in sides]
+    others = repeat((None, math.nan), len(indices)) if lenders is None else zip(sides[1], logps[1], strict=True)
     ready = {
         row: ReadyRow(
             own=own,
@@ -82,12 +82,12 @@ def prepare_rows(
             reference_logp=logp,
             reference_kl_logp=kl_logp,
         )
-        for row, own, logp, (other, kl_logp) in zip(met, sides[0], known[0], others, strict=True)
+        for row, own, logp, (other, kl_logp) in zip(indices, sides[0], logps[0], others, strict=True)
     }
     return ready, used
 
 
 def _mismatched(rows: Rows, chunk: Sequence[int], lenders: Sequence[int]) -> list[tuple[list[Message], str]]:
-    """(x, y') of the rows in `chunk`."""
+    """Return (x, y') of the rows in `chunk`."""
     borrowed = rows.pairs([lenders[row] for row in chunk])
     return [(prompt, completion) for (prompt, _), (_, completion) in zip(rows.pairs(chunk), borrowed, strict=True)]

@@ -1,6 +1,6 @@
-"""Compute the log π_ref that the cache lacks, with the policy before its first step: it still is the reference then.
+"""Compute missing log π_ref with the policy before its first step, when it still equals the reference.
 
-So no second model is ever in memory, and with a warm cache nothing is computed at all.
+So no second model is ever in memory, and with a warm cache nothing is computed.
 """
 
 import math
@@ -31,66 +31,69 @@ def fill(
     batch_tokens: int,
     report: Report,
 ) -> dict[str, int]:
-    """Compute and keep what the cache lacks; every process computes its share, the main one writes.
+    """Compute and store missing log-probabilities; every process computes its share, the main one writes.
 
     Args:
-        cache: of the reference's log-probabilities.
-        rows: what must be known.
-        others: for each row another completion of its prompt that must be known too, which goes on from the row's pass
-            over the prompt.
+        cache: cache of the reference's log-probabilities.
+        rows: rows whose log-probabilities are needed.
+        others: for each row another completion of its prompt that is needed too; it continues from the row's pass over
+            the prompt.
         model: the reference, on any device; left in evaluation mode if it was run.
-        accelerator: says on which device, and which share is this process's.
+        accelerator: gives the device and this process's share.
         batch_tokens: tokens a forward pass.
         report: called with the stage `reference` (rows).
 
     Raises:
-        TrainingError: if the reference gives one that is not finite.
+        TrainingError: if the reference gives a log-probability that is not finite.
 
     Returns:
-        How many log-probabilities were `reused` and `computed`, those of one text once.
+        The numbers of log-probabilities `reused` and `computed`, one per distinct text.
     """
     sides = [rows] if others is None else [rows, others]
-    known = [cache.get(side) for side in sides]
-    lacking: dict[bytes, tuple[Encoded, ...]] = {}
-    for together, logps in zip(zip(*sides, strict=True), zip(*known, strict=True), strict=True):
+    cached = [cache.get(side) for side in sides]
+    uncached: dict[bytes, tuple[Encoded, ...]] = {}
+    for completions, logps in zip(zip(*sides, strict=True), zip(*cached, strict=True), strict=True):
         if None in logps:
-            lacking[b"".join(text.key() for text in together)] = together
+            uncached[b"".join(text.key() for text in completions)] = completions
     texts = [text for side in sides for text in side]
-    keys = list(zip((text.key() for text in texts), (logp for logps in known for logp in logps), strict=True))
+    keys = list(zip((text.key() for text in texts), (logp for logps in cached for logp in logps), strict=True))
     missing = {key for key, logp in keys if logp is None}
     used = {"reused": len({key for key, _ in keys}) - len(missing), "computed": len(missing)}
-    accelerator.wait_for_everyone()  # all have read before anyone writes, so that all see the same rows lacking
-    if not lacking:
+    accelerator.wait_for_everyone()  # all processes read before one writes, so that all see the same rows missing
+    if not uncached:
         return used
     reference = GroupLogps(model.to(accelerator.device).eval())
-    partners = {together[0]: together for together in lacking.values()}
+    partners = {completions[0]: completions for completions in uncached.values()}
     batches = token_batches(list(partners), tokens=batch_tokens)
-    done = 0
-    for at in range(0, len(batches), CHUNK_BATCHES):
+    completed = 0
+    for start in range(0, len(batches), CHUNK_BATCHES):
         chunk = [
-            list(zip(*(partners[row] for row in batch), strict=True)) for batch in batches[at : at + CHUNK_BATCHES]
+            list(zip(*(partners[row] for row in batch), strict=True))
+            for batch in batches[start : start + CHUNK_BATCHES]
         ]
-        mine: list[tuple[int, list[float]]] = []
+        own_batches: list[tuple[int, list[float]]] = []
         for place in range(accelerator.process_index, len(chunk), accelerator.num_processes):
-            mine.append((place, _logps(reference, chunk[place], accelerator)))
-            report("reference", done + sum(len(batch[0]) for batch in chunk[: place + 1]), len(partners), "rows")
-        values = dict(gather_object(mine))
-        _require_finite([logp for logps in values.values() for logp in logps])  # in every process: none waits for ever
-        done += sum(len(batch[0]) for batch in chunk)
+            own_batches.append((place, _logps(reference, chunk[place], accelerator)))
+            report("reference", completed + sum(len(batch[0]) for batch in chunk[: place + 1]), len(partners), "rows")
+        values = dict(gather_object(own_batches))
+        _require_finite(
+            [logp for logps in values.values() for logp in logps]
+        )  # in every process, so that none waits for ever
+        completed += sum(len(batch[0]) for batch in chunk)
         if accelerator.is_main_process:
             for place, batch in enumerate(chunk):
-                found = zip((text for side in batch for text in side), values[place], strict=True)
-                # What is known stays as it is: another packing would round it otherwise.
-                cache.put(*zip(*((text, logp) for text, logp in found if text.key() in missing), strict=True))
+                text_logps = zip((text for side in batch for text in side), values[place], strict=True)
+                # Cached values stay: another packing would round them differently.
+                cache.put(*zip(*((text, logp) for text, logp in text_logps if text.key() in missing), strict=True))
         accelerator.wait_for_everyone()
     return used
 
 
 def known_logps(cache: LogpCache, rows: Sequence[Encoded]) -> list[float]:
-    """The log-probability of each row, all of which the cache has.
+    """Return the log-probability of each row; the cache must have all of them.
 
     Raises:
-        TrainingError: if one is not finite.
+        TrainingError: if one is missing or not finite.
     """
     logps = [math.nan if logp is None else logp for logp in cache.get(rows)]
     _require_finite(logps)
@@ -106,10 +109,10 @@ def _require_finite(logps: Sequence[float]) -> None:
 
 
 def _logps(reference: GroupLogps, sides: Sequence[Sequence[Encoded]], accelerator: Accelerator) -> list[float]:
-    """Log-probabilities of one batch, those of the first side first."""
+    """Compute the log-probabilities of one batch, those of the first side first."""
     with accelerator.autocast():
         if len(sides) == 1:
-            found: torch.Tensor = reference(Batch.collate(sides[0]).to(accelerator.device))
-            return found.tolist()
+            logps: torch.Tensor = reference(Batch.collate(sides[0]).to(accelerator.device))
+            return logps.tolist()
         logps, other_logps = reference(GroupBatch.collate(*sides).to(accelerator.device))
         return [*logps.tolist(), *other_logps.tolist()]

@@ -1,1 +1,1 @@
-"""Edit kinds: how much an agent changed a draft, and whether the change matters."""
+"""Kinds of edit: how much an agent changed a draft, and whether the change matters."""

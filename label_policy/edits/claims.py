@@ -1,4 +1,4 @@
-"""Whether two stretches of a reply state and deny the same."""
+"""Compare the facts and denials of two stretches of a reply."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,7 +13,7 @@ def same_facts(left: Reading, right: Reading) -> bool:
     """Return whether two stretches state the same facts, in the same order where they are of one kind."""
     if left.facts != right.facts and not _same_by_kind(left.facts, right.facts):
         return False
-    # The same number, but a limit from above on one side and from below on the other.
+    # The same number may be an upper limit on one side and a lower limit on the other.
     return all(left.bounds[fact] & right.bounds[fact] for fact in left.bounds.keys() & right.bounds.keys())
 
 
@@ -25,7 +25,7 @@ def same_but_moved(left: Reading, right: Reading) -> bool:
 def _same_by_kind(facts: list[Fact], others: list[Fact]) -> bool:
     if _by_kind(facts) == _by_kind(others):
         return True
-    # The same facts in another order: two amounts swapped places. Else 48 hours may have become 2 days.
+    # The same facts in another order: two amounts were swapped. Otherwise 48 hours may have become 2 days.
     return sorted(facts) != sorted(others) and _by_kind(map(_converted, facts)) == _by_kind(map(_converted, others))
 
 
@@ -37,7 +37,7 @@ def _by_kind(facts: Iterable[Fact]) -> dict[str, list[str]]:
 
 
 def _converted(fact: Fact) -> Fact:
-    """Return a length of time in seconds or months, and any other fact as it is."""
+    """Return a length of time in seconds or months, and any other fact unchanged."""
     kind, value = fact
     if kind not in LENGTHS or not value.replace(".", "", 1).isdecimal():
         return fact
@@ -46,7 +46,7 @@ def _converted(fact: Fact) -> Fact:
 
 
 def same_denials(left: Reading, right: Reading) -> bool:
-    """Return whether two stretches deny the same: as often, and nothing that the other affirms."""
+    """Return whether two stretches deny the same: equally often, and nothing that the other affirms."""
     if left.words == right.words:
         return True
     gone, new = set(left.words) - set(right.words), set(right.words) - set(left.words)
@@ -61,7 +61,7 @@ def same_denials(left: Reading, right: Reading) -> bool:
 
 
 def _opposites(words: set[str], others: set[str]) -> list[str]:
-    """Return those of `others` that one of `words` denies by its prefix."""
+    """Return the words of `others` that one of `words` denies by its prefix."""
     return [other for word in words for other in _AFFIRMED_BY[word] if other in others]
 
 
@@ -78,7 +78,7 @@ _AFFIRMED_BY = Remembered(_without_prefix)
 
 
 def _affirmed(words: Sequence[str]) -> set[str]:
-    """Return the content words that no negation shortly before them denies."""
+    """Return the content words without a negation shortly before them."""
     reach = 0
     free = set()
     for word in words:

@@ -1,8 +1,8 @@
-"""How much an agent changed a draft, and whether what changed matters.
+"""Measure and classify an agent's edit of a draft.
 
-`edit_similarity` says how much by characters; `classify_edit` says what kind. A small edit can be the gravest ("within
-30 days" to "within 14 days") and a large one harmless (twenty fixed typos), so the kind comes from a diff of words and
-from the facts on both sides, never from the distance alone.
+`edit_similarity` measures the change in characters; `classify_edit` returns its kind. A small edit can be the gravest
+("within 30 days" to "within 14 days") and a large one harmless (twenty fixed typos). So the kind comes from a diff of
+words and from the facts on both sides, never from the distance alone.
 """
 
 import re
@@ -33,8 +33,8 @@ Texts: TypeAlias = Sequence[str | None] | pa.Array | pa.ChunkedArray
 def edit_similarity(draft: str, final: str) -> float:
     """Return 1 minus the normalized Levenshtein distance of two texts: 1.0 for equal ones, 0.0 for nothing in common.
 
-    By characters. Where either text is longer than 50,000 characters, by the bag distance of their words (Bartolini et
-    al. 2002), which never exceeds the edit distance.
+    The distance counts characters. Where either text is longer than 50,000 characters, it is the bag distance of words
+    (Bartolini et al. 2002), which never exceeds the edit distance.
     """
     if draft == final:
         return 1.0
@@ -46,19 +46,19 @@ def edit_similarity(draft: str, final: str) -> float:
 
 
 def classify_edit(draft: str, final: str, terms: Iterable[str] = ()) -> EditKind:
-    """Return what kind of edit turned `draft` into `final`.
+    """Return the kind of the edit from `draft` to `final`.
 
     Args:
-        draft: the text as suggested.
-        final: the text as sent.
+        draft: the suggested text.
+        final: the sent text.
         terms: words or phrases that count as facts, such as the names of plans; case does not matter.
 
     Returns:
         The gravest kind that applies. ``none``: the texts are equal. ``factual``: a number, amount, date, time,
-        duration, percentage, limit, link, e-mail address, denial or term came, went or changed. ``substantive``: more
-        than about a third of the content words changed, or a dozen, or six in one stretch came or went, or nothing is
-        left. ``wording``: other words, courtesies included. ``cosmetic``: the same words and facts, in another case,
-        punctuation, spacing, spelling or notation. See docs/edit-severity.md.
+        duration, percentage, limit, link, e-mail address, denial or term was added, removed or changed.
+        ``substantive``: more than about a third of the content words changed, or a dozen, or six in one stretch were
+        added or removed, or nothing is left. ``wording``: other words, courtesies included. ``cosmetic``: the same
+        words and facts, in another case, punctuation, spacing, spelling or notation. See docs/edit-severity.md.
 
     """
     if draft == final:
@@ -74,14 +74,14 @@ def classify_edits(drafts: Texts, finals: Texts, terms: Iterable[str] = ()) -> p
 
     """
     left, right = _column(drafts), _column(finals)
-    known = _read_terms(terms)
+    read_terms = _read_terms(terms)
     unequal = pc.fill_null(pc.not_equal(left, right), False)
     kinds: list[str | None] = [EditKind.NONE if same else None for same in pc.equal(left, right).to_pylist()]
-    # Most drafts are sent as they are, so only the others are turned into Python texts.
+    # Most drafts are sent unchanged, so only the others are converted to Python texts.
     positions = pc.indices_nonzero(unequal).to_pylist()
     pairs = zip(pc.filter(left, unequal).to_pylist(), pc.filter(right, unequal).to_pylist(), strict=True)
     for position, (draft, final) in zip(positions, pairs, strict=True):
-        kinds[position] = _kind(draft, final, known)
+        kinds[position] = _kind(draft, final, read_terms)
     return pa.array(kinds, pa.string())
 
 
@@ -115,11 +115,11 @@ def _column(texts: Texts) -> pa.Array:
 
 
 def terms_changed(drafts: Texts, finals: Texts, terms: Iterable[str]) -> pa.BooleanArray:
-    """Return whether an edit changed `terms`: whether their occurrences differ between each draft and final.
+    """Return whether the occurrences of `terms` differ between each draft and final.
 
-    Null where either side is null, and false where the final is blank: with all of the draft, its terms are gone.
-    `classify_edit` with terms is its answer without them, but ``factual`` where this is true. So a changed list can be
-    applied to stored kinds without classifying again.
+    Null where either side is null, and false where the final is blank, because then the whole draft is gone.
+    `classify_edit` with terms gives its result without them, or ``factual`` where this is true. So a changed list can
+    be applied to stored kinds without classifying again.
 
     Raises:
         pyarrow.ArrowInvalid: the two columns differ in length.
@@ -127,9 +127,9 @@ def terms_changed(drafts: Texts, finals: Texts, terms: Iterable[str]) -> pa.Bool
     """
     left, right = _column(drafts), _column(finals)
     unequal = pc.fill_null(pc.not_equal(left, right), False)
-    known = _read_terms(terms)
+    read_terms = _read_terms(terms)
     pairs = zip(pc.filter(left, unequal).to_pylist(), pc.filter(right, unequal).to_pylist(), strict=True)
-    differ = [known is not None and known.changed(draft, final) for draft, final in pairs]
+    differ = [read_terms is not None and read_terms.changed(draft, final) for draft, final in pairs]
     same = pc.if_else(pc.equal(left, right), pa.scalar(False), pa.scalar(None, pa.bool_()))
     return pc.replace_with_mask(same, unequal, pa.array(differ, pa.bool_()))
 
@@ -150,12 +150,12 @@ class _Terms:
 
 
 def _read_terms(terms: Iterable[str]) -> _Terms | None:
-    known = {" ".join(plain(term).casefold().split()) for term in terms} - {""}
-    if not known:
+    normalized = {" ".join(plain(term).casefold().split()) for term in terms} - {""}
+    if not normalized:
         return None
     # Longest first, so that "premium plan" is found before "premium".
-    alternatives = "|".join(map(re.escape, sorted(known, key=lambda term: (-len(term), term))))
-    return _Terms(re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)"), max(len(term.split()) for term in known))
+    alternatives = "|".join(map(re.escape, sorted(normalized, key=lambda term: (-len(term), term))))
+    return _Terms(re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)"), max(len(term.split()) for term in normalized))
 
 
 # --- One edit
@@ -171,8 +171,8 @@ def _kind(draft: str, final: str, terms: _Terms | None) -> EditKind:
 def _classify(draft: str, final: str) -> EditKind:
     if is_blank(final):
         return EditKind.COSMETIC if is_blank(draft) else EditKind.SUBSTANTIVE
-    # Facts before and after the changed stretch are the same on both sides. A fact reaches over a few words (a unit,
-    # the word that is denied), so some context is read with it.
+    # Facts before and after the changed stretch are the same on both sides. A fact spans a few words (a unit, the
+    # denied word), so some context is read with it.
     left, right = chunks_around(draft, final, REACH)
     if enumerators(left) != enumerators(right):
         draft, final = without_enumeration(draft), without_enumeration(final)
@@ -193,7 +193,7 @@ def _classify(draft: str, final: str) -> EditKind:
 
 
 def _readings(left: list[str], right: list[str]) -> tuple[Reading, Reading]:
-    """Read what two stretches of chunks say; a word that is only misspelled says what its correction says."""
+    """Read the facts of two stretches of chunks; a misspelled word counts as its correction."""
     words, others = words_of(left), words_of(right)
     before, after = read(words), read(others)
     if before.facts != after.facts:
@@ -211,11 +211,13 @@ _SENTENCE_END = re.compile(r"(?<![.!?])[.!?]++(?=\s|\Z)|\n")
 
 
 def _moved(before: Reading, after: Reading, draft: str, final: str) -> bool:
-    """Return whether facts only changed places together with their whole sentences."""
+    """Return whether facts only moved together with their whole sentences."""
     if not same_but_moved(before, after):
         return False
-    stated, other = (Counter(filter(None, map(_statement, _SENTENCE_END.split(text)))) for text in (draft, final))
-    return stated == other
+    draft_statements, final_statements = (
+        Counter(filter(None, map(_statement, _SENTENCE_END.split(text)))) for text in (draft, final)
+    )
+    return draft_statements == final_statements
 
 
 def _statement(sentence: str) -> tuple[str, ...]:
@@ -224,7 +226,7 @@ def _statement(sentence: str) -> tuple[str, ...]:
 
 
 def _is_heavy(draft: str, final: str) -> bool:
-    """Return whether a heavy edit is so without greetings, sign-offs and other courtesies, too."""
+    """Return whether an edit is still heavy without greetings, sign-offs and other courtesies."""
     left, right = without_courtesies(draft), without_courtesies(final)
     if (left, right) == (draft.strip(), final.strip()):
         return True

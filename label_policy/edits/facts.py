@@ -1,4 +1,4 @@
-"""The facts of a reply that no edit may touch lightly: numbers, amounts, dates, links, addresses and denials.
+"""Read the facts of a reply whose change is grave: numbers, amounts, dates, links, addresses and denials.
 
 Facts are read from words by rule, not by a model: the same text gives the same facts on every machine, and a support
 lead can see why an edit was called factual.
@@ -39,7 +39,7 @@ from label_policy.edits.vocabulary import (
 )
 
 REACH = 5
-"""How many words a denial reaches, and so how far around a change facts must be read."""
+"""Number of words that a denial reaches, and so the context around a change in which facts are read."""
 
 
 Fact: TypeAlias = tuple[str, str]
@@ -48,7 +48,7 @@ Fact: TypeAlias = tuple[str, str]
 
 @dataclass(slots=True)
 class Reading:
-    """What a stretch of words says."""
+    """The facts of a stretch of words."""
 
     words: list[str] = field(default_factory=list)
     """The words, each fact in one notation: ``$=1000``, ``day=2``, ``date=3 march``."""
@@ -60,7 +60,7 @@ class Reading:
     """Facts with a word before them that makes them a limit, to ``upper`` or ``lower``."""
 
     def add(self, kind: str, value: str, bound: str = "", written: str = "") -> None:
-        """Note a fact; `written` is its word, where that is more than a notation."""
+        """Add a fact; `written` is its word, if it should be kept instead of the notation."""
         self.facts.append((kind, value))
         self.words.append(written or f"{kind}={value}")
         if bound:
@@ -69,7 +69,7 @@ class Reading:
 
 Words: TypeAlias = list[str]
 Reader: TypeAlias = Callable[[Words, int, Reading], int]
-"""Notes the fact that begins at a position, if there is one, and returns how many words it takes."""
+"""Adds the fact that starts at a position, if any, and returns its number of words."""
 
 
 def _is_word(word: str) -> bool:
@@ -80,7 +80,7 @@ IS_WORD = Remembered(_is_word)
 """Whether a word is more than punctuation."""
 
 IS_CONTENT = Remembered(lambda word: _is_word(word) and word not in FUNCTION_WORDS)
-"""Whether a word carries content, rather than grammar."""
+"""Whether a word has content, not only a grammatical function."""
 
 
 # --- What each word may begin
@@ -92,21 +92,21 @@ def read(words: list[str]) -> Reading:
     if not any(readers):
         return Reading(words)
     reading, end = Reading(), 0
-    for at, candidates in enumerate(readers):
-        if at < end:
+    for position, candidates in enumerate(readers):
+        if position < end:
             continue
-        end = at + 1
+        end = position + 1
         for reader in candidates:
-            if taken := reader(words, at, reading):
-                end = at + taken
+            if length := reader(words, position, reading):
+                end = position + length
                 break
         else:
-            reading.words.append(words[at])
+            reading.words.append(words[position])
     return reading
 
 
 def _readers(word: str) -> tuple[Reader, ...]:
-    """Return what may read a fact at `word`, in the order in which to try."""
+    """Return the readers of facts that may start at `word`, in the order to try."""
     if word in NEGATIONS:
         return (_denial,)
     if word.startswith((LINK, EMAIL)):
@@ -129,7 +129,7 @@ def _readers(word: str) -> tuple[Reader, ...]:
 
 
 READERS = Remembered(_readers)
-"""What may read a fact at a word; nothing for most."""
+"""The readers of facts that may start at a word; empty for most words."""
 
 
 # --- Denials and addresses
@@ -145,7 +145,7 @@ def _denial(words: Words, at: int, reading: Reading) -> int:
 
 def _address(words: Words, at: int, reading: Reading) -> int:
     kind, _, address = words[at].partition(":")
-    # Named twice, as in a link of Markdown, it is one fact.
+    # Repeated, as in a Markdown link, it is one fact.
     if (kind, address) not in reading.facts:
         reading.add(kind, address)
     return 1
@@ -176,7 +176,7 @@ def _day_and_month(words: Words, at: int, reading: Reading) -> int:
 
 
 def _dated(words: Words, at: int, end: int, date: str, reading: Reading) -> int:
-    """Note a date whose year may follow."""
+    """Add a date, with its year if one follows."""
     year = end + (end < len(words) and words[end] in (",", ".", "de"))
     if year < len(words) and len(words[year]) == 4 and words[year].isdecimal():
         date, end = f"{date} {words[year]}", year + 1
@@ -193,7 +193,7 @@ def _weekday(words: Words, at: int, reading: Reading) -> int:
 
 
 def _is_short_day(words: Words, at: int) -> bool:
-    """Return whether a short day is meant as one: on Mon, Mon 3, Mon-Fri."""
+    """Return whether a short form is a weekday here: on Mon, Mon 3, Mon-Fri."""
     before, after = words[max(0, at - 2) : at], words[at + 1 : at + 3]
     if (before and before[-1] in BESIDE) or (after and day_of(after[0])):
         return True
@@ -230,7 +230,7 @@ def _number(words: Words, at: int, reading: Reading) -> int:
         if upper:
             values, end = [value, upper], after
     unit, taken = (CURRENCIES[words[at]], 0) if start > at else unit_at(words, end)
-    # A bare "one" is a pronoun more often than a number; what it becomes (two) is a fact.
+    # A bare "one" is more often a pronoun than a number; a replacement by "two" is still a fact.
     if values == ["1"] and unit == "number":
         reading.words.append("one")
         return 1
@@ -246,7 +246,7 @@ def _ordinal(words: Words, at: int, reading: Reading) -> int:
         return 1
     before = words[at - 1] if at else ""
     after = words[at + 1] if at + 1 < len(words) else "."
-    # "Second" is a rank by the word after it, or else a moment or an adverb.
+    # "Second" is a rank depending on the next word; otherwise it is a moment or an adverb.
     if before in EVERY or after in ",-" or (word == "second" and not (IS_CONTENT[after] or after == "of")):
         return 0
     reading.add("ordinal", ORDINALS[word])
@@ -259,7 +259,7 @@ def _part(words: Words, at: int, reading: Reading) -> int:
 
 
 def _bound(words: Words, at: int) -> str:
-    """Return which limit a word before `at` makes of a fact there, or an empty string."""
+    """Return the kind of limit, upper or lower, that a word before `at` sets for a fact there, or an empty string."""
     start = at - 1
     while start >= 0 and at - start < REACH and words[start] in BETWEEN_BOUND_AND_FACT:
         start -= 1

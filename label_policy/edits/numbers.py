@@ -1,4 +1,4 @@
-"""How numbers, units, days and months are written: many notations, one value."""
+"""Read numbers, units, days and months: many notations, one value."""
 
 import re
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ _DECIMAL_COMMA = re.compile(r"\d+,\d{1,2}")
 _THOUSAND_OR_ONE = re.compile(r"[1-9]\d{0,2}\.\d{3}")
 """1.000: a thousand in most of Europe, one in English."""
 
-_MOST_DIGITS = 15  # beyond, words such as "hundred hundred hundred …" are no number
+_MOST_DIGITS = 15  # beyond this, words such as "hundred hundred hundred …" are not a number
 
 
 def number_at(words: Sequence[str], at: int) -> tuple[str, int]:
-    """Return the number that begins at `at`, as digits, and where it ends; an empty string if there is none."""
+    """Return the number that starts at `at`, as digits, and its end; an empty string if there is none."""
     if at >= len(words):
         return "", at
     word = words[at]
@@ -71,7 +71,7 @@ def _spelled_number(words: Sequence[str], at: int) -> tuple[str, int]:
 
 
 def unit_at(words: Sequence[str], at: int) -> tuple[str, int]:
-    """Return the unit at `at`, after a number, and how many words it takes."""
+    """Return the unit at `at`, after a number, and its number of words."""
     after = words[at : at + 3]
     skipped = int(len(after) > 1 and after[0] == "-")  # a 30-day trial
     after = after[skipped:]
@@ -83,9 +83,9 @@ def unit_at(words: Sequence[str], at: int) -> tuple[str, int]:
 
 
 def in_unit(value: str, unit: str) -> str:
-    """Return the value without zeros that say nothing: $20.00, 9:00 am.
+    """Return the value without redundant zeros: $20.00, 9:00 am.
 
-    What may be either of two values keeps a mark, so that it is equal to nothing but itself.
+    An ambiguous value gets a mark, so that it equals only itself.
     """
     if unit in ("am", "pm"):
         return value.removesuffix(":00")
@@ -95,7 +95,7 @@ def in_unit(value: str, unit: str) -> str:
 
 
 def is_code(word: str) -> bool:
-    """Return whether a word is a currency as it is written before a number."""
+    """Return whether a word is a currency that can precede a number."""
     return len(word) <= 3 and word in CURRENCIES
 
 

@@ -1,7 +1,7 @@
-"""Texts cut into the words in which edits are compared.
+"""Split texts into the words that edits are compared by.
 
-A text is split at white space into chunks, and each chunk into words. A desk's replies share a small vocabulary, so
-what a chunk comes to is remembered: a dictionary look-up costs a tenth of reading it anew.
+A text is split at white space into chunks, and each chunk into words. A desk's replies share a small vocabulary, so the
+words of a chunk are cached: a dictionary look-up costs a tenth of splitting it again.
 """
 
 import re
@@ -15,12 +15,12 @@ from rapidfuzz.distance import Postfix, Prefix
 from label_policy.edits.vocabulary import BEFORE_CONTRACTED_IS, CONTRACTED_ENDINGS, CONTRACTIONS, MONTH_NUMBERS, UNITS
 
 LINK, EMAIL = "link:", "email:"
-"""What the words that are addresses begin with; no other word has a colon."""
+"""Prefixes of words that are addresses; no other word has a colon."""
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
 _LETTER = rf"(?:(?![{_CJK}])\w)"
 _PATH = r"[^\s<>()\[\]\"“”]+"
-_LABELS = r"(?:[a-z\d-]{1,63}\.){1,9}"  # as long as the standards allow, so that no text takes long to read
+_LABELS = r"(?:[a-z\d-]{1,63}\.){1,9}"  # bounded as in the standards, so that no text takes long to match
 _TOKEN = re.compile(
     rf"(?P<link>(?:https?://|www\.){_PATH}"
     rf"|{_LABELS}[a-z]{{2,63}}/{_PATH}"
@@ -35,7 +35,7 @@ _TOKEN = re.compile(
 _ISO_DATE = re.compile(r"(?<!\d)(\d{4})-(\d\d)-(\d\d)(?!\d)")
 _HOST = re.compile(r"^(?:https?://)?[^/?#]*", re.IGNORECASE)
 
-# Zero-width and direction marks, soft hyphens, variation selectors: nobody sees them.
+# Zero-width and direction marks, soft hyphens, variation selectors: all invisible.
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff]")
 _QUOTES_AND_DASHES = str.maketrans({**dict.fromkeys("’‘ʼ´", "'"), **dict.fromkeys("‐‑‒–—−", "-")})
 _ENUMERATOR = re.compile(r"^[ \t]*(\d{1,2}|[a-z])[.)][ \t]+(?=\S)", re.MULTILINE | re.IGNORECASE)
@@ -48,7 +48,7 @@ Value = TypeVar("Value")
 
 
 class Remembered(dict[str, Value]):
-    """What `function` returned for each short text so far; unlike `lru_cache`, `map` looks it up without leaving C."""
+    """A cache of `function` for short texts; unlike with `lru_cache`, `map` looks values up without leaving C."""
 
     def __init__(self, function: Callable[[str], Value]) -> None:
         super().__init__()
@@ -64,17 +64,16 @@ class Remembered(dict[str, Value]):
 
 
 def plain(text: str) -> str:
-    """Return `text` as it looks: one code for each character, quote and dash, and none for what is invisible."""
+    """Return `text` normalized: one code for each character, quote and dash, without invisible characters."""
     if text.isascii():
         return text
     return _INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).translate(_QUOTES_AND_DASHES)
 
 
 def without_enumeration(text: str) -> str:
-    """Return `text` without the numbers or letters that count its own lines: ``1.``, ``2.``, ``3.`` or ``a)``, ``b)``.
+    """Return `text` without list numbers or letters at its line starts: ``1.``, ``2.``, ``3.`` or ``a)``, ``b)``.
 
-    A single number counts only at the start of the text; at the start of any other line it may be the end of a
-    sentence.
+    A single number is a list number only at the start of the text; on any other line it may end a sentence.
     """
     labels = [*_ENUMERATOR.finditer(text)]
     steps = [int(label[1]) if label[1].isdigit() else ord(label[1].lower()) - ord("a") + 1 for label in labels]
@@ -84,10 +83,10 @@ def without_enumeration(text: str) -> str:
 
 
 def chunks_around(draft: str, final: str, reach: int) -> tuple[list[str], list[str]]:
-    """Return the chunks of two texts from the first to the last that differs, and `reach` equal ones on either side."""
+    """Return the chunks of two texts from the first to the last difference, with `reach` equal ones on either side."""
     start = Prefix.similarity(draft, final)
     end = Postfix.similarity(draft[start:], final[start:])
-    # The first and the last of these may be parts of a chunk, and what precedes and follows them is left out.
+    # The first and the last of these may be parts of a chunk; text before and after them is left out.
     before = draft[:start].rsplit(None, reach + 1)
     after = draft[len(draft) - end :].split(None, reach + 1)
     skipped = len(before[0]) if len(before) > reach + 1 else 0
@@ -98,8 +97,8 @@ def chunks_around(draft: str, final: str, reach: int) -> tuple[list[str], list[s
 def words_of(chunks: Iterable[str]) -> list[str]:
     """Split chunks (texts without white space) into words, numbers, addresses and single marks.
 
-    Each is in the form in which it is compared: without case (but for the path of a link), contractions written out,
-    straight apostrophes and dashes, a unit apart from its number, a date in ISO form as day, month and year.
+    Each has its form for comparison: without case (except in the path of a link), contractions written out, straight
+    apostrophes and dashes, a unit separate from its number, a date in ISO form as day, month and year.
     """
     return [*chain.from_iterable(map(_WORDS.__getitem__, chunks))]
 
@@ -113,7 +112,7 @@ _WORDS = Remembered(_read)
 
 
 def enumerators(chunks: Iterable[str]) -> list[str]:
-    """Return the chunks that look like a list's own numbers."""
+    """Return the chunks that look like list numbers."""
     return [chunk for chunk in chunks if len(chunk) <= 3 and chunk[-1] in ".)" and _MAYBE_ENUMERATOR.fullmatch(chunk)]
 
 

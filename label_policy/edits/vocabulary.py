@@ -1,7 +1,7 @@
-"""The words that state facts: numbers, units, dates, bounds and denials; and the words that state nothing.
+"""Words that state facts (numbers, units, dates, bounds and denials), and words that state nothing.
 
-English first. German, French and Spanish are covered for units of time, days, months and denials, since a changed digit
-is seen in any language and these are what else changes a promise.
+The words are mainly English. German, French and Spanish are covered for units of time, days, months and denials: a
+changed digit is detected in any language, and these words are what else can change a promise.
 """
 
 from itertools import chain
@@ -12,7 +12,7 @@ def _words(text: str) -> list[str]:
 
 
 def _forms(table: dict[str, str]) -> dict[str, str]:
-    """Turn a table of a meaning and its forms around: every form, to its meaning."""
+    """Invert a table of meanings and their forms: from every form to its meaning."""
     return {form: meaning for meaning, forms in table.items() for form in forms.split()}
 
 
@@ -42,7 +42,7 @@ ORDINALS: dict[str, str] = {
     for value, word in enumerate(_words("second third fourth fifth sixth seventh eighth ninth tenth"), start=2)
 }
 PARTS = frozenset(_words("twice thrice half partial partially quarter"))
-"""Words that are an amount by themselves."""
+"""Words that are amounts by themselves."""
 
 # --- Units
 
@@ -67,7 +67,7 @@ PERIODS: dict[str, str] = _forms(
         "year": "year years jahr jahre jahren année années año años",
     }
 )
-"""Units of time that say something without a number, too: a day, next week, per month."""
+"""Units of time that state a fact without a number, too: a day, next week, per month."""
 
 UNITS: dict[str, str] = (
     CURRENCIES
@@ -104,7 +104,7 @@ UNITS: dict[str, str] = (
         }
     )
 )
-"""Every form of a unit, to the unit. A unit counts after a number only; a currency before it, too."""
+"""From every form of a unit to the unit. A unit counts only after a number; a currency also before it."""
 
 UNIT_MODIFIERS: dict[str, str] = _forms({"business": "business working", "calendar": "calendar"})
 """Words that change a unit: two business days are not two days."""
@@ -118,7 +118,7 @@ LENGTHS: dict[str, tuple[str, int]] = {
     "month": ("month", 1),
     "year": ("month", 12),
 }
-"""Units of time that convert exactly. A month is not so many days."""
+"""Units of time that convert exactly. A month is not a fixed number of days."""
 
 ADVERBS_OF_PERIOD: dict[str, str] = _forms(
     {
@@ -130,11 +130,11 @@ ADVERBS_OF_PERIOD: dict[str, str] = _forms(
     }
 )
 EVERY = frozenset(_words("a an per each every pro par por jede jeden jedes chaque cada /"))
-"""Before a unit of time these are one of it: a week, per month."""
+"""Before a unit of time these words mean one of it: a week, per month."""
 
 SOME: dict[str, str] = _forms({"few": "few several some couple", "many": "many"})
 WHICH: dict[str, str] = _forms({"next": "next coming following", "last": "last past previous", "this": "this current"})
-"""Before a unit of time these make a date of it: next week."""
+"""Before a unit of time these words make a date: next week."""
 
 # --- Dates and times of day
 
@@ -163,7 +163,7 @@ MONTH_NUMBERS = {
 MONTHS_BESIDE: dict[str, str] = {"may": "may", "march": "march", "mars": "march", "sept": "september"} | {
     month[:3]: month for month in MONTH_NUMBERS.values()
 }
-"""Words that are a month only beside a number or after a preposition of time."""
+"""Words that mean a month only beside a number or after a preposition of time."""
 
 WEEKDAYS: dict[str, str] = _forms(
     {
@@ -194,7 +194,7 @@ WEEKDAYS_BESIDE: dict[str, str] = _forms(
     }
 )
 BESIDE = frozenset(_words("on in by until till since from of before after during next last this every"))
-"""After these words a short form of a day or month is meant as one."""
+"""After these words a short form means a day or month."""
 
 TIMES_OF_DAY: dict[str, str] = _forms(
     {
@@ -206,7 +206,7 @@ TIMES_OF_DAY: dict[str, str] = _forms(
     }
 )
 WISHES = frozenset(_words("good nice great lovely wonderful pleasant fantastic happy your"))
-"""Before a time of day these make it a greeting: good morning, have a great weekend."""
+"""Before a time of day these words make a greeting: good morning, have a great weekend."""
 
 TIME_ZONES = frozenset(_words("utc gmt cet cest est edt cst cdt mst mdt pst pdt bst ist jst"))
 
@@ -227,7 +227,7 @@ NEGATIONS = frozenset(
     )
 )
 PLEASANTRIES = frozenset(_words("problem problems worries worry hesitate doubt"))
-"""After a negation these make a set phrase that denies nothing: no problem, don't hesitate."""
+"""After a negation these words make a set phrase that denies nothing: no problem, don't hesitate."""
 
 OPPOSITES: dict[str, tuple[str, ...]] = {
     "un": ("",),
@@ -242,7 +242,7 @@ OPPOSITES: dict[str, tuple[str, ...]] = {
     "down": ("up",),
     "under": ("over",),
 }
-"""A prefix that denies, to the prefixes of what it denies: unavailable, available; disabled, enabled."""
+"""From a denying prefix to the prefixes of the denied word: unavailable, available; disabled, enabled."""
 
 # --- Spelling
 
@@ -283,7 +283,7 @@ CONFUSED = frozenset(
         ("grey", "gray"),
     )
 )
-"""Spellings of one word, or words so often taken for another that the change is a correction."""
+"""Spellings of one word, or words confused so often that the change is a correction."""
 
 DISTINCT = frozenset(
     _words(
@@ -292,7 +292,7 @@ DISTINCT = frozenset(
         "reset resent sale save ship shop shot stop store story upgrade update"
     )
 )
-"""Words a letter or two apart that are never spellings of one another: charge, change."""
+"""Words that differ in a letter or two but are never spellings of each other: charge, change."""
 
 # --- Words that state nothing
 
@@ -320,7 +320,7 @@ FUNCTION_WORDS = frozenset(
         ),
     )
 )
-"""Words of grammar: changing them changes the wording, not the content."""
+"""Function words: their change changes the wording, not the content."""
 
 GREETINGS = ("hi", "hello", "hey", "dear", "good morning", "good afternoon", "good evening", "hallo", "bonjour", "hola")
 VALEDICTIONS = (
@@ -337,4 +337,4 @@ COURTESIES = (
     *("i appreciate", "we appreciate", "i understand", "we understand", "have a", "enjoy", "you are welcome"),
     *("you're welcome", "happy to", "glad to", "no problem", "no worries", "vielen dank", "danke", "merci", "gracias"),
 )
-"""How courtesies begin. They change the tone of a reply, not its answer."""
+"""Beginnings of courtesies, which change the tone of a reply, not its answer."""

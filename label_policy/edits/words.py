@@ -1,4 +1,4 @@
-"""How far the words of a reply changed: not at all but in spelling, in wording, or in what is said."""
+"""Measure the change of a reply's words: in spelling only, in wording, or in content."""
 
 import re
 from collections import Counter
@@ -20,13 +20,13 @@ SUBSTANTIVE_SHARE_OF_FEW = 0.5
 """… or this one, if it changed one or two, which are a large share of any short reply …"""
 
 SUBSTANTIVE_WORDS = 12
-"""… or so many, a sentence or two, however long the rest is …"""
+"""… or this number of content words, a sentence or two, in a reply of any length …"""
 
 SUBSTANTIVE_STRETCH = 6
-"""… or if so many came or went in one stretch, with nothing in their place: a step, a reason, an offer."""
+"""… or if it added or removed this number in one stretch without replacement: a step, a reason, an offer."""
 
 _MAX_ALIGNED = 4_000
-"""The most words a side that are aligned; the alignment's memory grows with the product of both sides."""
+"""Maximum number of words per side for alignment; its memory grows with the product of both sides."""
 
 Gap = tuple[list[str], list[str]]
 """Words removed, and words added in their place."""
@@ -39,7 +39,7 @@ def gaps(left: Sequence[str], right: Sequence[str]) -> list[Gap]:
     if max(len(left), len(right)) > _MAX_ALIGNED:
         before, after = Counter(left), Counter(right)
         return [([*(before - after).elements()], [*(after - before).elements()])]
-    # The alignment's gaps are what lies between the stretches that both sides share.
+    # The gaps of the alignment lie between the stretches that both sides share.
     matches = Levenshtein.opcodes(left, right).as_matching_blocks()
     blocks = [(0, 0, 0), *((match.a, match.b, match.size) for match in matches)]
     return [
@@ -57,7 +57,7 @@ def changes(left: Sequence[str], right: Sequence[str]) -> list[Gap]:
         start += 1
     while -end <= shorter - start and left[end] == right[end]:
         end -= 1
-    # The word before is needed to see that the first is it once more.
+    # The word before is needed to detect that the first word repeats it.
     first = max(start - 1, 0)
     words, others = (
         _without_marks(left[first : len(left) + end + 1]),
@@ -70,7 +70,7 @@ def changes(left: Sequence[str], right: Sequence[str]) -> list[Gap]:
 
 
 def _without_marks(words: Sequence[str]) -> list[str]:
-    """Return the words without punctuation, and without a word that was typed twice."""
+    """Return the words without punctuation and without doubled words."""
     kept = [*compress(words, map(IS_WORD.__getitem__, words))]
     if any(map(eq, kept, kept[1:])):
         kept = [word for word, after in pairwise([*kept, ""]) if word != after or len(word) == 1 or not word.isalpha()]
@@ -78,7 +78,7 @@ def _without_marks(words: Sequence[str]) -> list[str]:
 
 
 def _without_spelling(removed: list[str], added: list[str]) -> Gap:
-    """Drop what differs by spelling only: word by word, or as a whole where words were split or joined."""
+    """Drop differences of spelling: word by word, or as a whole where words were split or joined."""
     if removed and added:
         if "".join(removed) == "".join(added) or frozenset((" ".join(removed), " ".join(added))) in CONFUSED:
             return [], []
@@ -90,7 +90,7 @@ def _without_spelling(removed: list[str], added: list[str]) -> Gap:
 
 @lru_cache(maxsize=1 << 16)
 def is_respelled(word: str, other: str) -> bool:
-    """Return whether two words are one word spelled in two ways, judged without a dictionary."""
+    """Return whether two words are spellings of one word, decided without a dictionary."""
     if word in NEGATIONS or other in NEGATIONS or {word, other} <= DISTINCT:
         return False
     word, other = _letters(word), _letters(other)
@@ -101,7 +101,7 @@ def is_respelled(word: str, other: str) -> bool:
         return length > 2 and OSA.distance(word, other, score_cutoff=1) == 1
     if length < 4 or not (word.isalpha() and other.isalpha()):
         return False
-    # A slip in the first letter is rare, and two words that differ there are mostly two words (include, exclude).
+    # A typo in the first letter is rare; words that differ there are mostly different words (include, exclude).
     if word[0] != other[0]:
         return False
     allowed = 1 if length < 8 else 2
@@ -109,7 +109,7 @@ def is_respelled(word: str, other: str) -> bool:
 
 
 def _letters(word: str) -> str:
-    """Return a word without accents and apostrophes, and with umlauts as they are written without them."""
+    """Return a word without accents and apostrophes, and with umlauts as two letters."""
     if not word.isascii():
         word = word.replace("ä", "ae").replace("ö", "oe").replace("ü", "ue")
         word = "".join(letter for letter in normalize("NFD", word) if not "\u0300" <= letter <= "\u036f")
@@ -117,10 +117,10 @@ def _letters(word: str) -> str:
 
 
 def respelled(left: list[str], right: list[str]) -> list[str]:
-    """Return `left` with its misspelled words as they are in `right`, such as days for dasy; empty if there are none.
+    """Return `left` with misspelled words replaced by those in `right`, such as days for dasy; empty if there are none.
 
-    Only words that state facts in `right` are of interest. Two words that both do are never one, however close they
-    are: June, July.
+    Only words that state facts in `right` count. Two words that both state facts are never spellings of one word, even
+    if they are close: June, July.
     """
     gone, new = set(left) - set(right), set(right) - set(left)
     initials = {word[0] for word in new if READERS[word]}
@@ -136,18 +136,18 @@ def respelled(left: list[str], right: list[str]) -> list[str]:
 
 
 def is_light(changed: Sequence[Gap], total: int) -> bool:
-    """Return whether `changed` is little in a part of a reply with `total` content words, and so in the whole."""
+    """Return whether `changed` is small for a part of a reply with `total` content words, and so for the whole."""
     count = max(sum(content_of(gap[side]) for gap in changed) for side in (0, 1))
     return count < SUBSTANTIVE_STRETCH and count <= SUBSTANTIVE_SHARE * total
 
 
 def content_of(words: Iterable[str]) -> int:
-    """Return how many of `words` are content words."""
+    """Count the content words among `words`."""
     return sum(map(IS_CONTENT.__getitem__, words))
 
 
 def is_heavy(changed: Sequence[Gap], total: int) -> bool:
-    """Return whether `changed` makes another message of a reply with `total` content words."""
+    """Return whether `changed` changes the message of a reply with `total` content words."""
     removed = Counter(word for words, _ in changed for word in words if IS_CONTENT[word])
     added = Counter(word for _, words in changed for word in words if IS_CONTENT[word])
     gone, new = removed - added, added - removed  # a word that moved is neither
@@ -157,8 +157,8 @@ def is_heavy(changed: Sequence[Gap], total: int) -> bool:
 
 
 def _is_stretch(words: list[str], others: list[str], gone: Counter[str], new: Counter[str]) -> bool:
-    lost, won = sum(word in gone for word in words), sum(word in new for word in others)
-    return min(lost, won) <= 1 and max(lost, won) >= SUBSTANTIVE_STRETCH
+    removed, added = sum(word in gone for word in words), sum(word in new for word in others)
+    return min(removed, added) <= 1 and max(removed, added) >= SUBSTANTIVE_STRETCH
 
 
 # --- Courtesies

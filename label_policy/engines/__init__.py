@@ -1,1 +1,1 @@
-"""A policy run by an engine: SQL in five dialects, Polars, and a trace of one row."""
+"""Engines that run a policy: SQL in five dialects, Polars, and a trace of one row."""

@@ -1,4 +1,4 @@
-"""A policy as one SQL query.
+"""Compile a policy to one SQL query.
 
 The rule is chosen once, by a CASE in a subquery; label, tier, weight and maturity follow from the rule's id::
 
@@ -6,7 +6,7 @@ The rule is chosen once, by a CASE in a subquery; label, tier, weight and maturi
       CASE WHEN rule IN ('thumbs_down', …) THEN 'undesirable' … ELSE 'abstain' END AS label, …
     FROM (SELECT *, CASE WHEN <condition 1> THEN 'safety_flag' … ELSE 'no_rule' END AS rule FROM interactions)
 
-The query is built as a tree, never by joining text, and written in any dialect that the tree's nodes have a form in.
+The query is built as a tree, never by joining text, and can be written in each of `DIALECTS`.
 """
 
 from collections.abc import Collection, Iterable
@@ -33,14 +33,13 @@ def compile_policy(policy: Policy, *, relation: str = "interactions", dialect: s
 
     Args:
         policy: the policy.
-        relation: the table or view of interactions, with a schema or catalog if need be, in DuckDB's spelling.
+        relation: the table or view of interactions, with schema or catalog if needed, in DuckDB's spelling.
         dialect: one of `DIALECTS`.
 
     Returns:
         ``SELECT *, rule, label, tier, weight, matures_at``: rule, label and tier as text (tier is null where the label
         is ``abstain``), weight as a double (0 where the label is ``abstain``), and ``matures_at``, the time from
-        which no signal that the policy waits for can overturn the label. A row that no rule decides has rule
-        ``no_rule``.
+        which no signal that the policy waits for can change the label. A row that no rule decides has rule ``no_rule``.
 
     Raises:
         PolicyError: the dialect is unknown or the relation is not a table's name.
@@ -67,9 +66,9 @@ def compile_sent_texts(policy: Policy, *, relation: str = "interactions", dialec
         dialect: one of `DIALECTS`.
 
     Returns:
-        ``SELECT *, rule, label, tier, weight, matures_at`` over the drafts where another text was sent than they said,
-        not a blank one, and the section's condition holds; the columns are the draft's, and it is for the caller to put
-        ``final_text`` in the place of ``completion``.
+        ``SELECT *, rule, label, tier, weight, matures_at`` over the drafts where a different, not blank text was sent
+        and the section's condition holds. The columns are the draft's; the caller must replace ``completion`` by
+        ``final_text``.
 
     Raises:
         PolicyError: the policy has no such section, the dialect is unknown, or the relation is not a table's name.
@@ -99,7 +98,7 @@ def _table(relation: str) -> exp.Table:
         table = sqlglot.parse_one(relation, dialect="duckdb", into=exp.Table)
     except sqlglot.errors.SqlglotError:
         table = None
-    # A table function parses as a table whose name is no identifier, and 'x.csv' as one that DuckDB would open.
+    # A table function parses as a table whose name is not an identifier; 'x.csv' as a table that DuckDB would open.
     parts = table.parts if table is not None else []
     extras = [name for name, value in table.args.items() if value and name not in _TABLE_NAME] if table else []
     if table is None or extras or "'" in relation or not all(isinstance(part, exp.Identifier) for part in parts):
@@ -117,7 +116,7 @@ def _rule(policy: Policy, dialect: str) -> exp.Case:
 
 
 def condition_tree(policy: Policy, condition: Condition, dialect: str = "duckdb") -> exp.Expr:
-    """Return a condition as `dialect` evaluates it, in which every column is one that interactions have."""
+    """Return a condition in `dialect` that reads only stored columns of interactions."""
 
     def stored(node: exp.Expr) -> exp.Expr:
         if not (isinstance(node, exp.Column) and node.name == SECONDS_TO_READ and policy.reading_speed):
@@ -140,7 +139,7 @@ def _by_rule(groups: dict[exp.Expr, list[str]], default: exp.Expr) -> exp.Expr:
 
 
 def _grouped(pairs: Iterable[tuple[exp.Expr, str]]) -> dict[exp.Expr, list[str]]:
-    """Gather the rules that share a value (trees are equal, and hash alike, by content)."""
+    """Group the rules that share a value (trees compare and hash by content)."""
     groups: dict[exp.Expr, list[str]] = {}
     for value, rule in pairs:
         groups.setdefault(value, []).append(rule)
@@ -164,10 +163,10 @@ def _weight(policy: Policy) -> exp.Expr:
 
 
 def _matures_at(policy: Policy, dialect: str) -> exp.Expr:
-    """Return when a row's label can no longer be overturned by a signal that the policy waits for.
+    """Return the time from which no signal that the policy waits for can change a row's label.
 
-    A label decided by rule k changes only if rule k or an earlier one comes out otherwise, so only signals that rules
-    1 … k read matter, and of those only such as have a window and are yet to come. `no_rule` has read every rule.
+    A label decided by rule k changes only if the result of rule k or an earlier one changes. So only signals that rules
+    1 … k read matter, and of those only signals with a window that have not come yet. `no_rule` depends on every rule.
     """
     read: set[str] = set()
     waits: list[tuple[exp.Expr, str]] = []
@@ -175,15 +174,15 @@ def _matures_at(policy: Policy, dialect: str) -> exp.Expr:
         read |= rule.condition.signals
         waits.append((_after_windows(policy.maturity, read, dialect), rule.id))
     *_, (last, _) = waits
-    # Rules that wait like the last one need no branch of their own.
+    # Rules with the same wait as the last one need no branch of their own.
     return _by_rule(_grouped((wait, rule) for wait, rule in waits if wait != last), last)
 
 
 def _after_windows(windows: dict[str, timedelta], read: Collection[str], dialect: str) -> exp.Expr:
-    """Return the last decision (or the showing) plus the longest window of the signals in `read` yet to come after it.
+    """Return the last decision (or the showing) plus the longest window of the signals in `read` still to come.
 
-    A signal from before that decision is still waited for: the columns hold the last time of each, and a ticket that
-    was reopened before the reply was sent may be reopened after.
+    A signal from before that decision counts as not come: columns hold the last time of each signal, and a ticket that
+    was reopened before the reply was sent may be reopened after it.
     """
     shown = exp.column("shown_at")
     decisions = [exp.func("COALESCE", exp.column(f"{signal}_at"), shown.copy()) for signal in DECISION_SIGNALS]
@@ -197,7 +196,7 @@ def _after_windows(windows: dict[str, timedelta], read: Collection[str], dialect
     if not waiting:
         return base
     choice = exp.Case()
-    # Longest first, so that the first signal still missing is the one to wait for.
+    # Longest first, so that the first missing signal sets the wait.
     for window, missing in sorted(waiting.items(), key=lambda item: item[0], reverse=True):
         until = exp.Add(this=base.copy(), expression=span_literal(window))
         choice = choice.when(exp.or_(*missing), until, copy=False)

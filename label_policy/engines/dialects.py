@@ -1,7 +1,8 @@
-"""One condition in five dialects of SQL: the same value everywhere, whatever the engine and its session.
+"""Write a condition in five dialects of SQL, with the same value in every engine and session.
 
-The engines agree on comparisons, AND, OR, NOT, CASE and NULL. What they do not agree on is replaced here, and what
-cannot be replaced is not on the allow-list; `docs/other-engines.md` lists it all, with what has been run where.
+The engines agree on comparisons, AND, OR, NOT, CASE and NULL. Constructs on which they differ are replaced here;
+constructs that cannot be replaced are not on the allow-list. `docs/other-engines.md` lists them, with the engines that
+were tested.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,21 +15,21 @@ from label_policy.schema.blank_text import WHITE_SPACE
 from label_policy.schema.columns import ValueType
 
 MAX_JSON_NUMBER = 15
-"""The longest whole number in JSON that `json_extract_string` gives the text of, in characters."""
+"""Maximum characters of a whole number in JSON that `json_extract_string` returns."""
 
 
 def in_dialect(tree: exp.Expr, dialect: str) -> exp.Expr:
     """Return a copy of a checked condition's tree whose value is the same in `dialect` as in every other.
 
     - Numbers are doubles: integers overflow and decimals round, each dialect in its own way.
-    - Spans become seconds and times UTC: a DAY is 23 to 25 hours long under a session's time zone.
+    - Spans become seconds, and times become UTC: a DAY is 23 to 25 hours long under a session's time zone.
     - A missing list contains nothing (NULL in DuckDB, FALSE in BigQuery).
-    - ``trim`` removes `WHITE_SPACE`: DuckDB's own leaves line breaks, those of others all but spaces.
-    - ``lower`` turns each letter into one, and ILIKE compares what it gives.
-    - Texts are in the order of their code points, also where a Postgres database sorts by a language.
-    - ``json_extract_string`` gives text, true, false and whole numbers (`_json_text`).
+    - ``trim`` removes `WHITE_SPACE`: DuckDB's own leaves line breaks, other engines remove spaces only.
+    - ``lower`` maps each letter to one letter, and ILIKE compares lowered texts.
+    - Texts are ordered by code points, also where a Postgres database sorts by a language.
+    - ``json_extract_string`` returns text, true, false and whole numbers (`_json_text`).
     """
-    root: exp.Expr = exp.Paren(this=tree.copy())  # a parent for the topmost node, so that it too can be replaced
+    root: exp.Expr = exp.Paren(this=tree.copy())  # a parent for the top node, so that it can be replaced too
     orders = root.find_all(exp.LT, exp.LTE, exp.GT, exp.GTE, exp.Between)
     text_orders = [node for node in orders if type_of(node.this) is ValueType.TEXT]
     rewrites: dict[type[exp.Expr], Callable[..., exp.Expr]] = {
@@ -45,12 +46,12 @@ def in_dialect(tree: exp.Expr, dialect: str) -> exp.Expr:
     if dialect == "postgres":
         for order in text_orders:
             order.set("this", exp.Collate(this=order.this.copy(), expression=exp.to_identifier("C", quoted=True)))
-    # From the inside out, so that what is moved into a new node is already done.
+    # Innermost first, so that nodes moved into a new node are rewritten already.
     for node in reversed([*root.find_all(*rewrites, bfs=True)]):
         if not isinstance(node.parent, exp.Interval):
             node.replace(rewrites[type(node)](node.copy()))
-    written: exp.Expr = root.this
-    return written
+    rewritten: exp.Expr = root.this
+    return rewritten
 
 
 def double(value: float) -> exp.Cast:
@@ -59,7 +60,7 @@ def double(value: float) -> exp.Cast:
 
 
 def latest(moments: Sequence[exp.Expr], dialect: str) -> exp.Expr:
-    """Return the last of `moments`, of which some may be NULL."""
+    """Return the latest of `moments`; some may be NULL."""
     if dialect == "bigquery":  # its GREATEST is NULL as soon as one argument is
         moment = exp.to_identifier("moment")
         unnested = exp.Unnest(expressions=[exp.Array(expressions=moments)], alias=exp.TableAlias(columns=[moment]))
@@ -68,7 +69,7 @@ def latest(moments: Sequence[exp.Expr], dialect: str) -> exp.Expr:
 
 
 def _white_space(dialect: str) -> exp.Var:
-    """Return `WHITE_SPACE` as a literal whose characters can be seen, and copied."""
+    """Return `WHITE_SPACE` as a literal with escaped, visible characters."""
     if dialect in ("duckdb", "postgres"):
         return exp.var("E'" + "".join(f"\\x{byte:02x}" for byte in WHITE_SPACE.encode()) + "'")
     return exp.var("'" + "".join(f"\\u{ord(character):04x}" for character in WHITE_SPACE) + "'")
@@ -84,7 +85,7 @@ def _moment(node: exp.Cast) -> exp.Cast:
 
 def _lower(text: exp.Expr, dialect: str) -> exp.Lower:
     if dialect != "duckdb":
-        # The two letters that others make into two, or into one that depends on where in the word it stands.
+        # Other engines lower the first to two letters, and the second depending on its place in the word.
         text = _call("TRANSLATE", text, "İΣ", "iσ")
     return exp.Lower(this=text)
 
@@ -95,7 +96,7 @@ def _ilike(like: exp.ILike, dialect: str) -> exp.Like:
 
 
 def _json_text(read: exp.JSONExtractScalar, dialect: str) -> exp.Case:
-    """Return the text, the truth value or the whole number that lies at a key, as text, and NULL for anything else.
+    """Return the text, truth value or whole number at a key as text, and NULL for anything else.
 
     Fractions, long numbers, lists and objects are left out: each engine writes them in its own way. Where the whole is
     not JSON, so is nothing in it (Postgres, which cannot ask before it reads, raises an error).
@@ -134,9 +135,11 @@ _JSON_KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "bigquery": (("string", "boolean"), ("number",)),
     "postgres": (("string", "boolean"), ("number",)),
 }
-"""What each engine calls text and truth values in JSON, and numbers that may be whole."""
+"""Each engine's names of JSON types: text and truth values, and numbers that may be whole."""
 
 
 def _call(name: str, *arguments: exp.Expr | str) -> exp.Anonymous:
-    given = [exp.Literal.string(argument) if isinstance(argument, str) else argument.copy() for argument in arguments]
-    return exp.Anonymous(this=name, expressions=given)
+    expressions = [
+        exp.Literal.string(argument) if isinstance(argument, str) else argument.copy() for argument in arguments
+    ]
+    return exp.Anonymous(this=name, expressions=expressions)

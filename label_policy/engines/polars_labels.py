@@ -1,7 +1,7 @@
-"""A policy in Polars: the labels of `compile_policy`, without a SQL engine.
+"""Run a policy in Polars: the labels of `compile_policy`, without a SQL engine.
 
-The expressions are made from each condition's `meaning`, the canonical form that the digest is taken over: what two
-policies with one digest say of a row is the same here by construction, and the same as in SQL by test.
+The expressions are built from each condition's `meaning`, the canonical form that the digest hashes. So policies with
+one digest give equal labels here by construction, and tests hold these labels to those of SQL.
 """
 
 import json
@@ -34,7 +34,7 @@ def label_with_polars(frame: Frame, policy: Policy) -> Frame:
         policy: the policy.
 
     Returns:
-        The frame with ``rule``, ``label``, ``tier``, ``weight`` and ``matures_at``, as `compile_policy` gives them.
+        The frame with ``rule``, ``label``, ``tier``, ``weight`` and ``matures_at``, as in `compile_policy`.
 
     Raises:
         polars.exceptions.PolarsError: a column is missing or of another type.
@@ -81,7 +81,7 @@ def sent_texts_with_polars(frame: Frame, policy: Policy) -> Frame:
 
 
 def _matures_at(policy: Policy) -> pl.Expr:
-    """Return when no signal that the policy waits for can overturn the label any more; see the SQL compiler."""
+    """Return the time from which no awaited signal can change the label; see the SQL compiler."""
     read: set[str] = set()
     waits: dict[frozenset[str], list[str]] = {}
     for rule in policy.rules:
@@ -98,7 +98,7 @@ def _after_windows(windows: dict[str, timedelta], read: Iterable[str]) -> pl.Exp
     shown = pl.col("shown_at")
     decided = pl.max_horizontal([pl.coalesce(f"{signal}_at", shown) for signal in DECISION_SIGNALS])
     final = decided
-    # Shortest first, so that the longest window that is still open is asked about first.
+    # Shortest first, so that the longest open window is tested first.
     for signal in sorted(windows.keys() & set(read), key=lambda name: windows[name]):
         happened = pl.col(f"{signal}_at")
         to_come = happened.is_null() | (happened < decided)
@@ -142,7 +142,7 @@ _OPERATORS: dict[str, Callable[..., pl.Expr]] = {
     "starts_with": lambda text, start: text.str.starts_with(start),
     "list_contains": lambda texts, text: texts.list.contains(text).fill_null(False),
 }
-"""What has operands alone, by its canonical name."""
+"""Operators whose arguments are all operands, by canonical name."""
 
 
 def _expression(meaning: Canonical) -> pl.Expr:
@@ -164,8 +164,8 @@ def _expression(meaning: Canonical) -> pl.Expr:
             [lowered] = pl.select(_lower(pl.lit(pattern))).to_series()
             return _lower(_expression(text)).str.contains(_like(lowered))
         case ["/", dividend, ["number", float(divisor)]]:
-            # By a column of the divisor: Polars multiplies by the inverse of a single one, and a third of all numbers
-            # then come out a bit off.
+            # Divide by a column of the divisor: Polars multiplies by the inverse of a literal, which is off by a bit
+            # for a third of all numbers.
             return _expression(dividend) / (pl.int_range(pl.len()).cast(pl.Float64) * 0 + divisor)
         case ["coalesce", first, [*others]]:
             return pl.coalesce(_expression(first), *map(_expression, others))
@@ -201,7 +201,7 @@ def _case(operand: Canonical, branches: list[Canonical], default: Canonical) -> 
 
 
 def _lower(text: pl.Expr) -> pl.Expr:
-    # Letter by letter, as in SQL: Polars alone would make two letters of one, and know where a word ends.
+    # Letter by letter, as in SQL: Polars alone would lower one letter to two, and treat word ends differently.
     return text.str.replace_many(["İ", "Σ"], ["i", "σ"]).str.to_lowercase()
 
 
@@ -215,13 +215,13 @@ def _json_texts(texts: pl.Series, keys: list[str]) -> pl.Series:
 
 
 def _json_text(text: str | None, keys: list[str]) -> str | None:
-    """Return what lies at the path of `keys`: text, a truth value or a whole number that is not too long."""
+    """Return the value at the path of `keys` as text: text, a truth value or a whole number that is not too long."""
     if text is None:
         return None
     try:
         value = _JSON.decode(text)
         if "\\u" in text:
-            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
+            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is not text
     except (ValueError, RecursionError):
         return None
     for key in keys:
@@ -235,5 +235,5 @@ _JSON = json.JSONDecoder(
     parse_int=lambda digits: int(digits) if len(digits) <= MAX_JSON_NUMBER else None,
     parse_float=lambda _: None,
     parse_constant=lambda _: None,
-    object_pairs_hook=lambda pairs: dict(reversed(pairs)),  # of two equal keys the first counts, as in DuckDB
+    object_pairs_hook=lambda pairs: dict(reversed(pairs)),  # the first of two equal keys counts, as in DuckDB
 )

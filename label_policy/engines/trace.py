@@ -1,6 +1,7 @@
-"""Why one interaction got its label: every rule with what its condition came to, part by part.
+"""Trace the label of one interaction: the result of every rule's condition, part by part.
 
-A condition's parts are what its outermost ANDs (or ORs) join, in the author's own spelling, each evaluated by itself.
+The parts of a condition are joined by its outermost ANDs (or ORs). Each keeps the author's spelling and is evaluated
+separately.
 """
 
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from label_policy.policy.sections import SENT, SENT_TEXT
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A part of a condition: its text, and whether it holds (None: unknown, which does not)."""
+    """A part of a condition: its text, and whether it holds (None: unknown, which counts as false)."""
 
     text: str
     holds: bool | None
@@ -29,15 +30,15 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class RuleTrace:
-    """What one rule said of an interaction.
+    """The result of one rule on an interaction.
 
     Attributes:
         rule: its id.
-        outcome: ``decides``; ``false`` or ``unknown`` where it was tried in vain; ``not reached`` after the one that
-            decides.
-        holds: what its condition comes to, reached or not; None where that is unknown (NULL).
-        joined: what joins its parts; None where there is one part only.
-        parts: in the order of its text.
+        outcome: ``decides``; ``false`` or ``unknown`` if it was tried and does not hold; ``not reached`` after the
+            deciding rule.
+        holds: value of its condition, reached or not; None if unknown (NULL).
+        joined: operator that joins its parts; None with a single part.
+        parts: its parts in the order of the text.
 
     """
 
@@ -49,7 +50,7 @@ class RuleTrace:
 
 
 def trace_rules(connection: duckdb.DuckDBPyConnection, policy: Policy, *, relation: str) -> list[RuleTrace]:
-    """Return what every rule of `policy`, in order, said of the one row of `relation`.
+    """Return the result of every rule of `policy`, in order, on the one row of `relation`.
 
     Args:
         connection: sees the relation.
@@ -79,7 +80,7 @@ def trace_rules(connection: duckdb.DuckDBPyConnection, policy: Policy, *, relati
 
 
 def trace_sent_text(connection: duckdb.DuckDBPyConnection, policy: Policy, *, relation: str) -> RuleTrace:
-    """Return whether the one row of `relation`, a draft, gives a row of what was sent in its place, and why.
+    """Trace whether the one row of `relation`, a draft, gives a row of the text sent instead.
 
     Raises:
         PolicyError: the policy has no ``sent_text`` section.
@@ -110,7 +111,7 @@ _OUTCOMES: dict[bool | None, Literal["decides", "false", "unknown"]] = {
 def awaited_windows(policy: Policy, rule: str) -> dict[str, timedelta]:
     """Return the signals that a label decided by `rule` waits for, with their windows from the last decision on.
 
-    They are those that the rule or an earlier one reads and that have a window: see `compile_policy`.
+    These are the signals with a window that the rule or an earlier one reads: see `compile_policy`.
     """
     read: set[str] = set()
     if rule == SENT_TEXT and policy.sent_text is not None:
@@ -124,14 +125,14 @@ def awaited_windows(policy: Policy, rule: str) -> dict[str, timedelta]:
 
 
 def split_condition(text: str) -> tuple[Literal["AND", "OR"] | None, list[str]]:
-    """Return what joins the outermost parts of a valid condition (None: nothing), and the parts as they are spelled.
+    """Return the operator that joins the outermost parts of a valid condition (None: one part), and the parts' text.
 
     >>> split_condition("edited_at IS NOT NULL AND (edit_kind = 'factual' OR edit_similarity < 0.6)")
     ('AND', ['edited_at IS NOT NULL', "(edit_kind = 'factual' OR edit_similarity < 0.6)"])
     """
     joints = list(_joints(sqlglot.tokenize(text, dialect="duckdb")))
     kinds = {token.token_type for token in joints}
-    # OR binds less tightly than AND, so where there is one, the ORs are outermost.
+    # OR binds less tightly than AND, so ORs are outermost if there are any.
     outer = TokenType.OR if TokenType.OR in kinds else TokenType.AND
     parts, start = [], 0
     for token in joints:
@@ -162,7 +163,7 @@ def _joints(tokens: list[Token]) -> Iterator[Token]:
 
 
 def _plain(text: str) -> str:
-    """The text on one line, to be read."""
+    """Return the text on one line."""
     return " ".join(text.split())
 
 

@@ -1,1 +1,1 @@
-"""The words that a condition may read: interaction columns, signals, and what a blank text is."""
+"""The vocabulary of conditions: interaction columns, signals, and the definition of blank text."""

@@ -1,7 +1,7 @@
-"""What a blank text is: the one answer of the SQL, the Polars expressions and the Python that ask.
+"""Defines blank text, once for the SQL, the Polars expressions and the Python code.
 
-Every engine has its own idea of white space (DuckDB's ``trim`` leaves line breaks, Spark's all but spaces), so the
-characters are written out and given to each.
+Every engine defines white space differently (DuckDB's ``trim`` leaves line breaks, Spark's all but spaces), so the
+characters are listed here and passed to each.
 """
 
 WHITE_SPACE = (
@@ -9,9 +9,9 @@ WHITE_SPACE = (
     "\u2028\u2029\u202f\u205f\u3000"
 )
 """The characters that ``trim`` removes from a text's ends: Unicode's white space and the four separators of ASCII,
-which is what Python's own ``str.strip`` takes for it."""
+like Python's ``str.strip``."""
 
 
 def is_blank(text: str) -> bool:
-    """Return whether a text is empty or nothing but white space."""
+    """Return whether a text is empty or only white space."""
     return not text.strip(WHITE_SPACE)

@@ -1,7 +1,7 @@
-"""What a condition may read: the columns of an interaction, their types, and the signals behind them.
+"""The columns of an interaction that a condition may read, their types, and the signals behind them.
 
-This is the contract between the record (`feedback` builds exactly these columns) and the policy (conditions are checked
-against them). A column that is not listed here, such as ``prompt``, exists in the table but is closed to conditions.
+This is the contract between the data (`feedback` builds exactly these columns) and the policy (conditions are checked
+against them). A column that is not listed here, such as ``prompt``, exists in the table but conditions cannot read it.
 """
 
 from enum import StrEnum
@@ -13,7 +13,7 @@ from label_policy.schema.event_kinds import EVENT_KINDS
 
 
 class ValueType(StrEnum):
-    """The type of a column or of an expression, named the way an error message would say it."""
+    """The type of a column or an expression, named as in error messages."""
 
     TEXT = "text"
     NUMBER = "a number"
@@ -25,7 +25,7 @@ class ValueType(StrEnum):
 
 
 class EditKind(StrEnum):
-    """What an edit changed, from least to most severe: the values of ``edit_kind``."""
+    """Kinds of edit, from least to most severe: the values of ``edit_kind``."""
 
     NONE = "none"
     COSMETIC = "cosmetic"
@@ -39,12 +39,12 @@ BELOW_FACTUAL: tuple[EditKind, ...] = tuple(kind for kind in EditKind if kind no
 
 SIGNALS: tuple[str, ...] = tuple(dict.fromkeys(signal for kind in EVENT_KINDS for signal in kind.signals))
 """Everything that can happen to a draft after it was shown. Each signal has a column ``<signal>_at``: the time of the
-last such event, null if none. ``repeat_contact`` is logged as such, or a later draft being shown on the same ticket;
+last such event, null if none. ``repeat_contact`` is a logged event, or a later draft shown on the same ticket;
 ``preferred`` and ``not_preferred`` are the two sides of a ranking."""
 
 DECISION_SIGNALS: tuple[str, ...] = tuple(signal for kind in EVENT_KINDS if kind.decides for signal in kind.signals)
-"""What an agent does with a draft: ``decided_at`` is the first time of any of these, and ``seconds_to_decision`` counts
-to it. A thumb is an opinion beside the decision."""
+"""Decisions of an agent about a draft: ``decided_at`` is the first time of any of these, and ``seconds_to_decision``
+counts to it. A thumb is an opinion, not a decision."""
 
 _VALUE_TYPES = {pa.string(): ValueType.TEXT, pa.float64(): ValueType.NUMBER, pa.bool_(): ValueType.BOOLEAN}
 
@@ -66,20 +66,20 @@ INTERACTION_COLUMNS: dict[str, ValueType] = {
     "survey_score": ValueType.NUMBER,
     "extra": ValueType.TEXT,
 }
-"""Column name to type, for everything about an interaction that a condition may read."""
+"""Column name to type, for the stored columns that a condition may read."""
 
 SECONDS_TO_READ = "seconds_to_read"
-"""A column that conditions may read and that is not stored: the draft's characters ÷ the policy's reading speed."""
+"""A computed column that conditions may read: the draft's characters ÷ the policy's reading speed."""
 
 CONDITION_COLUMNS: dict[str, ValueType] = {**INTERACTION_COLUMNS, SECONDS_TO_READ: ValueType.NUMBER}
-"""Column name to type, for everything a condition may read."""
+"""Column name to type, for all columns that a condition may read."""
 
 COLUMN_VALUES: dict[str, tuple[str, ...]] = {"edit_kind": tuple(EditKind)}
-"""Columns with a closed set of values, so that a misspelt one is an error and not a rule that never fires."""
+"""Columns with a closed set of values: a misspelt value is an error, not a rule that never fires."""
 
 
 def _columns_of_kinds() -> dict[str, tuple[str, ...]]:
-    """Return the columns that kinds of event give besides ``<signal>_at``, with the signals that change them."""
+    """Return the columns that events set besides ``<signal>_at``, with the signals that change them."""
     columns: dict[str, tuple[str, ...]] = {}
     for kind in EVENT_KINDS:
         for column in kind.gives:
@@ -96,9 +96,9 @@ COLUMN_SIGNALS: dict[str, tuple[str, ...]] = {
     "reasons": SIGNALS,
     "agent_id": SIGNALS,
 }
-"""The signals whose arrival can change a column's value: what reading the column makes a rule depend on."""
+"""The signals whose arrival can change a column's value: a rule that reads the column depends on them."""
 
 
 def columns_of(signal: str) -> list[str]:
-    """Return the columns that are about `signal` alone."""
+    """Return the columns that depend on `signal` alone."""
     return [column for column, signals in COLUMN_SIGNALS.items() if signals == (signal,)]

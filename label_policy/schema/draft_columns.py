@@ -1,8 +1,8 @@
-"""The columns that come with a draft's event and go with the draft unchanged: to its interaction, its label, its row.
+"""The columns that are copied unchanged from a draft's event to its interaction, its label and its training row.
 
-This is the one list. The schemas of events, interactions, labels and training sets, the SQL between them, the checks of
-raw logs and what a condition may read all follow from it. What has a part of its own to play is not in it: ids, times,
-the source, the prompt and the texts, and `extra`.
+This is the one list: the schemas of events, interactions, labels and training sets, the SQL between them, the checks of
+raw logs and the columns of conditions all follow from it. Columns with special handling are not in it: ids, times, the
+source, the prompt and the texts, and `extra`.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ _TEXT: pa.DataType = pa.string()
 
 @dataclass(frozen=True, kw_only=True)
 class DraftColumn:
-    """One column; it is null where the log does not say, and in rows from before it was in the list.
+    """One column; null where the log has no value, and in rows from before it was added to the list.
 
     Attributes:
-        name: the same in every table.
+        name: its name in every table.
         type: `pa.string()`, `pa.float64()` or `pa.bool_()`.
-        says: what it is, for the docs.
+        says: its description in the docs.
         trains: whether training sets have it.
         is_readable: whether a condition may read it.
 
@@ -36,8 +36,8 @@ DRAFT_COLUMNS: tuple[DraftColumn, ...] = (
     DraftColumn(name="category", says="the kind of ticket; models are compared within categories", trains=True),
     DraftColumn(name="model_version", says="of the copilot that wrote the draft"),
 )
-"""Every such column; a new one goes at the end."""
+"""All draft columns; add new ones at the end."""
 
 DRAFT_COLUMN_NAMES: tuple[str, ...] = tuple(column.name for column in DRAFT_COLUMNS)
 TRAINING_COLUMN_NAMES: tuple[str, ...] = tuple(column.name for column in DRAFT_COLUMNS if column.trains)
-"""Those that training sets have."""
+"""The draft columns that training sets have."""

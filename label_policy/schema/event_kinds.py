@@ -1,6 +1,6 @@
-"""The kinds of event: everything that a log may say happened, and what each means.
+"""The kinds of event in a log, and the meaning of each.
 
-This is the one list. The signals and columns that a policy reads, the checks of raw logs, the SQL that builds
+This is the one list: the signals and columns that a policy reads, the checks of raw logs, the SQL that builds
 interactions and the docs' table of kinds all follow from it.
 """
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 RANKING_SIGNALS: tuple[str, str] = ("preferred", "not_preferred")
-"""The signals of a ranking: one for the text that was chosen, one for the other."""
+"""The signals of a ranking: one for the chosen text, one for the other."""
 
 
 class About(StrEnum):
-    """What an event speaks of."""
+    """The subject of an event."""
 
     DRAFT = "draft"
     TICKET = "ticket"
@@ -24,13 +24,13 @@ class EventKind:
     """One kind of event.
 
     Attributes:
-        name: as it stands in an event's ``kind``.
-        about: one draft, which its ``draft_id`` names; its ticket, and so every draft that was shown on that before; or
-            a ranking of two texts, which it brings itself.
-        says: what happened, for the docs.
-        decides: whether it is what an agent does with a draft, and not an opinion beside that.
+        name: its value in an event's ``kind``.
+        about: one draft, named by ``draft_id``; its ticket, and so every draft shown on it before; or a ranking of two
+            texts, which the event contains.
+        says: its description in the docs.
+        decides: whether it is an agent's decision about a draft, not an opinion.
         gives: the interaction columns that it can change besides ``<signal>_at``.
-        needs: the event columns without which it says nothing, besides the ids and the time.
+        needs: the event columns that it requires, besides the ids and the time.
 
     """
 
@@ -43,12 +43,12 @@ class EventKind:
 
     @property
     def makes_rows(self) -> bool:
-        """Whether it brings a text, which is an interaction of its own; every other kind tells of such a text."""
+        """Whether it contains a text, which becomes an interaction; other kinds refer to such a text."""
         return "completion" in self.needs
 
     @property
     def signals(self) -> tuple[str, ...]:
-        """What it tells of a text: a ranking has a signal for each of its two, a showing none, any other itself."""
+        """Its signals: a ranking has one for each of its two texts, a showing none, any other kind itself."""
         if self.about is About.RANKING:
             return RANKING_SIGNALS
         return () if self.makes_rows else (self.name,)
@@ -89,4 +89,4 @@ EVENT_KINDS: tuple[EventKind, ...] = (
         says="two texts were compared: `completion` was preferred to `final_text`",
     ),
 )  # fmt: skip
-"""Every kind of event there is; a line that gives an event of another kind goes to the quarantine."""
+"""All kinds of event; a line with another kind goes to the quarantine."""

@@ -25,7 +25,7 @@ def test_rows_that_cannot_teach_are_counted_by_reason(tmp_path):
 
 def test_nothing_left_to_teach_is_an_error(tmp_path):
     rows = [row | {"completion": ""} for row in toy_rows(4)]
-    with pytest.raises(TrainingError, match=r"no row that can teach \(empty completion: 4\)"):
+    with pytest.raises(TrainingError, match=r"no usable row \(empty completion: 4\)"):
         TrainingSet.open(write_training_set(tmp_path, rows, [])).rows("train")
 
 

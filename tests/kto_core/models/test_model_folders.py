@@ -115,7 +115,7 @@ def test_a_torn_file_of_weights_is_named(copied, size):
     folder = copied("torn")
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:size])
-    with pytest.raises(TrainingError, match=r"model.safetensors .*; copy or make the model again$"):
+    with pytest.raises(TrainingError, match=r"model.safetensors .*; copy or create the model again$"):
         model_hash(folder)
     with pytest.raises(TrainingError, match="cannot be loaded as a causal language model"):
         load(folder)

@@ -158,5 +158,5 @@ def test_only_what_kto_trained_is_released(candidate, training_set, tmp_path):
     training = json.loads((candidate / "training.json").read_text())
     training = {name: value for name, value in training.items() if name not in ("rows", "troubles")}
     (folder / "training.json").write_text(json.dumps(training | {"kind": "dpo"}))
-    with pytest.raises(TrainingError, match="dpo-1 was trained by dpo, but only candidates trained by KTO or APO-zero"):
+    with pytest.raises(TrainingError, match="dpo-1 was trained by dpo, but only candidates trained by KTO"):
         write_release(candidate=folder, training_set=training_set, evaluation={}, releases=tmp_path / "releases")

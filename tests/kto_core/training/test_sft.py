@@ -93,7 +93,7 @@ def test_lora_is_merged_into_plain_weights(reference, corpus, tmp_path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a device that computes in float16")
 def test_float16_is_refused_where_it_would_be_float32(corpus, tmp_path):
     config = SFTConfig(steps=2, batch_rows=4, tiny=TOY, precision="float16")
-    with pytest.raises(TrainingError, match="float16 cannot be computed in on cpu; set precision to bfloat16"):
+    with pytest.raises(TrainingError, match="float16 is not supported on cpu; set precision to bfloat16"):
         train_sft(model="tiny", rows=corpus, config=config, store=tmp_path)
 
 

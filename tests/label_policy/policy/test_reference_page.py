@@ -37,7 +37,7 @@ def first_cells() -> set[str]:
 
 
 def test_every_column_key_tier_and_finding_is_explained() -> None:
-    modules = [ROOT / "label_policy" / name for name in ("findings.py", "coverage_findings.py")]
+    modules = [ROOT / "label_policy/checks" / name for name in ("policy_findings.py", "data_findings.py")]
     findings = "".join(module.read_text(encoding="utf-8") for module in modules)
     kinds = set(re.findall(r'\b(?:warning|note)\(\s*"(\w+)"', findings))
     assert len(kinds) > 10
