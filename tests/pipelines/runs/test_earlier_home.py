@@ -63,4 +63,5 @@ def test_a_run_makes_the_same_set_and_finds_the_models_that_are_there(
     for ours in (before, after):
         ours.pop("seconds")
         ours.pop("release")  # its manifest names the run, so each run has its own
+        ours["gate"]["reasons"] = len(ours["gate"]["reasons"])  # sentences may be reworded
     assert after == before
