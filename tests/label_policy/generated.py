@@ -281,6 +281,6 @@ def _rules(made: Conditions, conditions: list[str]) -> Iterator[dict]:
     for index, condition in enumerate(conditions):
         ours = f"draft_id LIKE '%{index:02}'"
         weight = made.random.choice([0.0, 0.1, 0.30000000000000004, 1.0, 2.0])
-        given = {"label": "desirable", "tier": "strong", "weight": weight}
-        yield {"id": f"holds_{index:02}", "why": "x", "when": f"{ours} AND ({condition})", **given}
+        verdict = {"label": "desirable", "tier": "strong", "weight": weight}
+        yield {"id": f"holds_{index:02}", "why": "x", "when": f"{ours} AND ({condition})", **verdict}
         yield {"id": f"not_{index:02}", "why": "x", "when": f"{ours} AND NOT ({condition})", "label": "abstain"}

@@ -59,13 +59,13 @@ def test_a_killed_run_ends_with_the_same_weights(
         (newest / torn).write_bytes(content[: len(content) // 2])
     resumed = train_kto(**(places | {"store": store}), config=config)
     assert weights_hash(resumed) == uninterrupted
-    said = json.loads((resumed / "training.json").read_text())
+    record = json.loads((resumed / "training.json").read_text())
     # The checkpoint of a step is written after the step has been reported.
-    assert said["checkpoints"] == {
+    assert record["checkpoints"] == {
         "resumed_after": KILLED_AFTER - 1 - bool(torn),
         "torn": [newest.name] if torn else [],
     }
-    assert said["metrics"]["steps"] == STEPS
+    assert record["metrics"]["steps"] == STEPS
     assert list(store.iterdir()) == [resumed], "checkpoints go when the run has ended"
 
 

@@ -182,7 +182,7 @@ def test_weights_are_kept_where_nothing_was_measured():
 
 
 @pytest.mark.parametrize(
-    ("correction", "rows", "measured", "said"),
+    ("correction", "rows", "measured", "message"),
     [
         (
             "weight",
@@ -201,8 +201,8 @@ def test_weights_are_kept_where_nothing_was_measured():
         ),
     ],
 )
-def test_what_cannot_be_corrected_is_refused(correction, rows, measured, said):
-    with pytest.raises(TrainingError, match=said):
+def test_what_cannot_be_corrected_is_refused(correction, rows, measured, message):
+    with pytest.raises(TrainingError, match=message):
         correct(rows, KTOConfig(noise_correction=correction), measured)
 
 

@@ -226,8 +226,8 @@ def test_what_an_agent_wrote_and_did_not_send_in_the_end_is_no_example(policies,
     rows = [interaction(draft_id=f"d{at}", **edit, **more) for at, (more, _) in enumerate(SENT)]
     decide(policies["harbor-support.v2"], rows)  # registers the rows
     query = compile_sent_texts(policies["harbor-support.v2"])
-    made = {draft for (draft,) in connection.sql(f"SELECT draft_id FROM ({query})").fetchall()}
-    assert made == {f"d{at}" for at, (_, expected) in enumerate(SENT) if expected}
+    drafts = {draft for (draft,) in connection.sql(f"SELECT draft_id FROM ({query})").fetchall()}
+    assert drafts == {f"d{at}" for at, (_, expected) in enumerate(SENT) if expected}
 
 
 def maturity(decide, policy, row):

@@ -39,7 +39,7 @@ BEFORE: list[list[dict[str, Any]]] = [
 ]
 
 
-def test_a_signal_changes_the_columns_that_are_said_to_depend_on_it_and_no_others(
+def test_a_signal_changes_the_columns_that_are_reported_to_depend_on_it_and_no_others(
     lake: Lake,  # noqa: F811
     make_event: Callable,  # noqa: F811
     store: Callable,  # noqa: F811
@@ -137,8 +137,8 @@ def test_blank_texts_do_not_train(
         rules = dict(connection.execute("SELECT draft_id, rule FROM labels WHERE draft_id NOT LIKE 'e%#%'").fetchall())
     assert {draft for draft, rule in rules.items() if rule in ("sent_text", "fact")} == {"good", "good#sent"}
 
-    made = build_training_set(lake, policy, tmp_path / "sets", heldout=0)
-    rows = [row for path in made.path.glob("*desirable/*.parquet") for row in pq.read_table(path).to_pylist()]
+    built = build_training_set(lake, policy, tmp_path / "sets", heldout=0)
+    rows = [row for path in built.path.glob("*desirable/*.parquet") for row in pq.read_table(path).to_pylist()]
     assert [row["row_id"] for row in rows if not row["completion"].strip()] == []
-    pairs = [row for path in made.path.glob("preferences/*.parquet") for row in pq.read_table(path).to_pylist()]
+    pairs = [row for path in built.path.glob("preferences/*.parquet") for row in pq.read_table(path).to_pylist()]
     assert [(pair["row_id"], pair["chosen"]) for pair in pairs] == [("good#sent", "You get it back.")]
