@@ -1,4 +1,4 @@
-"""What the processes of one launch do, one training after another: `accelerate launch -m tests.kto_core.launched`."""
+"""The work of one launch, one training after another: `accelerate launch -m tests.kto_core.launched`."""
 
 import json
 import sys
@@ -72,7 +72,7 @@ def make_replicated() -> None:
 
 
 def main() -> None:
-    """Train all runs, then obey a command that is refused, and one whose end is the end of the group."""
+    """Train all runs, then run a command that is refused, and one that ends the process group."""
     torch.set_num_threads(1)
     arguments = json.loads(sys.argv[1])
     assert PartialState(cpu=True).distributed_type is DistributedType.MULTI_CPU

@@ -1,4 +1,4 @@
-"""Settings: what they take, what they say to what they do not take, and that their ids stay as they were.
+"""Settings: the values they accept, the errors for others, and their stable ids.
 
 Ids, bounds and sentences come from the code before, which checked dataclasses by hand.
 """
@@ -216,7 +216,7 @@ def test_a_config_does_not_change_but_gives_another():
 
 
 def by_hand(kind, name, value):
-    """The value of a setting as the code before took it, or what it said.
+    """Return the value of a setting as the earlier code stored it, or its error message.
 
     An int that no float holds ended in a traceback; here it is as any other.
     """

@@ -1,4 +1,4 @@
-"""The comparison: one budget for all, figures that are evaluation's, differences on the same resamples."""
+"""The comparison: one budget for all, the figures of evaluation, differences on the same resamples."""
 
 import json
 import re
@@ -142,7 +142,7 @@ def test_it_is_made_once_and_shown(result, run, tmp_path):
 
 
 def test_every_objective_can_be_compared(run):
-    """Those on single rows learn from all of them, and the rest from the pairs."""
+    """Objectives on single rows learn from all rows, the others from the pairs."""
     objectives = [f"{name}:seed=0" if name == "kto" else name for name in OBJECTIVES]
     found = run(objectives=objectives, seeds=1, evaluation=EvaluationConfig(max_rows=20))
     for name in objectives:

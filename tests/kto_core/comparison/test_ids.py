@@ -1,7 +1,7 @@
-"""The ids of models, sweeps and comparisons stay: a desk finds by them what it has made.
+"""The ids of models, sweeps and comparisons stay: a desk finds its results by them.
 
 The ids here come from the code as it was when settings were plain dataclasses. Nothing is trained: a folder that is
-there is not made again, and one by another name would need a real model.
+there is not trained again, and one with another name would need a real model.
 """
 
 import json

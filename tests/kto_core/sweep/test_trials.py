@@ -1,4 +1,4 @@
-"""The sweep: every cell once, whatever happens in between, from one reference, with a table, a figure and records."""
+"""The sweep: every cell once, in spite of interruptions, from one reference, with a table, a figure and records."""
 
 import io
 import json

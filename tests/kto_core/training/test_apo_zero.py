@@ -1,4 +1,4 @@
-"""APO-zero as an objective of training: the step against a naive one, and that nothing of KTO's z0 is left in it."""
+"""APO-zero as an objective of training: the step against a naive one, and no trace of KTO's z0."""
 
 import json
 
@@ -74,7 +74,7 @@ def alone(model, text):
 
 
 def naive_losses(model, group, config, lambdas):
-    """The papers' formulas of a group's rows, in words of their own."""
+    """The papers' formulas of a group's rows, implemented again."""
     ratios = torch.stack([alone(model, row.own).sum() - row.reference_logp for row in group])
     point = 0.0
     if config.objective == "kto":
@@ -136,7 +136,7 @@ def test_no_mismatched_completion_is_computed_by_the_policy_or_the_reference(tra
 
 
 def test_from_the_reference_its_first_step_is_ktos(train, reference, training_set, tmp_path):
-    """At the start z0 is 0, and so is all that the two differ in."""
+    """At the start z0 is 0, so both objectives agree."""
     first, kto = (
         pq.read_table(train(max_steps=1, store=tmp_path, kl_prompts=0, objective=name) / "metrics.parquet").to_pylist()
         for name in ("apo_zero", "kto")

@@ -1,4 +1,4 @@
-"""Findings on figures made up for them; that `train_kto` records and acts on them is tested with it."""
+"""Problems found in invented figures; the reaction of `train_kto` is tested in test_kto.py."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Agreement between reviewers, and which disagreements come first."""
+"""Agreement between reviewers, and the order of disagreements."""
 
 import pytest
 from hypothesis import given

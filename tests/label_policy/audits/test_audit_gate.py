@@ -1,4 +1,4 @@
-"""The gate: what opens it, what closes it, what is left out, and what it says."""
+"""The audit gate: when it opens and closes, the excluded tiers, and its messages."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""The audit sample: its sizes, its probabilities, that nothing but seed and drafts decides it, and that it overlaps."""
+"""The audit sample: its sizes, its probabilities, its dependence on seed and drafts alone, and its overlaps."""
 
 import hashlib
 from collections import Counter
@@ -99,7 +99,7 @@ def test_invariants(labels, seed, sizes, data):
 @settings(max_examples=15, deadline=None)
 @given(LABELS, st.fixed_dictionaries(SIZES), st.data())
 def test_samples_are_first_places_so_that_successive_ones_overlap_as_far_as_they_can(labels, sizes, data):
-    """Of one stratum, of two sample sizes and two populations, no choice of rows overlaps more."""
+    """For two sample sizes and two populations of a stratum, no choice of rows overlaps more."""
     kept = data.draw(st.lists(st.booleans(), min_size=labels.num_rows, max_size=labels.num_rows))
     fewer = labels.filter(pa.array(kept, pa.bool_()))
     first = draw(fewer, **sizes)
@@ -141,7 +141,7 @@ def test_a_policy_that_leaves_a_rule_alone_asks_for_none_of_its_rows_again():
 
 
 def test_more_days_ask_for_little_more_and_never_for_ever_more():
-    """A sample follows its population by the share that is new, and does not grow with it."""
+    """A sample changes with its population by the share of new drafts, and does not grow with it."""
     read, drawn_rows = set(), []
     for thousands in range(4, 14):
         rows = draw(table([("desirable", "strong", "a", "x")] * thousands * 1000), read=read_verdicts(read))

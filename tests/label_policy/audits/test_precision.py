@@ -100,7 +100,7 @@ def test_one_stratum_that_is_hardly_read_is_wilsons_plain_interval() -> None:
 
 
 def by_hand(strata: list[tuple[float, float, float]], confidence: float) -> tuple[float, float, float, float]:
-    """`interval` of (labels, rows read, rows right) a stratum, one number at a time, as its docstring says it."""
+    """`interval` of (labels, rows read, rows right) a stratum, one number at a time, following its docstring."""
     labels, read = sum(size for size, _, _ in strata), sum(rows for _, rows, _ in strata)
     share = sum(size / labels * right / rows for size, rows, right in strata)
     whole = (share * read + 0.5) / (read + 1)

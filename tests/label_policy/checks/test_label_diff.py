@@ -1,4 +1,4 @@
-"""Two relations of labels compared, held to a comparison row by row in plain Python."""
+"""The comparison of two relations of labels, tested against a row-by-row comparison in plain Python."""
 
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta

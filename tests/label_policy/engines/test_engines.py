@@ -1,4 +1,4 @@
-"""One policy, several engines, the same labels: on rows and conditions made to make them disagree.
+"""Several engines give the same labels for one policy, on rows and conditions chosen to make them disagree.
 
 DuckDB and Polars always run. PySpark runs where it and Java are installed, Postgres where the environment names a
 server (``PGHOST``). ``docs/other-engines.md`` says what is known of the engines that cannot be run here.
@@ -36,7 +36,7 @@ DERIVED = ["rule", "label", "tier", "weight", "matures_at"]
 SEEDS = range(4)
 SOME = 10_000
 Labels = list[pl.DataFrame]
-"""The labels of a policy's drafts and, where it has such a section, of the texts that were sent instead."""
+"""The labels of a policy's drafts and, with a sent_text section, of the texts sent instead."""
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def ordered(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def assert_same(results: Labels, expected: Labels, policy: Policy) -> None:
-    """Compare labels, and name the conditions that come out otherwise."""
+    """Compare labels, and name the conditions that differ."""
     for one, other in zip(results, expected, strict=True):
         assert one.schema == other.schema and one["draft_id"].equals(other["draft_id"])
         both = one.join(other, on="draft_id", suffix="_expected")
@@ -231,7 +231,7 @@ POSTGRES_TYPES = {
 
 @pytest.fixture(scope="module")
 def postgres():
-    """A connection far from UTC with rows of what the columns are documented to hold."""
+    """A connection far from UTC with rows of the documented column values."""
     psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
     if "PGHOST" not in os.environ:
         pytest.skip("no Postgres server is named by PGHOST")

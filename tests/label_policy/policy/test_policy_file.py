@@ -1,4 +1,4 @@
-"""A policy file that cannot be used says in one sentence what is wrong, in which line and field, and what to do."""
+"""The error of an invalid policy file is one sentence with line, field and advice."""
 
 import time
 from datetime import timedelta

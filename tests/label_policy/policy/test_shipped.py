@@ -1,4 +1,4 @@
-"""The shipped policies' truth, one line a case: what happened to the draft, and what the policy says of it.
+"""Expected labels of the shipped policies, one case a line: events of the draft, and the policy's label.
 
 Signals are minutes after the draft was shown.
 """

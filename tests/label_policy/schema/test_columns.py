@@ -1,4 +1,4 @@
-"""What the record makes of events is what a policy takes it for: which signals bring a column, and what is blank."""
+"""Interactions built from events match the policy's contract: the signals that set a column, and blank texts."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -45,7 +45,7 @@ def test_a_signal_changes_the_columns_that_are_reported_to_depend_on_it_and_no_o
     store: Callable,  # noqa: F811
     at: Callable,  # noqa: F811
 ) -> None:
-    """Each signal comes, or does not, after each of some histories; with and without all that an event may carry."""
+    """Each signal comes or not after each of several histories, with and without optional event fields."""
     histories: dict[str, tuple[str | None, int]] = {}
     events: list[dict[str, Any]] = []
 
@@ -108,7 +108,7 @@ def test_blank_texts_do_not_train(
     at: Callable,  # noqa: F811
     tmp_path,
 ) -> None:
-    """A blank text as what was sent, as a draft that was liked, and on either side of a ranking."""
+    """A blank text as the sent text, as a liked draft, and on either side of a ranking."""
     events = []
     for number, blank in enumerate(["", *WHITE_SPACE, WHITE_SPACE]):
         emptied, liked, one, two = (f"{name}{number}" for name in ("emptied", "liked", "one", "two"))
