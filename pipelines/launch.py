@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def _writing(run_id: str) -> Callable[[dg.EventLogEntry], None]:
-    """What is to be called with each event of the run: it writes down what is known by then."""
+    """Return a listener that is called with each event of the run and writes down the run's state."""
     folder = run_folder(Desk.active().path, run_id)
     folder.mkdir(parents=True, exist_ok=True)
     seen, one_at_a_time = RunSeen(run_id=run_id, log=folder / "run.log"), Lock()

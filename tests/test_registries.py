@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from feedback.audits.verdicts import GIVEN, Origin, VerdictKind
+from feedback.audits.verdicts import ANSWERS, Origin, VerdictKind
 from feedback.history import explain
 from feedback.history.row_verdicts import WhyNot
 from feedback.labels.corrections import Cause
@@ -108,7 +108,7 @@ def test_the_docs_know_every_word(page: str, words: Collection[str]) -> None:
     ("said", "words"),
     [
         (styles.LABEL_STYLES, Label),
-        (styles.VERDICT_STYLES, GIVEN),
+        (styles.VERDICT_STYLES, ANSWERS),
         (audit_tables._STYLES, Outcome),
         (explain_view._WHY_NOT, ["not labelled", "abstains", State.PROVISIONAL, *(set(Fate) - {Fate.KEPT})]),
         (explain_audit._WHY_NOT, get_args(WhyNot)),

@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from feedback.audits.verdicts import GIVEN, Origin, current_verdicts_on
+from feedback.audits.verdicts import ANSWERS, Origin, current_verdicts_on
 from feedback.lake.delta import Lake
 from feedback.lake.parquet_scan import view_stored
 from feedback.lake.tables import AUDIT_SAMPLE, LABELS, VERDICTS
@@ -83,7 +83,7 @@ class Quality:
         suspected: rows that a model's scores contradict: how many people have read (`read`), how many of the others
             are `simulated`, how many are `unread`, and how many verdicts, of people or simulated, contradict (`wrong`).
         agreement: between reviewers.
-        confusion: by label and verdict (`feedback.audits.verdicts.GIVEN`): `verdicts`, and `labels`, how many labels
+        confusion: by label and verdict (`feedback.audits.verdicts.ANSWERS`): `verdicts`, and `labels`, how many labels
             they represent.
         disagreements: the most instructive ones, with their texts.
         drift: rules that were read in the last audit and in an earlier one.
@@ -291,7 +291,7 @@ def _confusion(read: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "labels": round(labels[label, people], 1),
         }
         for label in CLASSES
-        for people in GIVEN
+        for people in ANSWERS
     ]
 
 

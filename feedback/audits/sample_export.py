@@ -18,7 +18,7 @@ from xml.sax.saxutils import quoteattr
 
 from feedback.atomic_files import write_atomically
 from feedback.audits.blind_rows import Question, Sample, row_key
-from feedback.audits.verdicts import GIVEN, REASONS, Origin, Verdict, current_verdicts
+from feedback.audits.verdicts import ANSWERS, REASONS, Origin, Verdict, current_verdicts
 from feedback.exceptions import FeedbackError
 from feedback.labels.timeline import Moment
 from feedback.lake.delta import Lake
@@ -111,7 +111,7 @@ def label_config() -> str:
     The field `reviewer` is hidden. It names the author of a verdict that was given elsewhere, because Label Studio
     takes no annotations of people who are not its users.
     """
-    hotkeys = zip(GIVEN, "123", strict=True)
+    hotkeys = zip(ANSWERS, "123", strict=True)
     verdicts = "".join(f'\n    <Choice value="{kind}" hotkey="{key}"/>' for kind, key in hotkeys)
     reasons = "".join(f"\n    <Choice value={quoteattr(name)} hint={quoteattr(why)}/>" for name, why in REASONS.items())
     return f"""<View>

@@ -18,7 +18,7 @@ from feedback.atomic_files import write_atomically
 from feedback.audits.blind_rows import Sample
 from feedback.audits.verdict_files import FileRow, VerdictFile, read_verdict_file
 from feedback.audits.verdicts import (
-    GIVEN,
+    ANSWERS,
     REASONS,
     SIMULATED_PREFIX,
     Origin,
@@ -153,9 +153,9 @@ def _verdict(
 
 def _wrong_choice(kind: str, reason: str) -> Iterator[str]:
     if not kind:
-        yield f"it has a reason or a note but no verdict; give one of {', '.join(GIVEN)}, or empty all three"
-    elif kind not in GIVEN:
-        yield f"its verdict is {_quoted(kind)}; it must be one of {', '.join(GIVEN)}, or empty"
+        yield f"it has a reason or a note but no verdict; give one of {', '.join(ANSWERS)}, or empty all three"
+    elif kind not in ANSWERS:
+        yield f"its verdict is {_quoted(kind)}; it must be one of {', '.join(ANSWERS)}, or empty"
     if reason and reason not in REASONS:
         yield f"its reason is {_quoted(reason)}; it must be one of {', '.join(REASONS)}, or empty"
 

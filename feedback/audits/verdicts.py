@@ -43,7 +43,7 @@ class VerdictKind(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
-GIVEN: Final = tuple(kind for kind in VerdictKind if kind is not VerdictKind.WITHDRAWN)
+ANSWERS: Final = tuple(kind for kind in VerdictKind if kind is not VerdictKind.WITHDRAWN)
 """The kinds that count as an answer."""
 
 REASONS: Final[Mapping[str, str]] = MappingProxyType(

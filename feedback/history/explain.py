@@ -15,7 +15,7 @@ import duckdb
 
 from feedback.exceptions import FeedbackError
 from feedback.history.row_fate import Holding, RowFate, find_holdings, read_row_fate
-from feedback.history.row_verdicts import Reading, read_verdicts
+from feedback.history.row_verdicts import RowVerdict, read_verdicts
 from feedback.labels.labels import view_labels
 from feedback.labels.timeline import Moment, Window, read_moments, read_windows
 from feedback.lake.damage import READ_ERRORS, name_set_damage
@@ -30,14 +30,14 @@ from label_policy.engines.trace import RuleTrace, awaited_windows, trace_rules, 
 from label_policy.schema.columns import SECONDS_TO_READ
 
 _MOST_NAMED = 3
-_VERDICT = "rule, label, tier, weight, state, matures_at, policy, policy_version, policy_digest, as_of"
+_LABEL_COLUMNS = "rule, label, tier, weight, state, matures_at, policy, policy_version, policy_digest, as_of"
 
 # Columns that a condition may compare, without times and texts: those are shown on their own.
 _MEASURES = ("edit_kind", "edit_similarity", "seconds_to_decision", "survey_score", "reasons", "extra")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class RowLabel:
     """A row's label with its rule, policy and state; `as_of` is the moment that decided whether it is final."""
 
     rule: str
@@ -51,7 +51,7 @@ class Verdict:
     policy_digest: str
     as_of: datetime
 
-    def says_the_same(self, other: Verdict) -> bool:
+    def agrees_with(self, other: RowLabel) -> bool:
         """Return whether both give the row the same label, tier and weight by the same rule."""
         return (self.rule, self.label, self.tier, self.weight) == (other.rule, other.label, other.tier, other.weight)
 
@@ -95,13 +95,13 @@ class Explanation:
     term_edit: TermEdit | None
     rules: list[RuleTrace]
     sent_text: RuleTrace | None
-    stored: Verdict | None
-    computed: Verdict | None
+    stored: RowLabel | None
+    computed: RowLabel | None
     corrections: list[dict[str, Any]]
     standing: RowFate
     holdings: list[Holding]
     unsearched: int
-    readings: list[Reading]
+    readings: list[RowVerdict]
     gate: AuditGate | None
 
     @property
@@ -153,8 +153,8 @@ def explain(
         _label(connection, policy, draft, now)
         rules = trace_rules(connection, policy, relation="draft")
         sent_text = trace_sent_text(connection, policy, relation="draft") if policy.sent_text else None
-        stored = _verdict(connection, "labels", row_id, draft)
-        computed = _verdict(connection, "verdicts", row_id, draft)
+        stored = _row_label(connection, "labels", row_id, draft)
+        computed = _row_label(connection, "computed", row_id, draft)
         if not (stored or computed):
             raise _no_sent_text(draft["draft_id"], policy, sent_text)
         label = computed or stored
@@ -239,23 +239,23 @@ def _listed(rows: Sequence[tuple[str]]) -> str:
 
 
 def _label(connection: duckdb.DuckDBPyConnection, policy: Policy, draft: dict[str, Any], now: datetime) -> None:
-    """Create the tables `verdicts` (the policy's labels of draft and sent text) and `draft` (the draft's row only)."""
+    """Create the tables `computed` (the policy's labels of draft and sent text) and `draft` (the draft's row only)."""
     view_labels(connection, policy, name="labelled", days=[draft["shown_date"]], as_of=now)
     draft_id = draft["draft_id"]
     connection.execute(
-        "CREATE TEMP TABLE verdicts AS SELECT * FROM labelled WHERE draft_id IN ($1, $2)",
+        "CREATE TEMP TABLE computed AS SELECT * FROM labelled WHERE draft_id IN ($1, $2)",
         [draft_id, draft_id + SENT_SUFFIX],
     )
     # The columns are as the policy sees them: an edit that changes one of its terms is factual.
-    connection.execute("CREATE TEMP TABLE draft AS SELECT * FROM verdicts WHERE draft_id = $1", [draft_id])
+    connection.execute("CREATE TEMP TABLE draft AS SELECT * FROM computed WHERE draft_id = $1", [draft_id])
 
 
-def _verdict(
+def _row_label(
     connection: duckdb.DuckDBPyConnection, relation: str, row_id: str, draft: dict[str, Any]
-) -> Verdict | None:
-    query = f"SELECT {_VERDICT} FROM {relation} WHERE draft_id = $1 AND shown_date = $2"
+) -> RowLabel | None:
+    query = f"SELECT {_LABEL_COLUMNS} FROM {relation} WHERE draft_id = $1 AND shown_date = $2"
     rows = _rows(connection, query, row_id, draft["shown_date"])
-    return Verdict(**rows[0]) if rows else None
+    return RowLabel(**rows[0]) if rows else None
 
 
 def _no_sent_text(draft_id: str, policy: Policy, sent_text: RuleTrace | None) -> FeedbackError:

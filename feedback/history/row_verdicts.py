@@ -16,12 +16,12 @@ WhyNot = Literal["text changed", "label changed", "not sampled", "read by a pers
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class RowVerdict:
     """One reviewer's newest verdict on a row, unless it was withdrawn.
 
     Attributes:
         reviewer: the reviewer's name.
-        verdict: one of `feedback.audits.verdicts.GIVEN`.
+        verdict: one of `feedback.audits.verdicts.ANSWERS`.
         reason: one of `feedback.audits.verdicts.REASONS`, or None.
         note: a note in the reviewer's words.
         recorded_at: when the lake recorded it.
@@ -69,7 +69,7 @@ FROM checked ORDER BY recorded_at, reviewer
 """
 
 
-def read_verdicts(lake: Lake, row_id: str, *, policy_digest: str, simulated: bool) -> list[Reading]:
+def read_verdicts(lake: Lake, row_id: str, *, policy_digest: str, simulated: bool) -> list[RowVerdict]:
     """Return all reviewers' verdicts on a row, the oldest first, without withdrawn ones.
 
     Args:
@@ -85,7 +85,7 @@ def read_verdicts(lake: Lake, row_id: str, *, policy_digest: str, simulated: boo
         view_stored(connection, lake, LABELS)
         rows = connection.sql(_VERDICTS, params={"row": row_id, "digest": policy_digest}).to_arrow_table().to_pylist()
     columns = ("reviewer", "verdict", "reason", "note", "recorded_at", "origin", "label", "rule")
-    return [Reading(**{name: row[name] for name in columns}, why_not=_why_not(row, simulated)) for row in rows]
+    return [RowVerdict(**{name: row[name] for name in columns}, why_not=_why_not(row, simulated)) for row in rows]
 
 
 def _why_not(row: Mapping[str, Any], simulated: bool) -> WhyNot | None:

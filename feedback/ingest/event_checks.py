@@ -76,14 +76,14 @@ def checked_select(source: Source, columns: Mapping[str, str], arrival_date: dat
     Raises:
         SourceError: a column's type can never become the event column's.
     """
-    made = {name: _column(source, name, columns.get(name, _NULL)) for name in _COLUMNS}
-    checked = {name: column for name, column in made.items() if column.wrong != "NULL"}
+    parts = {name: _column(source, name, columns.get(name, _NULL)) for name in _COLUMNS}
+    checked = {name: column for name, column in parts.items() if column.wrong != "NULL"}
     raw = "".join(f", {name} AS raw_{name}" for name in checked)
-    values = ",\n        ".join(f"{column.value} AS {name}" for name, column in made.items())
+    values = ",\n        ".join(f"{column.value} AS {name}" for name, column in parts.items())
     faults = ",\n        ".join([*(column.wrong for column in checked.values()), _rules(arrival_date)])
-    given = {"received_at": "occurred_at", "source": literal(source.name)}
-    names = ", ".join(f"coalesce({n}, {given[n]}) AS {n}" if n in given else n for n in _COLUMNS)
-    # Values are made one level below where they are looked at: DuckDB makes what it finds twice in a CASE twice.
+    defaults = {"received_at": "occurred_at", "source": literal(source.name)}
+    names = ", ".join(f"coalesce({n}, {defaults[n]}) AS {n}" if n in defaults else n for n in _COLUMNS)
+    # Values are computed one level below where they are looked at: DuckDB makes what it finds twice in a CASE twice.
     return f"""
     SELECT file, line, {names},
         CASE WHEN kind IS DISTINCT FROM '{IGNORED}' THEN coalesce(
@@ -123,25 +123,25 @@ def _column(source: Source, name: str, type: str) -> _Column:
     if type == _NULL:
         return _Column(value=f"NULL::{_TYPES.get(name, 'VARCHAR')}")
     if name in _TIMES:
-        made: _Column | None = _time(name, type)
+        column: _Column | None = _time(name, type)
     elif name == "score":
-        made = _number(name, type, "{} BETWEEN 0 AND 1")  # NaN is greater than 1
+        column = _number(name, type, "{} BETWEEN 0 AND 1")  # NaN is greater than 1
     elif name == "extra":
-        made = _extra(name, type)
+        column = _extra(name, type)
     elif name == "prompt":
-        made = _prompt(name, type)
+        column = _prompt(name, type)
     elif name == "reasons":
-        made = _reasons(name, type)
+        column = _reasons(name, type)
     elif _TYPES.get(name) == "DOUBLE":
-        made = _number(name, type, "isfinite({})")
+        column = _number(name, type, "isfinite({})")
     elif _TYPES.get(name) == "BOOLEAN":
-        made = _boolean(name, type)
+        column = _boolean(name, type)
     else:
-        made = _scalar(name, type)
-    if made is None:
+        column = _scalar(name, type)
+    if column is None:
         what = _WANTED.get(name, "text")
         raise SourceError(f"Source {source.path} returns {name} as {type}: return {what}.")
-    return made
+    return column
 
 
 _TYPES: Final = {

@@ -117,7 +117,7 @@ def _versions(lake: Lake) -> dict[str, int | None]:
 
 
 def _parts(lake: Lake, days: Sequence[date], as_of: datetime, versions: Mapping[str, int | None]) -> Iterator[pa.Table]:
-    """What the query gives for the days, in order and some rows at a time."""
+    """Yield the query's rows for the days, in order and in parts."""
     with spilling(lake) as connection:
         # The query reads the events several times, each time a few columns: kept once for all, they would fill memory.
         connection.execute("SET disabled_optimizers = 'common_subplan'")

@@ -48,7 +48,7 @@ def build_labels(lake: Lake, policy: Policy, days: Sequence[date], *, as_of: dat
 def label_parts(
     lake: Lake, policy: Policy, days: Sequence[date], *, as_of: datetime, version: int | None = None
 ) -> Iterator[pa.Table]:
-    """What `build_labels` builds, some rows at a time, so that memory need not hold them all.
+    """Yield the rows of `build_labels` in parts, so that memory need not hold them all.
 
     Takes the interactions as of a Delta `version`; by default as they are. The last column, `completion_hash`, tells
     whether two texts differ without keeping them: it is DuckDB's `hash`, which another release may change.
@@ -80,16 +80,16 @@ def view_labels(
     """
     connection.register(f"{name}_days", pa.table({"day": pa.array(sorted(days), pa.date32())}))
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {name}_settings AS {_SETTINGS}", _settings(policy, as_of))
-    asked = f"SELECT * FROM interactions WHERE shown_date IN (SELECT day FROM {name}_days)"
+    drafts = f"SELECT * FROM interactions WHERE shown_date IN (SELECT day FROM {name}_days)"
     if policy.terms:
-        connection.register(f"{name}_terms", _edits_of_terms(connection, policy, asked))
+        connection.register(f"{name}_terms", _edits_of_terms(connection, policy, drafts))
         changed = f"draft_id IN (SELECT draft_id FROM {name}_terms)"
         kind = f"CASE WHEN {changed} THEN '{EditKind.FACTUAL}' ELSE edit_kind END"
-        asked = f"SELECT * REPLACE ({kind} AS edit_kind) FROM ({asked})"
+        drafts = f"SELECT * REPLACE ({kind} AS edit_kind) FROM ({drafts})"
     sent = compile_sent_texts(policy, relation="asked") if policy.sent_text else "SELECT * FROM drafts WHERE false"
     labelled = compile_policy(policy, relation="asked")
     view = _VIEW.format(
-        asked=asked, labelled=labelled, sent=sent, sent_suffix=SENT_SUFFIX, settings=f"{name}_settings",
+        asked=drafts, labelled=labelled, sent=sent, sent_suffix=SENT_SUFFIX, settings=f"{name}_settings",
         final=State.FINAL, provisional=State.PROVISIONAL,
     )  # fmt: skip
     connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {view}")
@@ -105,10 +105,10 @@ def _settings(policy: Policy, as_of: datetime) -> dict[str, Any]:
     return {"name": policy.name, "version": policy.version, "digest": policy.digest, "as_of": as_of}
 
 
-def _edits_of_terms(connection: duckdb.DuckDBPyConnection, policy: Policy, asked: str) -> pa.Table:
+def _edits_of_terms(connection: duckdb.DuckDBPyConnection, policy: Policy, drafts: str) -> pa.Table:
     """The drafts whose edit changed one of the policy's terms, which makes it factual."""
     edits = connection.sql(
-        f"SELECT draft_id, completion, final_text FROM ({asked}) WHERE edit_kind IN ({literals(BELOW_FACTUAL)})"
+        f"SELECT draft_id, completion, final_text FROM ({drafts}) WHERE edit_kind IN ({literals(BELOW_FACTUAL)})"
     ).to_arrow_table()
     changed = terms_changed(edits.column("completion"), edits.column("final_text"), policy.terms)
     return edits.select(["draft_id"]).filter(changed)

@@ -1,4 +1,4 @@
-"""What happened to one draft, moment by moment, and what is still waited for."""
+"""The timeline of one draft: its events in order, and the windows that are still open."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def read_moments(connection: duckdb.DuckDBPyConnection, interaction: Mapping[str
 
 
 def read_windows(interaction: Mapping[str, Any], windows: Mapping[str, timedelta]) -> list[Window]:
-    """What a label waits for, the first to close first.
+    """Return the windows that a label waits for, the first to close first.
 
     Args:
         interaction: a row of `INTERACTIONS`.
@@ -107,8 +107,8 @@ def read_windows(interaction: Mapping[str, Any], windows: Mapping[str, timedelta
     base = max((decided for decided in decisions if decided is not None), default=interaction["shown_at"])
     # As the compiler has it: from the last decision, or from the showing where that is later.
     base = max(base, interaction["shown_at"])
-    found = []
+    read = []
     for signal, window in windows.items():
         came = interaction[f"{signal}_at"]
-        found.append(Window(signal=signal, closes=base + window, came=came is not None and came >= base))
-    return sorted(found, key=lambda window: (window.closes, window.signal))
+        read.append(Window(signal=signal, closes=base + window, came=came is not None and came >= base))
+    return sorted(read, key=lambda window: (window.closes, window.signal))

@@ -1,8 +1,8 @@
 """Import `pyarrow.dataset` without pandas.
 
-Arrow imports pandas when it converts its first value, to recognise its types. That takes a quarter of a second where
-pandas is installed, and no code here passes pandas values to Arrow. Arrow still imports pandas when it must create
-a pandas value.
+Arrow imports pandas when it converts its first value, to recognise pandas' types. That takes a quarter of a second
+where pandas is installed, and no code here passes pandas values to Arrow. Arrow still imports pandas to create a pandas
+value.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ LEDGER = Table(
         ]
     ),
 )
-"""What each day was last made from, and everything that it was made from before: appended to, never replaced."""
+"""The versions that each day was built from, now and before: appended to, never replaced."""
 
 POLICIES = Table(
     name="policies",
@@ -160,7 +160,7 @@ VERDICTS = Table(
         ]
     ),
 )
-"""What people said of drafts, with what the policy had said: appended to, never replaced."""
+"""Verdicts of people on drafts, beside the policy's label at that time: appended to, never replaced."""
 
 OVERRIDES = Table(
     name="overrides",

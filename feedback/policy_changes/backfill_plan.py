@@ -269,7 +269,7 @@ def _balance(training: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _why(rule: str, policies: Iterable[Policy]) -> str | None:
     """Return the rule's `why` in the first policy that has the rule."""
     rules = (find_rule(policy, rule) for policy in policies)
-    return next((found.why for found in rules if found is not None), None)
+    return next((candidate.why for candidate in rules if candidate is not None), None)
 
 
 def _count_late(connection: duckdb.DuckDBPyConnection) -> int:

@@ -1,4 +1,4 @@
-"""What a training set holds: its rows and pairs, their counts, and the version that names them."""
+"""The rows and pairs of a training set, their counts, and the version that names them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LATER = ("precision", *(name for name in TRAINING_COLUMN_NAMES if name != "cate
 
 
 class Fate(StrEnum):
-    """What becomes of a final label that says good or bad; all but the first leave it out of the training set."""
+    """The fate of a final label of a class; all but the first leave it out of the training set."""
 
     KEPT = "kept"
     BLANK = "blank"

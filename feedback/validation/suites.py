@@ -1,4 +1,4 @@
-"""What is expected of events, interactions, labels and training sets: every rule, as data.
+"""Every rule of validation, as data: for events, interactions, labels and training sets.
 
 A rule looks at one column of a frame. The frames are made by DuckDB (`events.sql` and its neighbours) and hold no text
 of a customer: names, flags and numbers only. `rows` holds a table's rows as far as its rules look at them, each
@@ -38,7 +38,7 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """What is expected of a table or of a training set."""
+    """The rules of a table or of a training set."""
 
     asset: str  # whose asset checks its rules are
     unit: str  # the column of every frame that says which part a row speaks of: a day, or a split

@@ -1,12 +1,12 @@
-"""Learning from a run's events what a person who follows it wants to know."""
+"""The state of a run, kept up to date from the entries of its event log."""
 
 from __future__ import annotations
 
 import dagster as dg
 from dagster import DagsterEventType
 
-from assets.support.stages import STAGES
-from pipelines.runs.run_state import APPLY_STEP, RunSeen, StageSeen
+from assets.support.stages import APPLY_STEP, STAGES
+from pipelines.runs.run_state import RunSeen, StageSeen
 from training_worker.progress_lines import Progress
 
 # Errors meant to be read by a person; anything else is a bug and is shown with its log.

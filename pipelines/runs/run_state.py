@@ -1,4 +1,4 @@
-"""What is known of a run, from its events: the run's process writes it down, and the command shows it."""
+"""The state of a run: its process writes it down from its events, and the command shows it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from pathlib import Path
 from feedback.atomic_files import write_atomically
 from training_worker.progress_lines import Progress
 
-APPLY_STEP = "relabel_changed_days"
-"""The step of the job `apply_policy`, which is no asset's."""
 _FILE = "seen.json"
 
 
@@ -26,7 +24,7 @@ class StageSeen:
 
 @dataclass
 class RunSeen:
-    """What is known of a run: its stages in the order they began, warnings, and why it failed."""
+    """The state of a run: its stages in the order they began, warnings, and why it failed."""
 
     run_id: str
     log: Path

@@ -1,4 +1,4 @@
-"""What the command shows: stages as they run, and what the run made."""
+"""The terminal view of a run: stages while they run, and the summary after."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ def _stage_table(seen: RunSeen, spinner: Spinner) -> Table:
 
 
 def _show_plain(run: Iterable[RunSeen], console: Console) -> RunSeen:
-    seen, told, last = None, set[str](), time.monotonic()
+    seen, shown, last = None, set[str](), time.monotonic()
     for seen in run:
         for stage in seen.stages.values():
-            if stage.state != "running" and stage.name not in told:
-                told.add(stage.name)
+            if stage.state != "running" and stage.name not in shown:
+                shown.add(stage.name)
                 console.print(f"{_MARKS[stage.state]} {stage.name} {stage.seconds:.1f} s", highlight=False)
             elif stage.state == "running" and time.monotonic() - last >= _SECONDS_BETWEEN_PLAIN_LINES:
                 last = time.monotonic()
@@ -124,14 +124,14 @@ def show_record(summary: dict[str, Any], console: Console) -> None:
 
 
 def _audit_words(audit: dict[str, Any]) -> str:
-    """What the audit lets train, in a line."""
-    said = "open" if audit["passed"] else "closed"
+    """Say in a line what the audit lets train."""
+    state = "open" if audit["passed"] else "closed"
     if override := audit["override"]:
-        said += f", by the override of {visible(override['who'])}: {visible(override['why'])}"
+        state += f", by the override of {visible(override['who'])}: {visible(override['why'])}"
     if audit["excluded"]:
-        said += f"; without tier {' and '.join(audit['excluded'])}, which failed"
+        state += f"; without tier {' and '.join(audit['excluded'])}, which failed"
     by = ", by simulated verdicts" if audit["simulated"] else ""
-    return commands(f"The audit's gate{by}: {said} (`feedback-kto audit report`).")
+    return commands(f"The audit's gate{by}: {state} (`feedback-kto audit report`).")
 
 
 def _show_models(summary: dict[str, Any], console: Console) -> None:
@@ -186,17 +186,17 @@ def _record_table(summary: dict[str, Any]) -> Table:
 
 
 def _unmapped(summary: dict[str, Any]) -> str:
-    """What became of the lines that gave no event, and of the files that could not be read to their end."""
+    """Count the lines that gave no event, by reason, and the files that could not be read to their end."""
     parts = ", ".join(f"{count:,} × {reason}" for reason, count in summary["parts_ignored"].items())
     # Parts of lines that gave events are ignored too: then they are more than the lines.
     whole = sum(summary["parts_ignored"].values()) <= summary["ignored"]
-    said = [f"{summary['ignored']:,} ignored" + (f" ({parts})" if parts and whole else "")]
-    said.append(f"{summary['quarantined']:,} quarantined")
+    counts = [f"{summary['ignored']:,} ignored" + (f" ({parts})" if parts and whole else "")]
+    counts.append(f"{summary['quarantined']:,} quarantined")
     if parts and not whole:
-        said.append(f"parts of lines ignored: {parts}")
+        counts.append(f"parts of lines ignored: {parts}")
     if files := summary["incomplete_files"]:
-        said.append(f"{len(files):,} file{'s' if len(files) > 1 else ''} not read to the end")
-    return ", ".join(said)
+        counts.append(f"{len(files):,} file{'s' if len(files) > 1 else ''} not read to the end")
+    return ", ".join(counts)
 
 
 def _labels_table(summary: dict[str, Any]) -> Table:

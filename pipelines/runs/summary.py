@@ -1,4 +1,4 @@
-"""What a run of the main job made, read back from the desk: for `--json` and for the eye."""
+"""The summary of a run of the main job, read back from the desk."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _summarise_training_set(desk: Desk) -> dict[str, Any]:
 
 
 def _summarise_audit(audit: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What the audit decided; None where the policy asks for none, or the set is from before there were audits."""
+    """Return the audit's decision; None where the policy asks for none, or the set is older than audits."""
     if audit is None or not audit["asked"]:
         return None
     gate = audit["gate"]
@@ -100,9 +100,9 @@ def _summarise_audit(audit: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _summarise_models(desk: Desk) -> dict[str, Any]:
-    made = {name: _pointer(desk, name) for name in ("kto_candidate", "evaluation", "release")}
-    evaluation = made["evaluation"]
-    record = json.loads((Path(made["kto_candidate"]["path"]) / "training.json").read_text(encoding="utf-8"))
+    pointers = {name: _pointer(desk, name) for name in ("kto_candidate", "evaluation", "release")}
+    evaluation = pointers["evaluation"]
+    record = json.loads((Path(pointers["kto_candidate"]["path"]) / "training.json").read_text(encoding="utf-8"))
     return {
         "train": {
             **record["metrics"],
@@ -112,9 +112,9 @@ def _summarise_models(desk: Desk) -> dict[str, Any]:
         "heldout": evaluation["heldout"],
         "truth": evaluation["truth"],
         "gate": evaluation["gate"],
-        "candidate": made["kto_candidate"]["path"],
-        "release": made["release"]["path"],
-        "promoted": made["release"]["promoted"],
+        "candidate": pointers["kto_candidate"]["path"],
+        "release": pointers["release"]["path"],
+        "promoted": pointers["release"]["promoted"],
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from feedback.audits.label_quality import Quality
-from feedback.audits.verdicts import GIVEN, REASONS
+from feedback.audits.verdicts import ANSWERS, REASONS
 from label_policy import CLASSES, Policy
 from label_policy.audits.audit_gate import AuditGate
 from label_policy.audits.precision import Estimate
@@ -79,7 +79,7 @@ def render_report(
         suspected=suspected_words(quality),
         drift=[*drift_lines(quality)],
         classes=CLASSES,
-        verdict_kinds=GIVEN,
+        verdict_kinds=ANSWERS,
         cells={(cell["label"], cell["people"]): cell for cell in quality.confusion},
         reasons=REASONS,
         why={rule.id: rule.why for rule in policy.rules},

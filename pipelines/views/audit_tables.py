@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from feedback.audits.label_quality import Quality
-from feedback.audits.verdicts import GIVEN, REASONS, VerdictKind
+from feedback.audits.verdicts import ANSWERS, REASONS, VerdictKind
 from label_policy import CLASSES
 from label_policy.audits.audit_gate import AuditGate, Outcome
 from pipelines.output.command_output import commands
@@ -110,11 +110,11 @@ def _gate(gate: AuditGate) -> Table:
 def _confusion(quality: Quality) -> Table:
     table = _table("People's verdicts on the policy's labels, and how many labels they stand for")
     table.add_column("the policy says")
-    for name in GIVEN:
+    for name in ANSWERS:
         table.add_column(f"people: {name}" if name != VerdictKind.UNSURE else "can't tell", justify="right")
     for label in CLASSES:
         cells = {cell["people"]: cell for cell in quality.confusion if cell["label"] == label}
-        table.add_row(label, *(f"{cells[each]['verdicts']:,} ({cells[each]['labels']:,.0f})" for each in GIVEN))
+        table.add_row(label, *(f"{cells[each]['verdicts']:,} ({cells[each]['labels']:,.0f})" for each in ANSWERS))
     return table
 
 

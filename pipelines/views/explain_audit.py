@@ -10,7 +10,7 @@ from rich.text import Text
 
 from feedback.audits.verdicts import REASONS, Origin, VerdictKind
 from feedback.history.explain import Explanation
-from feedback.history.row_verdicts import Reading
+from feedback.history.row_verdicts import RowVerdict
 from label_policy.audits.audit_gate import AuditGate, Outcome, TierOutcome
 from pipelines.output.command_output import commands
 from pipelines.output.safe_text import print_trimmed, visible
@@ -35,31 +35,31 @@ def show_verdicts(explanation: Explanation, console: Console) -> None:
     table.add_column(width=1)
     table.add_column(max_width=24, overflow="fold")
     table.add_column(overflow="fold")
-    for reading in explanation.readings:
-        table.add_row("", Text(visible(reading.reviewer), style="cyan"), _verdict_text(reading))
-        for remark in _remarks(reading, explanation):
+    for verdict in explanation.readings:
+        table.add_row("", Text(visible(verdict.reviewer), style="cyan"), _verdict_text(verdict))
+        for remark in _remarks(verdict, explanation):
             table.add_row("", "", Text(commands(remark), style="yellow"))
     print_trimmed(table, console)
 
 
-def _verdict_text(reading: Reading) -> Text:
+def _verdict_text(verdict: RowVerdict) -> Text:
     line = Text(
-        "can't tell" if reading.verdict == VerdictKind.UNSURE else reading.verdict,
-        style=VERDICT_STYLES[reading.verdict],
+        "can't tell" if verdict.verdict == VerdictKind.UNSURE else verdict.verdict,
+        style=VERDICT_STYLES[verdict.verdict],
     )
-    why = REASONS.get(reading.reason or "", "").rstrip(".")
+    why = REASONS.get(verdict.reason or "", "").rstrip(".")
     line.append(f", {why}" if why else "", style="default")
-    line.append(f", “{visible(reading.note)}”" if reading.note else "", style="default")
-    nobody = ", simulated: nobody read it" if reading.origin == Origin.SIMULATED else ""
-    return line.append(f"; {reading.recorded_at:%Y-%m-%d %H:%M}{nobody}", style="dim")
+    line.append(f", “{visible(verdict.note)}”" if verdict.note else "", style="default")
+    nobody = ", simulated: nobody read it" if verdict.origin == Origin.SIMULATED else ""
+    return line.append(f"; {verdict.recorded_at:%Y-%m-%d %H:%M}{nobody}", style="dim")
 
 
-def _remarks(reading: Reading, explanation: Explanation) -> Iterator[str]:
-    if reading.why_not is not None:
-        yield _WHY_NOT[reading.why_not]
+def _remarks(verdict: RowVerdict, explanation: Explanation) -> Iterator[str]:
+    if verdict.why_not is not None:
+        yield _WHY_NOT[verdict.why_not]
     now = explanation.stored
-    if now is not None and reading.label != now.label:
-        yield f"the label was {reading.label} then, by '{reading.rule}'"
+    if now is not None and verdict.label != now.label:
+        yield f"the label was {verdict.label} then, by '{verdict.rule}'"
 
 
 def gate_lines(gate: AuditGate, tier: str) -> Iterator[str]:

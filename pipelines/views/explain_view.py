@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from feedback.history.explain import Explanation, Verdict
+from feedback.history.explain import Explanation, RowLabel
 from feedback.lake.event_schema import SENT_SUFFIX
 from feedback.training_set.rows import Fate
 from label_policy import CLASSES, DRAFT_COLUMN_NAMES, SENT_TEXT, Label, Policy, State
@@ -71,20 +71,20 @@ def _show_head(explanation: Explanation, console: Console) -> None:
     facts = [f"{name.split('_')[0]} {visible(str(draft[name]))}" for name in _FACTS if draft[name] not in (None, "")]
     title.append("  " + " · ".join(facts), style="not bold dim")
     print_trimmed(title, console)
-    verdict = explanation.stored or explanation.computed
-    if verdict is not None:
-        print_trimmed(_verdict_line(verdict, explanation), console)
+    label = explanation.stored or explanation.computed
+    if label is not None:
+        print_trimmed(_label_line(label, explanation), console)
 
 
 _FACTS = ("ticket_id", *DRAFT_COLUMN_NAMES, "agent_id", "source")
 
 
-def _verdict_line(verdict: Verdict, explanation: Explanation) -> Text:
-    line = Text(verdict.label, style=f"bold {_LABEL_STYLES[verdict.label]}")
-    line.append(f" by rule '{verdict.rule}'", style="default not bold")
-    if verdict.tier:
-        line.append(f", tier {verdict.tier}, weight {verdict.weight:g}", style="default not bold")
-    line.append(f"; {verdict.state}", style="default not bold")
+def _label_line(label: RowLabel, explanation: Explanation) -> Text:
+    line = Text(label.label, style=f"bold {_LABEL_STYLES[label.label]}")
+    line.append(f" by rule '{label.rule}'", style="default not bold")
+    if label.tier:
+        line.append(f", tier {label.tier}, weight {label.weight:g}", style="default not bold")
+    line.append(f"; {label.state}", style="default not bold")
     if explanation.stored is None:
         line.append("; not labelled yet: the policy would give this label", style="yellow not bold")
     return line
@@ -211,13 +211,13 @@ def _show_label(explanation: Explanation, policy: Policy, console: Console) -> N
     _heading("Label", console)
     table = _grid(1)
     if stored is not None:
-        table.add_row("", Text("stored", style="cyan"), _verdict_text(stored))
-    same = stored is not None and computed is not None and stored.says_the_same(computed)
+        table.add_row("", Text("stored", style="cyan"), _label_text(stored))
+    same = stored is not None and computed is not None and stored.agrees_with(computed)
     if computed is None:
         text = f"{_called(policy)} makes no such row"
         table.add_row("", Text("now", style="cyan"), Text(text, style="yellow"))
     elif not same or (stored is not None and stored.state != computed.state):
-        table.add_row("", Text("now", style="cyan"), _verdict_text(computed))
+        table.add_row("", Text("now", style="cyan"), _label_text(computed))
     for row in explanation.corrections:
         table.add_row("", Text("corrected", style="cyan"), _correction_text(row))
     print_trimmed(table, console)
@@ -238,13 +238,13 @@ def _called(policy: Policy) -> str:
     return f"{policy.name} {policy.version} ({policy.digest[:12]})"
 
 
-def _verdict_text(verdict: Verdict) -> Text:
-    text = f"{verdict.label} by '{verdict.rule}'"
-    text += f", {verdict.tier}, weight {verdict.weight:g}" if verdict.tier else ""
-    until = "since" if verdict.state == State.FINAL else "until at least"
-    text += f"; {verdict.state} {until} {verdict.matures_at:%Y-%m-%d %H:%M}"
-    text += f"; {visible(verdict.policy)} {verdict.policy_version} ({verdict.policy_digest[:12]})"
-    return Text(f"{text}, as of {verdict.as_of:%Y-%m-%d %H:%M}", overflow="fold")
+def _label_text(label: RowLabel) -> Text:
+    text = f"{label.label} by '{label.rule}'"
+    text += f", {label.tier}, weight {label.weight:g}" if label.tier else ""
+    until = "since" if label.state == State.FINAL else "until at least"
+    text += f"; {label.state} {until} {label.matures_at:%Y-%m-%d %H:%M}"
+    text += f"; {visible(label.policy)} {label.policy_version} ({label.policy_digest[:12]})"
+    return Text(f"{text}, as of {label.as_of:%Y-%m-%d %H:%M}", overflow="fold")
 
 
 def _correction_text(row: dict[str, Any]) -> Text:

@@ -60,9 +60,9 @@ def _timeline(explanation: Explanation) -> list[tuple[datetime, Text, Text, Text
         past = at <= explanation.now
         outcome = f"{', '.join(signals)}: {'did not come in time' if past else 'may still come until then'}"
         entries.append((at, Text("◇"), Text(outcome, style="dim" if past else "yellow"), Text()))
-    verdict = explanation.computed or explanation.stored
-    if verdict is not None and verdict.state == State.FINAL:
-        entries.append((verdict.matures_at, Text("◆", style="bold"), Text("the label is final", style="bold"), Text()))
+    label = explanation.computed or explanation.stored
+    if label is not None and label.state == State.FINAL:
+        entries.append((label.matures_at, Text("◆", style="bold"), Text("the label is final", style="bold"), Text()))
     entries.append((explanation.now, Text("▸", style="bold"), Text("now", style="bold"), Text()))
     return entries
 
@@ -100,13 +100,13 @@ def say_moment(moment: Moment, draft: Mapping[str, Any]) -> str:
 
 def waiting_for(explanation: Explanation) -> str:
     """Return when a provisional label becomes final and which signals can change it before; else an empty text."""
-    verdict = explanation.computed or explanation.stored
-    if verdict is None or verdict.state != State.PROVISIONAL:
+    label = explanation.computed or explanation.stored
+    if label is None or label.state != State.PROVISIONAL:
         return ""
-    if verdict.matures_at > explanation.now:
+    if label.matures_at > explanation.now:
         signals = [w.signal for w in explanation.windows if not w.came and w.closes > explanation.now]
-        wait = span(verdict.matures_at - explanation.now)
-        return f"Final in {wait}, on {verdict.matures_at:%Y-%m-%d %H:%M}, unless {_either(signals)} comes before."
+        wait = span(label.matures_at - explanation.now)
+        return f"Final in {wait}, on {label.matures_at:%Y-%m-%d %H:%M}, unless {_either(signals)} comes before."
     return (
         "Its windows have closed, but the logs, or the tables built from them, do not reach that far yet; "
         "`feedback-kto run` brings them in."

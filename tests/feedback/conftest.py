@@ -1,4 +1,4 @@
-"""A lake of events written down by hand."""
+"""A lake of handwritten events."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -27,11 +27,11 @@ def at() -> Callable[..., datetime]:
 
 @pytest.fixture
 def make_event() -> Callable[..., dict[str, Any]]:
-    """An event as the lake stores it; whatever is not given is made up."""
+    """Return an event as the lake stores it; fields that are not passed have defaults."""
     number = 0
 
     def make(
-        kind: str, *, draft: str | None = "d1", ticket: str = "t1", when: datetime = NOON, **given: Any
+        kind: str, *, draft: str | None = "d1", ticket: str = "t1", when: datetime = NOON, **fields: Any
     ) -> dict[str, Any]:
         nonlocal number
         number += 1
@@ -47,11 +47,11 @@ def make_event() -> Callable[..., dict[str, Any]]:
             "prompt": [{"role": "user", "content": f"ticket {ticket}"}] if shown else None,
             "completion": f"reply {draft}" if shown else None,
             "source": "test",
-            # The day before it was received: an arrival day counts only once it has ended.
-            "arrival_date": given.get("received_at", when).date() - timedelta(days=1),
+            # The day before it was received: an arrival day counts only after its end.
+            "arrival_date": fields.get("received_at", when).date() - timedelta(days=1),
             "file": "log.jsonl",
             "line": number,
-            **given,
+            **fields,
         }
 
     return make
@@ -59,7 +59,7 @@ def make_event() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture
 def store(lake: Lake) -> Callable[..., None]:
-    """Make the lake hold exactly these events."""
+    """Store exactly these events in the lake."""
 
     def put(*events: dict[str, Any]) -> None:
         rows = [{name: event.get(name) for name in EVENTS.schema.names} for event in events]

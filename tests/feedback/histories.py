@@ -1,4 +1,4 @@
-"""Random histories of a few drafts, for what must hold whatever happens and whenever it is heard of."""
+"""Random histories of a few drafts, for properties that hold in any order and delay of events."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -24,20 +24,21 @@ def day(number: int) -> date:
 
 
 def night(number: int) -> datetime:
-    """Two in the morning after day `number`."""
+    """Return two in the morning after day `number`."""
     return datetime(FIRST.year, FIRST.month, FIRST.day, 2, tzinfo=UTC) + timedelta(days=number + 1)
 
 
 def logged_events(most: int = 25, least: int = 1) -> st.SearchStrategy[list[dict[str, Any]]]:
-    """Events as the lake stores them, each heard of on the day it happened or up to three days later."""
-    one = st.tuples(
+    """Draw events as the lake stores them, each received on the day it happened or up to three days later."""
+    parts = st.tuples(
         st.sampled_from(_KINDS),
         st.integers(0, 3),
         st.integers(0, DAYS - 1),
         st.integers(0, 23),
         st.sampled_from((0, 0, 0, 1, 3)),
     )
-    return st.lists(one, min_size=least, max_size=most).map(lambda drawn: [_event(n, *e) for n, e in enumerate(drawn)])
+    drawn = st.lists(parts, min_size=least, max_size=most)
+    return drawn.map(lambda events: [_event(number, *event) for number, event in enumerate(events)])
 
 
 def _event(number: int, kind: str, draft: int, days: int, hour: int, late: int) -> dict[str, Any]:
@@ -62,9 +63,9 @@ def _event(number: int, kind: str, draft: int, days: int, hour: int, late: int) 
 
 
 def arrive(lake: Lake, events: Sequence[dict[str, Any]], *, until: date, without: Collection[date] = ()) -> None:
-    """Make the lake hold what arrived up to `until`, and books of a file a day; nothing of the days `without`."""
-    at_hand = [event for event in events if event["arrival_date"] <= until and event["arrival_date"] not in without]
-    rows = pa.Table.from_pylist(at_hand, EVENTS.schema)
+    """Store the events that arrived up to `until`, and books of a file a day; nothing of the days `without`."""
+    arrived = [event for event in events if event["arrival_date"] <= until and event["arrival_date"] not in without]
+    rows = pa.Table.from_pylist(arrived, EVENTS.schema)
     days = [day(n) for n in range((until - FIRST).days + 1)]
     book = dict.fromkeys(FILES.schema.names, 0) | {"source": "test", "complete": True, "parts_ignored": "{}"}
     book |= {"sha256": None, "incomplete_reason": None}

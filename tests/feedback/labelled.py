@@ -1,4 +1,4 @@
-"""A lake of labels written down by hand, for what reads them."""
+"""A lake of handwritten labels, for tests of their readers."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -11,8 +11,8 @@ from feedback.lake.tables import AUDIT_SAMPLE, LABELS
 SHOWN = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
-def label(draft_id: str, **given: Any) -> dict[str, Any]:
-    """A final label as the lake stores it; whatever is not given is made up."""
+def label(draft_id: str, **fields: Any) -> dict[str, Any]:
+    """Return a final label as the lake stores it; fields that are not passed have defaults."""
     row = {
         "draft_id": draft_id,
         "shown_at": SHOWN,
@@ -27,11 +27,11 @@ def label(draft_id: str, **given: Any) -> dict[str, Any]:
         "state": "final",
         "policy_digest": "p",
     }
-    return {name: {**row, **given}.get(name) for name in LABELS.schema.names}
+    return {name: {**row, **fields}.get(name) for name in LABELS.schema.names}
 
 
 def put(lake: Lake, *labels: dict[str, Any], sampled: bool = False) -> None:
-    """Make the lake hold exactly these labels and, if asked, all of them its audit sample."""
+    """Store exactly these labels in the lake and, with `sampled`, all of them as its audit sample."""
     lake.replace(LABELS, pa.Table.from_pylist(list(labels), LABELS.schema), [SHOWN.date()])
     if sampled:
         more = {"stratum": "s", "stratum_size": len(labels), "readers": 1, "suspected": False}

@@ -4,7 +4,6 @@ import gzip
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,17 +26,20 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
+def make_instance(folder: Path) -> Path:
+    """Give the folder the project's dagster.yaml, so that it is an instance of its own."""
+    text = (ROOT / "dagster.yaml").read_text().replace(".dagster", str(folder / ".dagster"))
+    (folder / "dagster.yaml").write_text(text)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def environment(home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a command with a home and an instance of its own."""
-    instance = tmp_path_factory.mktemp("dagster")
-    shutil.copy(ROOT / "dagster.yaml", instance)
-    text = (instance / "dagster.yaml").read_text().replace(".dagster", str(instance / ".dagster"))
-    (instance / "dagster.yaml").write_text(text)
     return {
         **os.environ,
         "FEEDBACK_HOME": str(home),
-        "DAGSTER_HOME": str(instance),
+        "DAGSTER_HOME": str(make_instance(tmp_path_factory.mktemp("dagster"))),
         "COLUMNS": "120",
         "PYTHONWARNINGS": "ignore",
     }

@@ -1,4 +1,4 @@
-"""What people found of the labels: weighted by stratum, by those who count, for the policy that was sampled."""
+"""The label quality that people's verdicts give: weighted by stratum, for the policy that was sampled."""
 
 import json
 from collections.abc import Callable
@@ -54,23 +54,28 @@ def fill(lake: Lake, policy: Policy) -> Callable[..., None]:
         lake.replace(LABELS, pa.Table.from_pylist(labels, schema=LABELS.schema), [NOON.date()])
         lake.replace(AUDIT_SAMPLE, pa.Table.from_pylist(drawn, schema=AUDIT_SAMPLE.schema))
         built = {"stage": "labels", "how": "built", "recorded_at": NOON, "shown_date": NOON.date()}
-        known = {"policy": policy.name, "policy_version": policy.version, "policy_digest": digest, "as_of": NOON}
-        lake.append(LEDGER, pa.Table.from_pylist([built | known], schema=LEDGER.schema))
+        policy_columns = {
+            "policy": policy.name,
+            "policy_version": policy.version,
+            "policy_digest": digest,
+            "as_of": NOON,
+        }
+        lake.append(LEDGER, pa.Table.from_pylist([built | policy_columns], schema=LEDGER.schema))
 
     return make
 
 
 @pytest.fixture
 def say(lake: Lake) -> Callable[..., None]:
-    """`say("a", [1, 1, 0, None])`: drafts a0, a1, … are good, good, bad, and one that nobody can tell."""
+    """`say("a", [1, 1, 0, None])`: drafts a0, a1, … are good, good, bad and unsure."""
 
-    def make(stratum: str, verdicts: list[int | None], *, by: str = "Bo", start: int = 0, **given: Any) -> None:
+    def make(stratum: str, verdicts: list[int | None], *, by: str = "Bo", start: int = 0, **options: Any) -> None:
         words = {1: "desirable", 0: "undesirable", None: "unsure"}
-        said = [
+        recorded = [
             Verdict(draft_id=f"{stratum}{start + number}", reviewer=by, verdict=words[verdict])
             for number, verdict in enumerate(verdicts)
         ]
-        append_verdicts(lake, said, **{"origin": "review"} | given)
+        append_verdicts(lake, recorded, **{"origin": "review"} | options)
 
     return make
 
@@ -115,8 +120,8 @@ def test_where_a_group_cuts_a_stratum_it_is_parted_as_its_drawn_rows_are(
         row["category"] = "billing" if number < 3 else "refund"
     lake.replace(AUDIT_SAMPLE, pa.Table.from_pylist(rows, schema=AUDIT_SAMPLE.schema))
     say("a", [1] * 10)
-    found = measure(lake, policy).groups["category"]
-    assert (found["billing"].labels, found["refund"].labels) == pytest.approx((24, 56))
+    by_category = measure(lake, policy).groups["category"]
+    assert (by_category["billing"].labels, by_category["refund"].labels) == pytest.approx((24, 56))
 
 
 def test_two_readers_count_by_the_share_that_agrees(lake: Lake, policy: Policy, fill: Callable, say: Callable) -> None:
@@ -143,8 +148,8 @@ def test_simulated_verdicts_count_only_where_asked_for_and_mark_everything(
     outcome = measure_audit(lake, policy, simulated=True)
     quality, gate = outcome.quality, outcome.gate
     assert gate.passed and gate.simulated and quality.simulated
-    said = quality.as_dict()
-    assert (said["read"], said["simulated"]) == (0, 30), "nobody has read any of them"
+    values = quality.as_dict()
+    assert (values["read"], values["simulated"]) == (0, 30), "nobody has read any of them"
     strong = quality.groups["tier"]["strong"]
     assert (strong.read, strong.simulated, strong.answered, strong.precision) == (0, 20, 20, 1.0)
     say("a", [1] * 3)
@@ -167,7 +172,7 @@ def test_suspects_that_nobody_has_read_are_taken_to_be_like_the_rest_of_what_is_
     assert (tier.precision, tier.covered) == (pytest.approx(0.9 * 0.8 + 0.1), pytest.approx(100 / 120))
     assert refund.precision == pytest.approx(0.8)
     assert quality.suspected == {"read": 0, "simulated": 0, "unread": 20, "wrong": 0}
-    # Once some are read, the others of their stratum count as these.
+    # Once some are read, the unread ones of their stratum count like these.
     say("suspected", [0] * 3)
     quality = measure(lake, policy)
     assert quality.groups["tier"]["strong"].precision == pytest.approx((90 * 0.8 + 10) / 120)
@@ -216,9 +221,9 @@ def test_a_rule_that_got_worse_since_the_last_audit_is_found(
 
 
 def test_an_override_is_bound_to_its_policy_and_expires(lake: Lake, policy: Policy) -> None:
-    made = open_gate(lake, policy, who=" Ann  Lee ", why="the launch", tiers=["weak"], days=2)
-    assert override_now(lake, policy) == made
-    assert (made.who, made.tiers) == ("Ann Lee", ("weak",))
+    override = open_gate(lake, policy, who=" Ann  Lee ", why="the launch", tiers=["weak"], days=2)
+    assert override_now(lake, policy) == override
+    assert (override.who, override.tiers) == ("Ann Lee", ("weak",))
     assert override_now(lake, policy, now=datetime.now(UTC) + timedelta(days=3)) is None
     other = load_policy(shipped_policies()["harbor-support.v2"])
     assert override_now(lake, other) is None
@@ -226,7 +231,7 @@ def test_an_override_is_bound_to_its_policy_and_expires(lake: Lake, policy: Poli
     assert override_now(lake, policy) == newer
     keep_policy(lake, policy)
     [former] = former_overrides(lake, policy)
-    assert (former.override, former.why_not) == (made, "replaced")
+    assert (former.override, former.why_not) == (override, "replaced")
     assert former.policy == f"harbor-support 1 ({policy.digest[:12]})"
     assert [each.why_not for each in former_overrides(lake, other)] == ["another policy"] * 2
     in_three_days = former_overrides(lake, policy, now=datetime.now(UTC) + timedelta(days=3))
@@ -235,7 +240,7 @@ def test_an_override_is_bound_to_its_policy_and_expires(lake: Lake, policy: Poli
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("arguments", "says"),
     [
         ({"who": " ", "why": "x"}, "needs a name and a reason"),
         ({"who": "Ann", "why": "x", "days": 0}, "cannot be valid for 0 days"),
@@ -245,9 +250,9 @@ def test_an_override_is_bound_to_its_policy_and_expires(lake: Lake, policy: Poli
         ),
     ],
 )
-def test_an_override_that_makes_no_sense_is_refused(lake: Lake, policy: Policy, given: Any, says: str) -> None:
+def test_an_override_that_makes_no_sense_is_refused(lake: Lake, policy: Policy, arguments: Any, says: str) -> None:
     with pytest.raises(FeedbackError, match=says):
-        open_gate(lake, policy, **given)
+        open_gate(lake, policy, **arguments)
     silent = policy.model_copy(update={"audit": Audit()})
     with pytest.raises(FeedbackError, match="asks for no audit, so it has no gate to open"):
         open_gate(lake, silent, who="Ann", why="x")
@@ -269,16 +274,16 @@ def test_a_training_set_carries_what_was_found_and_leaves_out_what_failed(
     say("a", [1] * 10)
     say("b", [1] * 5 + [0] * 5)
     say("c", [1] * 9 + [0])
-    made = build_training_set(lake, policy, sets, heldout=0)
-    audit = made.manifest["audit"]
+    built = build_training_set(lake, policy, sets, heldout=0)
+    audit = built.manifest["audit"]
     assert audit["gate"]["passed"] and audit["gate"]["excluded"] == ["weak"]
-    assert made.manifest["left_out"] == {"tier failed its audit": 50}
-    assert {row["precision"] for row in rows_of(made.path)} == {audit["rules"]["accepted"]["used"]}
+    assert built.manifest["left_out"] == {"tier failed its audit": 50}
+    assert {row["precision"] for row in rows_of(built.path)} == {audit["rules"]["accepted"]["used"]}
     assert audit["precision"]["desirable"]["precision"] == pytest.approx(0.95)
     assert "undesirable" not in audit["precision"], "none of these train"
-    # A replay has the labels and not the verdicts: what they said is in the manifest of then.
+    # A replay has the labels and not the verdicts: the earlier manifest holds the audit.
     elsewhere = build_training_set(lake, policy, tmp_path / "again", heldout=0, audit=recorded_audit(sets, closed.path))
-    assert elsewhere.version == made.version
+    assert elsewhere.version == built.version
 
 
 def test_a_set_that_nobody_was_asked_about_keeps_its_name(

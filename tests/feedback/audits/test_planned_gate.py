@@ -1,4 +1,4 @@
-"""A plan's gates: what the audit's report says right after applying and drawing, found out without doing either."""
+"""A plan's gates equal those of the audit's report right after the plan is applied and a sample drawn."""
 
 import json
 import random
@@ -30,12 +30,12 @@ from label_policy.audits.audit_gate import AuditGate, bounds
 from tests.feedback.policy_changes.test_backfill_plan import DAYS, NOW, ONE, SENT, busy_days, fill, policies, policy
 
 AUDIT = "audit: {{per_class: {per_class}, precision: {precision}, floor: 2, failing: {failing}}}\n"
-"""What is appended to a policy of `test_plan` to have its labels audited."""
+"""The audit section to append to a policy of `test_backfill_plan`."""
 
 
 def audited(text: str = ONE, *, per_class: int = 6, failing: str = "exclude", **precision: float) -> Policy:
-    asked = "{" + ", ".join(f"{tier}: {bound}" for tier, bound in precision.items()) + "}"
-    return parse_policy(text + AUDIT.format(per_class=per_class, precision=asked, failing=failing))
+    bounds_yaml = "{" + ", ".join(f"{tier}: {bound}" for tier, bound in precision.items()) + "}"
+    return parse_policy(text + AUDIT.format(per_class=per_class, precision=bounds_yaml, failing=failing))
 
 
 @pytest.fixture
@@ -45,10 +45,10 @@ def desk(lake: Lake) -> Lake:
 
 
 def read(lake: Lake, *, wrong: Sequence[str] = (), share: float = 1.0, origin: str = "review") -> None:
-    """Somebody reads that share of the sample and says that all is right but the labels of some rules."""
+    """Record verdicts on that share of the sample: only the labels of the `wrong` rules are wrong."""
     other = {"desirable": "undesirable", "undesirable": "desirable"}
     rows = lake.dataset(AUDIT_SAMPLE).to_table().to_pylist()
-    said = [
+    verdicts = [
         Verdict(
             draft_id=row["draft_id"],
             reviewer="Bo" if origin == "review" else "simulated-1",
@@ -56,7 +56,7 @@ def read(lake: Lake, *, wrong: Sequence[str] = (), share: float = 1.0, origin: s
         )
         for row in rows[: round(share * len(rows))]
     ]
-    append_verdicts(lake, said, origin=origin)
+    append_verdicts(lake, verdicts, origin=origin)
 
 
 def label(lake: Lake, by: Policy) -> None:
@@ -64,16 +64,16 @@ def label(lake: Lake, by: Policy) -> None:
 
 
 def report(lake: Lake, by: Policy, *, simulated: bool = False) -> AuditGate:
-    """What `audit report` makes of the labels as they are stored and sampled."""
+    """Return the gate of `audit report` for the stored labels and their sample."""
     return measure_audit(lake, by, simulated=simulated).gate
 
 
-def planned(lake: Lake, new: Policy, auditing: Auditing | None = None, **given: Any) -> Plan:
-    return plan_change(lake, new, as_of=NOW, auditing=auditing or Auditing(), **given)
+def planned(lake: Lake, new: Policy, auditing: Auditing | None = None, **options: Any) -> Plan:
+    return plan_change(lake, new, as_of=NOW, auditing=auditing or Auditing(), **options)
 
 
 def applied(lake: Lake, new: Policy, plan: Plan, auditing: Auditing | None = None) -> AuditGate:
-    """What the report says after the plan was applied and a sample drawn."""
+    """Return the report's gate after the plan is applied and a sample drawn."""
     auditing = auditing or Auditing()
     apply_plan(lake, new, plan)
     confirm_applied(lake, new, plan)
@@ -83,26 +83,26 @@ def applied(lake: Lake, new: Policy, plan: Plan, auditing: Auditing | None = Non
 
 @st.composite
 def changes(draw: st.DrawFn) -> Policy:
-    """A policy of `test_plan` with an audit that asks for something, most of the time."""
-    asked = {
+    """Draw a policy of `test_backfill_plan` with an audit that usually requires some precision."""
+    required = {
         tier: draw(st.sampled_from([0.01, 0.1, 0.5, 0.9]))
         for tier in draw(st.lists(st.sampled_from(["strong", "weak"]), unique=True))
     }
     audit = {
         "per_class": draw(st.integers(1, 12)),
-        "precision": asked,
+        "precision": required,
         "floor": draw(st.integers(1, 3)),
         "failing": draw(st.sampled_from(["exclude", "block"])),
         "strata": draw(st.sampled_from([["label", "tier"], ["label", "tier", "rule", "category"]])),
         "suspects": draw(st.integers(0, 3)),
     }
-    given = yaml.safe_load(dump_policy(draw(policies())))
-    return parse_policy(yaml.safe_dump(given | {"audit": audit}))
+    fields = yaml.safe_load(dump_policy(draw(policies())))
+    return parse_policy(yaml.safe_dump(fields | {"audit": audit}))
 
 
 @pytest.fixture(scope="module")
 def early(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    """Labels of which some were not final yet when they were made, and drafts of which more is known by now."""
+    """Labels of an earlier moment, some of them provisional, and drafts with later feedback."""
     lake = Lake(tmp_path_factory.mktemp("early") / "lake")
     then = NOW - timedelta(days=14)
     fill(lake, [row for row in busy_days() if row["occurred_at"] < then], as_of=then)
@@ -125,14 +125,14 @@ def test_the_gate_of_a_plan_is_that_of_the_report_after_applying_and_drawing(
             read(lake, wrong=["edited"], share=chance.random(), origin=chance.choice(["review", "simulated"]))
             doubted = [(row["draft_id"], row["label"]) for row in chance.sample(drafts, 4)]
             auditing = Auditing(
-                seed=chance.randrange(3), suspects=lambda given=doubted: given, simulated=chance.random() < 0.5
+                seed=chance.randrange(3), suspects=lambda suspects=doubted: suspects, simulated=chance.random() < 0.5
             )
             if bounds(new.audit, new.training) and chance.random() < 0.5:
                 open_gate(lake, new, who="Ann", why="the launch")
             plan = planned(lake, new, auditing)
             assert plan.gates is not None
             then = applied(lake, new, plan, auditing)
-            # Where nothing is asked for, nobody looks whose verdicts there are.
+            # Without a required precision, no verdicts are read.
             assert plan.gates.after == (then if then.asked else replace(then, simulated=False))
 
 
@@ -147,7 +147,7 @@ def test_the_old_side_is_what_the_report_says_now(desk: Lake) -> None:
     plan = planned(desk, new)
     assert plan.gates is not None and plan.gates.before == report(desk, old)
     assert plan.gates.before.passed
-    # Of two policies neither's labels need be stored, so both samples are those that would be drawn.
+    # Between two policies, neither side's labels need be stored, so both samples are planned ones.
     of_two = planned(desk, new, before=old).gates
     assert of_two is not None and of_two.before is not None and of_two.before.passed
     assert of_two.after == plan.gates.after
@@ -197,9 +197,9 @@ def test_nothing_is_drawn_where_no_audit_is_asked_for(desk: Lake) -> None:
 def test_an_override_ends_with_its_policy(desk: Lake) -> None:
     old, new = audited(strong=0.5), audited(strong=0.6)
     label(desk, old)
-    made = open_gate(desk, old, who="Ann", why="the launch")
+    override = open_gate(desk, old, who="Ann", why="the launch")
     plan = planned(desk, new)
-    assert plan.ending == made
+    assert plan.ending == override
     assert plan.gates is not None and plan.gates.before is not None
     assert plan.gates.before.passed and not plan.gates.after.passed
     assert planned(desk, old).ending is None

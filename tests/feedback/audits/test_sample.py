@@ -1,4 +1,4 @@
-"""The audit sample in the lake: what is drawn of the labels there, what is kept from draw to draw, what is unread."""
+"""The audit sample in the lake: the drawn rows, the rows kept from draw to draw, and the unread rows."""
 
 import pytest
 
@@ -12,12 +12,12 @@ POLICY = load_policy(shipped_policies()["harbor-support.v1"])
 
 
 def of(audit):
-    """The policy with that audit; without bounds of precision, which ask for rows of their own."""
+    """Return the policy with that audit, without bounds of precision, which would add rows of their own."""
     return POLICY.model_copy(update={"audit": POLICY.audit.model_copy(update={"precision": {}, **audit})})
 
 
-def draw(lake, policy=POLICY, **given):
-    return write_audit_sample(lake, policy, seed=1, **given).to_pylist()
+def draw(lake, policy=POLICY, **options):
+    return write_audit_sample(lake, policy, seed=1, **options).to_pylist()
 
 
 def ids(rows):
@@ -32,7 +32,7 @@ def read(lake, drafts, verdict="desirable", reviewer="ann", origin="review"):
 
 @pytest.fixture
 def labels(lake):
-    """Forty final labels of each class, and some that nobody is asked to read."""
+    """Forty final labels of each class, and two labels that no audit draws."""
     rows = [
         label(f"d{i}", label=("desirable", "undesirable")[i % 2], rule=("accepted", "rejected")[i % 2])
         for i in range(80)
@@ -49,7 +49,7 @@ def test_the_rows_are_the_labels_with_how_they_were_drawn(lake, labels):
         assert {name: row[name] for name in LABELS.schema.names} == stored[row["draft_id"]]
         assert (row["stratum"], row["stratum_size"]) == (f"{row['label']}|strong|{row['rule']}|refund", 40)
         assert (row["inclusion_probability"], row["suspected"], row["readers"], row["seed"]) == (0.25, False, 1, 1)
-    # They are stored in the order in which they are to be read.
+    # They are stored in the order in which people read them.
     assert unread(lake).select(AUDIT_SAMPLE.schema.names).to_pylist() == rows
     assert draw(lake, of({"per_class": 10, "overlap": 0.0})) == rows
 
@@ -78,7 +78,7 @@ def test_what_still_lacks_readers(lake, labels):
 
 def test_a_change_of_policy_that_leaves_a_rule_alone_asks_for_no_row_again(lake, labels):
     read(lake, ids(draw(lake, of({"per_class": 20}))))
-    # The policy now rejects by another rule; what was accepted stays as it was.
+    # The policy now rejects by another rule; the accepted rows do not change.
     changed = [
         {**row, "rule": "thumbs_down", "tier": "explicit"} if row["label"] == "undesirable" else row for row in labels
     ]
@@ -96,10 +96,10 @@ def test_suspects_are_a_stratum_of_their_own_and_read_whole(lake, labels):
     few = of({"per_class": 5, "suspects": 3})
     drawn = ids(draw(lake, few))
     doubted = [row for row in labels if row["draft_id"] not in drawn]
-    given = [(row["draft_id"], row["label"]) for row in doubted if row["label"] == "desirable"]
-    rows = draw(lake, few, suspects=[("gone", "desirable"), (given[9][0], "undesirable"), *given])
+    suspects = [(row["draft_id"], row["label"]) for row in doubted if row["label"] == "desirable"]
+    rows = draw(lake, few, suspects=[("gone", "desirable"), (suspects[9][0], "undesirable"), *suspects])
     suspected = [row for row in rows if row["suspected"]]
-    assert ids(suspected) == {draft_id for draft_id, _ in given[:3]}
+    assert ids(suspected) == {draft_id for draft_id, _ in suspects[:3]}
     assert {(row["stratum"], row["inclusion_probability"]) for row in suspected} == {
         ("suspected|desirable|strong|accepted|refund", 1.0)
     }
@@ -117,7 +117,7 @@ def test_suspects_stay_while_they_are_doubted_and_make_room_for_new_ones(lake, l
     assert suspected(draw(lake, few)) == set(drafts[:2])
     read(lake, drafts[:1], "undesirable")
     assert suspected(draw(lake, few, suspects=[(d, "desirable") for d in drafts[5:8]])) == {drafts[0], *drafts[5:7]}
-    # Another label is not the one that was doubted.
+    # A changed label is no longer the suspected one.
     put(lake, *[{**row, "label": "undesirable"} if row["draft_id"] == drafts[0] else row for row in labels])
     assert suspected(draw(lake, few)) == set(drafts[5:7])
 

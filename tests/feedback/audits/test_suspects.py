@@ -1,4 +1,4 @@
-"""Suspected labels: the ones that are wrong are found by what a model makes of the drafts, and nothing is made up."""
+"""Suspects: a model's scores find the wrong labels, and few right ones."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from feedback.exceptions import FeedbackError
 
 
 def write_scores(path: Path, rows: int = 600, wrong: float = 0.05) -> set[str]:
-    """Scores of a model that has learned what is right, on labels some of which are not; returns the wrong ones."""
+    """Write the scores of a model that has learned the right labels, on partly wrong labels; return the wrong rows."""
     random = np.random.default_rng(3)
     right = random.random(rows) < 0.6
     flipped = random.random(rows) < wrong
@@ -35,14 +35,14 @@ def write_scores(path: Path, rows: int = 600, wrong: float = 0.05) -> set[str]:
 
 def test_wrong_labels_are_found_and_few_others(tmp_path: Path) -> None:
     wrong = write_scores(tmp_path / "scores.parquet")
-    found = find_suspects(tmp_path / "scores.parquet")
-    hits = sum(suspect.draft_id in wrong for suspect in found)
+    suspects = find_suspects(tmp_path / "scores.parquet")
+    hits = sum(suspect.draft_id in wrong for suspect in suspects)
     assert hits > 0.7 * len(wrong)
-    assert hits > 0.6 * len(found), "against one in twenty of all labels"
-    assert [suspect.likely for suspect in found] == sorted(suspect.likely for suspect in found)
+    assert hits > 0.6 * len(suspects), "against one in twenty of all labels"
+    assert [suspect.likely for suspect in suspects] == sorted(suspect.likely for suspect in suspects)
     labels = {row["row_id"]: row["desirable"] for row in pq.read_table(tmp_path / "scores.parquet").to_pylist()}
-    assert all((suspect.label == "desirable") == labels[suspect.draft_id] for suspect in found)
-    assert find_suspects(tmp_path / "scores.parquet") == found
+    assert all((suspect.label == "desirable") == labels[suspect.draft_id] for suspect in suspects)
+    assert find_suspects(tmp_path / "scores.parquet") == suspects
 
 
 def test_without_scores_or_with_too_few_nothing_is_suspected(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The sample as a file and back: nothing of the label goes out, and what comes back is checked row by row."""
+"""Export of the sample and import of verdicts: no label goes out, and each row of the import is checked."""
 
 import csv
 import json
@@ -44,12 +44,17 @@ def cells(path: Path) -> list[dict[str, str]]:
 
 
 def fill(
-    path: Path, said: dict[str, dict[str, str]], *, delimiter: str = ",", encoding: str = "utf-8", suffix: str = ".csv"
+    path: Path,
+    cells_by_row: dict[str, dict[str, str]],
+    *,
+    delimiter: str = ",",
+    encoding: str = "utf-8",
+    suffix: str = ".csv",
 ) -> Path:
-    """What somebody makes of an export: verdicts by draft, and the texts as a spreadsheet may have mangled them."""
+    """Fill in an export as people do: verdicts by row, with texts that a spreadsheet may have cut."""
     rows = cells(path)
     for row in rows:
-        row |= {"reply": row["reply"][:10], **said.get(row["row"], {}), "a, b; c, d": "ours", "e, f, " * 9: ""}
+        row |= {"reply": row["reply"][:10], **cells_by_row.get(row["row"], {}), "a, b; c, d": "ours", "e, f, " * 9: ""}
     filled = path.with_name(f"filled{suffix}")
     with filled.open("w", encoding=encoding, newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys(), delimiter=delimiter)
@@ -69,9 +74,9 @@ def test_a_csv_runs_nothing_and_tells_nothing(sample: Sample, tmp_path: Path) ->
     assert [row["row"] for row in rows] == list(sample)
     assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for row in rows for cell in row.values())
     assert [restore(row["reply"]) for row in rows] == [sample.question(key).text for key in sample]
-    told = path.read_text(encoding="utf-8-sig")
+    text = path.read_text(encoding="utf-8-sig")
     for secret in ("accepted", "sent_text", "strong", "desirable", "d3#sent", '"p"'):
-        assert secret not in told
+        assert secret not in text
 
 
 @given(st.one_of(st.sampled_from(FORMULAS), st.text(st.sampled_from("'=+-@\t\r\n ＝ax"), max_size=8), st.text()))
@@ -88,11 +93,11 @@ def test_verdicts_come_back_from_a_spreadsheet(
     lake: Lake, sample: Sample, tmp_path: Path, delimiter: str, encoding: str, suffix: str
 ) -> None:
     export_rows(sample, sample, tmp_path / "rows.csv")
-    said = {
+    filled_in = {
         row_key("d1"): {"verdict": "Desirable ", "reviewer": " Ann "},
         row_key("d2"): {"verdict": "can't tell", "reason": "Wrong routing", "note": "'=1+1", "reviewer": "bob"},
     }
-    filled = fill(tmp_path / "rows.csv", said, delimiter=delimiter, encoding=encoding, suffix=suffix)
+    filled = fill(tmp_path / "rows.csv", filled_in, delimiter=delimiter, encoding=encoding, suffix=suffix)
     done = import_verdicts(lake, filled)
     assert (done.recorded, done.known, done.blank, done.refused, done.aside) == (2, 0, 2, (), None)
     assert given_by(lake, "draft_id", "reviewer", "verdict", "reason", "note", "origin") == [
@@ -150,8 +155,11 @@ def test_every_fault_of_every_row_is_named(lake: Lake, sample: Sample, tmp_path:
 
 def test_rows_that_are_refused_lie_beside_to_be_mended(lake: Lake, sample: Sample, tmp_path: Path) -> None:
     export_rows(sample, sample, tmp_path / "rows.csv")
-    said = {row_key("d1"): {"verdict": "good", "note": "=1", "reviewer": ""}, row_key("d3"): {"verdict": "desirable"}}
-    filled = fill(tmp_path / "rows.csv", said, delimiter=";", encoding="utf-16")
+    filled_in = {
+        row_key("d1"): {"verdict": "good", "note": "=1", "reviewer": ""},
+        row_key("d3"): {"verdict": "desirable"},
+    }
+    filled = fill(tmp_path / "rows.csv", filled_in, delimiter=";", encoding="utf-16")
     before = filled.read_bytes()
     done = import_verdicts(lake, filled)
     assert done.recorded == 0 and done.aside == tmp_path / "filled.refused.csv"
@@ -162,7 +170,7 @@ def test_rows_that_are_refused_lie_beside_to_be_mended(lake: Lake, sample: Sampl
     mended = import_verdicts(lake, done.aside, reviewer="Ann")
     assert (mended.recorded, mended.refused) == (2, ())
     assert given_by(lake, "draft_id", "verdict", "note") == [("d1", "undesirable", "=1"), ("d3", "desirable", None)]
-    # What somebody has mended is never written over, and what is refused twice says why once.
+    # A file that somebody has corrected is never overwritten, and a row that is refused twice holds the reason once.
     assert import_verdicts(lake, filled).aside == tmp_path / "filled.refused-2.csv"
     (tmp_path / "filled.refused.csv").write_text(aside.replace('"good";', '"bad";'), encoding="utf-8")
     twice = import_verdicts(lake, tmp_path / "filled.refused.csv", reviewer="Bob")
@@ -174,8 +182,8 @@ def test_rows_that_are_refused_lie_beside_to_be_mended(lake: Lake, sample: Sampl
 
 def test_where_refused_rows_go_can_be_chosen(lake: Lake, sample: Sample, tmp_path: Path) -> None:
     export_rows(sample, sample, tmp_path / "rows.csv")
-    said = {row_key("d1"): {"verdict": "desirable", "reviewer": "Ann"}, row_key("d2"): {"verdict": "good"}}
-    filled, taken, free = fill(tmp_path / "rows.csv", said), tmp_path / "rows.csv", tmp_path / "free"
+    filled_in = {row_key("d1"): {"verdict": "desirable", "reviewer": "Ann"}, row_key("d2"): {"verdict": "good"}}
+    filled, taken, free = fill(tmp_path / "rows.csv", filled_in), tmp_path / "rows.csv", tmp_path / "free"
     with pytest.raises(FeedbackError, match="exists already; name another file"):
         import_verdicts(lake, filled, refused=taken)
     assert given_by(lake, "draft_id") == []  # nothing is kept before what is refused is safe
@@ -273,12 +281,12 @@ def test_what_a_real_label_studio_exports_is_read(lake: Lake, sample: Sample, tm
 
 @pytest.mark.parametrize("name", ["all.csv", "all.json"])
 def test_what_people_said_goes_along_and_adds_nothing(lake: Lake, sample: Sample, tmp_path: Path, name: str) -> None:
-    said = [
+    verdicts = [
         Verdict(draft_id="d1", reviewer="Ann", verdict="undesirable", reason="tone", note=" =1\r\n", seconds=3.5),
         Verdict(draft_id="d1", reviewer="=Bob  Two", verdict="desirable"),
         Verdict(draft_id="d3#sent", reviewer="Ann", verdict="desirable"),
     ]
-    append_verdicts(lake, said, origin="review")
+    append_verdicts(lake, verdicts, origin="review")
     append_verdicts(lake, [Verdict(draft_id="d2", reviewer="simulated 1", verdict="desirable")], origin="simulated")
     path = tmp_path / name
     export_rows(sample, sample, path, verdicts=people_verdicts(lake, sample))

@@ -1,4 +1,4 @@
-"""Verdicts: what is kept of them, and which of them count."""
+"""Verdicts: which fields are kept, and which verdicts count."""
 
 import duckdb
 import pyarrow as pa
@@ -13,12 +13,12 @@ from feedback.lake.tables import VERDICTS
 from tests.feedback.labelled import label, put
 
 
-def said(lake):
+def current(lake):
     return [(row["draft_id"], row["reviewer"], row["verdict"]) for row in current_verdicts(lake).to_pylist()]
 
 
-def verdict(draft_id="d1", kind="desirable", reviewer="ann", **given):
-    return Verdict(draft_id=draft_id, reviewer=reviewer, verdict=kind, **given)
+def verdict(draft_id="d1", kind="desirable", reviewer="ann", **fields):
+    return Verdict(draft_id=draft_id, reviewer=reviewer, verdict=kind, **fields)
 
 
 def test_nothing_stands_before_the_first_verdict(lake):
@@ -40,25 +40,25 @@ def test_a_verdict_keeps_what_the_policy_said(lake):
 def test_the_newest_of_each_reviewer_counts_unless_withdrawn(lake, at):
     put(lake, label("d1"), label("d2"), sampled=True)
     append_verdicts(lake, [verdict(), verdict("d2"), verdict(reviewer="bob")], origin="review", recorded_at=at())
-    # One commit: of two on the same draft the later counts.
+    # In one commit, the later of two verdicts on the same draft counts.
     append_verdicts(
         lake, [verdict(kind="unsure"), verdict(kind="undesirable")], origin="review", recorded_at=at(hours=1)
     )
-    assert said(lake) == [("d1", "ann", "undesirable"), ("d1", "bob", "desirable"), ("d2", "ann", "desirable")]
+    assert current(lake) == [("d1", "ann", "undesirable"), ("d1", "bob", "desirable"), ("d2", "ann", "desirable")]
     append_verdicts(lake, [verdict("d2", "withdrawn")], origin="review", recorded_at=at(hours=2))
-    assert said(lake) == [("d1", "ann", "undesirable"), ("d1", "bob", "desirable")]
+    assert current(lake) == [("d1", "ann", "undesirable"), ("d1", "bob", "desirable")]
     append_verdicts(lake, [verdict("d2", "unsure")], origin="review", recorded_at=at(hours=3))
-    assert ("d2", "ann", "unsure") in said(lake)
+    assert ("d2", "ann", "unsure") in current(lake)
 
 
 def test_a_verdict_stands_only_while_the_text_is_the_one_that_was_read(lake):
     put(lake, label("d1"), label("d2"), sampled=True)
     append_verdicts(lake, [verdict("d1"), verdict("d2")], origin="review")
-    # Another policy says otherwise of both; one is another text, and a row that nobody read is there.
+    # Another policy gives d1 another label, d2 has another text, and nobody has read d3.
     put(lake, label("d1", label="undesirable", rule="rejected"), label("d2", completion="other"), label("d3"))
-    assert said(lake) == [("d1", "ann", "desirable")]
+    assert current(lake) == [("d1", "ann", "desirable")]
     put(lake, label("d3"))
-    assert said(lake) == []
+    assert current(lake) == []
 
 
 def test_a_simulated_verdict_counts_until_somebody_has_read_the_draft(lake):
@@ -66,13 +66,13 @@ def test_a_simulated_verdict_counts_until_somebody_has_read_the_draft(lake):
     simulated = [verdict(draft, reviewer=f"simulated-{number}") for draft in ("d1", "d2") for number in (1, 2)]
     append_verdicts(lake, simulated, origin="simulated")
     append_verdicts(lake, [verdict("d1", "undesirable")], origin="import")
-    assert [row[:2] for row in said(lake)] == [("d1", "ann"), ("d2", "simulated-1"), ("d2", "simulated-2")]
+    assert [row[:2] for row in current(lake)] == [("d1", "ann"), ("d2", "simulated-1"), ("d2", "simulated-2")]
     append_verdicts(lake, [verdict("d1", "withdrawn")], origin="import")
-    assert len(said(lake)) == 4
+    assert len(current(lake)) == 4
 
 
 @pytest.mark.parametrize(
-    "made, origin, part",
+    "bad_verdict, origin, part",
     [
         (lambda: verdict("d9"), "review", "'d9' is not in the audit sample"),
         (lambda: verdict(kind="good"), "review", "must be one of desirable, undesirable, unsure, withdrawn"),
@@ -85,11 +85,11 @@ def test_a_simulated_verdict_counts_until_somebody_has_read_the_draft(lake):
         (lambda: verdict(), "simulated", "cannot give a verdict of origin 'simulated'"),
     ],
 )
-def test_what_is_refused(lake, made, origin, part):
+def test_what_is_refused(lake, bad_verdict, origin, part):
     put(lake, label("d1"), sampled=True)
     with pytest.raises(FeedbackError, match=part):
         append_verdicts(
-            lake, [verdict(reviewer="simulated-1" if origin == "simulated" else "bob"), made()], origin=origin
+            lake, [verdict(reviewer="simulated-1" if origin == "simulated" else "bob"), bad_verdict()], origin=origin
         )
     assert not lake.exists(VERDICTS)
 

@@ -1,4 +1,4 @@
-"""A row explained: found by its id, told by its events, held against the policy, the training rows and the sets."""
+"""Explanations of a row: its lookup by id, its events, its rules, its fate in training and the sets that hold it."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -57,7 +57,7 @@ def policy() -> Policy:
 
 @pytest.fixture
 def build(lake: Lake, policy: Policy, store: Callable[..., None]) -> Callable[..., None]:
-    """Make the lake hold these events, and the interactions and labels of their days, as of a moment."""
+    """Store these events, and the interactions and labels of their days, as of a moment."""
 
     def run(*events: dict[str, Any], as_of: datetime) -> None:
         store(*events)
@@ -70,7 +70,7 @@ def build(lake: Lake, policy: Policy, store: Callable[..., None]) -> Callable[..
 
 
 @pytest.fixture
-def asked(lake: Lake, policy: Policy, tmp_path: Path) -> Callable[..., Explanation]:
+def ask_row(lake: Lake, policy: Policy, tmp_path: Path) -> Callable[..., Explanation]:
     def ask(row_id: str, *, now: datetime, by: Policy = policy) -> Explanation:
         return explain(lake, by, row_id, deployed=policy, training_sets=tmp_path / "sets", now=now, heldout=0.0)
 
@@ -78,7 +78,7 @@ def asked(lake: Lake, policy: Policy, tmp_path: Path) -> Callable[..., Explanati
 
 
 def test_a_draft_is_told_from_its_showing_to_its_label(
-    build: Callable, asked: Callable, make_event: Callable, at: Callable
+    build: Callable, ask_row: Callable, make_event: Callable, at: Callable
 ) -> None:
     build(
         make_event("draft_shown"),
@@ -88,32 +88,32 @@ def test_a_draft_is_told_from_its_showing_to_its_label(
         make_event("copied", draft="d9", ticket="t9", when=at(days=4)),
         as_of=at(days=4),
     )
-    found = asked("d1", now=at(days=4))
-    assert [(moment.kind, moment.draft_id, moment.counted) for moment in found.moments] == [
+    explanation = ask_row("d1", now=at(days=4))
+    assert [(moment.kind, moment.draft_id, moment.counted) for moment in explanation.moments] == [
         ("draft_shown", "d1", True),
         ("accepted", "d1", True),
         ("draft_shown", "d2", True),  # a repeat contact
         ("surveyed", None, True),
     ]
-    assert (found.moments[1].file, found.moments[1].line) == ("log.jsonl", 2)
-    assert found.measures == {
+    assert (explanation.moments[1].file, explanation.moments[1].line) == ("log.jsonl", 2)
+    assert explanation.measures == {
         "edit_similarity": 1.0, "edit_kind": "none", "seconds_to_decision": 120.0, "survey_score": 0.5,
     }  # fmt: skip
-    outcomes = {trace.rule: trace.outcome for trace in found.rules}
+    outcomes = {trace.rule: trace.outcome for trace in explanation.rules}
     assert outcomes["reopened"] == "unknown" and outcomes["up"] == "false"
     assert outcomes["accepted"] == "decides" and outcomes["copied"] == "not reached"
-    assert [(window.signal, window.closes, window.came) for window in found.windows] == [
+    assert [(window.signal, window.closes, window.came) for window in explanation.windows] == [
         ("escalated", at(days=3, minutes=2), False),
         ("reopened", at(days=7, minutes=2), False),
     ]
-    assert found.stored is not None and found.computed is not None
-    assert (found.stored.label, found.stored.state) == ("desirable", "provisional")
-    assert found.stored.matures_at == found.windows[-1].closes
-    assert (found.standing.fate, found.standing.trains, found.holdings) == ("provisional", False, [])
+    assert explanation.stored is not None and explanation.computed is not None
+    assert (explanation.stored.label, explanation.stored.state) == ("desirable", "provisional")
+    assert explanation.stored.matures_at == explanation.windows[-1].closes
+    assert (explanation.standing.fate, explanation.standing.trains, explanation.holdings) == ("provisional", False, [])
 
 
 def test_an_event_that_came_after_the_interaction_was_built_is_told_apart(
-    build: Callable, asked: Callable, make_event: Callable, at: Callable, store: Callable
+    build: Callable, ask_row: Callable, make_event: Callable, at: Callable, store: Callable
 ) -> None:
     events = [make_event("draft_shown"), make_event("accepted", when=at(minutes=2))]
     build(*events, as_of=at(days=1))
@@ -123,14 +123,14 @@ def test_an_event_that_came_after_the_interaction_was_built_is_told_apart(
         make_event("reopened", draft=None, ticket="t2", when=at(days=2)),
         make_event("thumbs_down", draft="d2", when=at(days=2)),
     )
-    found = asked("d1", now=at(days=3))
-    assert [(moment.kind, moment.counted) for moment in found.moments] == [
+    explanation = ask_row("d1", now=at(days=3))
+    assert [(moment.kind, moment.counted) for moment in explanation.moments] == [
         ("draft_shown", True), ("accepted", True), ("reopened", False),
     ]  # fmt: skip
 
 
 def test_another_policy_is_held_against_the_stored_label(
-    lake: Lake, build: Callable, asked: Callable, make_event: Callable, at: Callable, policy: Policy
+    lake: Lake, build: Callable, ask_row: Callable, make_event: Callable, at: Callable, policy: Policy
 ) -> None:
     build(make_event("draft_shown"), make_event("thumbs_up", when=at(minutes=1)), as_of=at(days=2))
     correction = {
@@ -139,16 +139,16 @@ def test_another_policy_is_held_against_the_stored_label(
     }  # fmt: skip
     lake.append(CORRECTIONS, pa.Table.from_pylist([correction], schema=CORRECTIONS.schema))
     other = parse_policy(POLICY.replace("thumbs_up_at IS NOT NULL", "thumbs_up_at IS NULL"))
-    found = asked("d1", now=at(days=30), by=other)
-    assert found.stored is not None and found.computed is not None
-    assert (found.stored.rule, found.computed.rule) == ("up", "no_rule")
-    assert not found.stored.says_the_same(found.computed)
-    assert [row["was_rule"] for row in found.corrections] == ["down"]
-    assert asked("d1", now=at(days=30)).stored == found.stored
+    explanation = ask_row("d1", now=at(days=30), by=other)
+    assert explanation.stored is not None and explanation.computed is not None
+    assert (explanation.stored.rule, explanation.computed.rule) == ("up", "no_rule")
+    assert not explanation.stored.agrees_with(explanation.computed)
+    assert [row["was_rule"] for row in explanation.corrections] == ["down"]
+    assert ask_row("d1", now=at(days=30)).stored == explanation.stored
 
 
 def test_what_was_sent_and_the_texts_of_a_ranking_are_rows_too(
-    build: Callable, asked: Callable, make_event: Callable, at: Callable
+    build: Callable, ask_row: Callable, make_event: Callable, at: Callable
 ) -> None:
     build(
         make_event("draft_shown", completion="Refunds take 30 days."),
@@ -158,15 +158,15 @@ def test_what_was_sent_and_the_texts_of_a_ranking_are_rows_too(
         make_event("copied", draft="d9", ticket="t9", when=at(days=20)),
         as_of=at(days=20),
     )
-    draft = asked("d1", now=at(days=20))
-    sent = asked("d1#sent", now=at(days=20))
+    draft = ask_row("d1", now=at(days=20))
+    sent = ask_row("d1#sent", now=at(days=20))
     assert draft.sent_text is not None and draft.sent_text.holds and not draft.is_sent_text
     assert sent.is_sent_text and sent.draft == draft.draft
     assert sent.stored is not None and (sent.stored.rule, sent.stored.label) == ("sent_text", "desirable")
     assert sent.windows == [], "it reads the edit alone"
     pair = {"row_id": "d1#sent", "rejected_row_id": "d1", "split": "train"}
     assert draft.standing.pairs == sent.standing.pairs == (pair,)
-    better, worse = asked("e4#preferred", now=at(days=20)), asked("e4#other", now=at(days=20))
+    better, worse = ask_row("e4#preferred", now=at(days=20)), ask_row("e4#other", now=at(days=20))
     assert (better.other_text, worse.other_text) == ("worse", "better")
     assert [moment.kind for moment in worse.moments] == ["preference"]
     assert better.stored is not None and better.stored.rule == "preferred"
@@ -183,13 +183,13 @@ UNKNOWN = {
 
 
 def test_an_unknown_row_is_answered_with_what_there_is(
-    lake: Lake, build: Callable, asked: Callable, make_event: Callable, at: Callable
+    lake: Lake, build: Callable, ask_row: Callable, make_event: Callable, at: Callable
 ) -> None:
     build(make_event("draft_shown", draft="draft-1"), make_event("accepted", draft="draft-1"), as_of=at(days=2))
-    for row_id, said in UNKNOWN.items():
+    for row_id, message in UNKNOWN.items():
         with pytest.raises(FeedbackError) as caught:
-            asked(row_id, now=at(days=2))
-        assert said in str(caught.value)
+            ask_row(row_id, now=at(days=2))
+        assert message in str(caught.value)
         assert str(caught.value).isprintable()
         if "#sent" not in row_id:
             desk = lake.root.parent
@@ -197,17 +197,17 @@ def test_an_unknown_row_is_answered_with_what_there_is(
 
 
 def test_a_draft_can_be_explained_before_it_is_labelled(
-    lake: Lake, store: Callable, asked: Callable, make_event: Callable, at: Callable
+    lake: Lake, store: Callable, ask_row: Callable, make_event: Callable, at: Callable
 ) -> None:
     with pytest.raises(FeedbackError, match="no interactions yet; `feedback-kto run`"):
-        asked("d1", now=at(days=2))
+        ask_row("d1", now=at(days=2))
     store(make_event("rejected"), make_event("draft_shown", prompt=[]))
     write_interactions(lake, [at().date()], as_of=at(days=2))
-    found = asked("d1", now=at(days=2))
-    assert [moment.kind for moment in found.moments] == ["draft_shown", "rejected"], "at the same moment"
-    assert found.stored is None and found.standing.fate == "not labelled"
-    assert found.computed is not None and found.computed.rule == "no_rule"
-    assert {trace.outcome for trace in found.rules} <= {"false", "unknown"}
+    explanation = ask_row("d1", now=at(days=2))
+    assert [moment.kind for moment in explanation.moments] == ["draft_shown", "rejected"], "at the same moment"
+    assert explanation.stored is None and explanation.standing.fate == "not labelled"
+    assert explanation.computed is not None and explanation.computed.rule == "no_rule"
+    assert {trace.outcome for trace in explanation.rules} <= {"false", "unknown"}
 
 
 QUESTION = "my address is {}@example.org, where is it?"
@@ -274,15 +274,15 @@ def test_training_sets_say_which_rows_they_hold(
         make_event("copied", draft="d9", ticket="t9", when=at(days=20)),
         as_of=at(days=20),
     )
-    made = build_training_set(lake, policy, tmp_path / "sets", heldout=0.0)
+    training_set = build_training_set(lake, policy, tmp_path / "sets", heldout=0.0)
     (tmp_path / "sets" / ".half-written" / "desirable").mkdir(parents=True)
     holdings, unsearched = find_holdings(tmp_path / "sets", ["d1", "d1#sent", "nobody"])
     assert unsearched == 0
     assert [(h.version, h.row_id, h.part, h.split) for h in holdings] == [
-        (made.version, "d1", "preferences", "train"),
-        (made.version, "d1", "undesirable", "train"),
-        (made.version, "d1#sent", "desirable", "train"),
-        (made.version, "d1#sent", "preferences", "train"),
+        (training_set.version, "d1", "preferences", "train"),
+        (training_set.version, "d1", "undesirable", "train"),
+        (training_set.version, "d1#sent", "desirable", "train"),
+        (training_set.version, "d1#sent", "preferences", "train"),
     ]
     assert find_holdings(tmp_path / "absent", ["d1"]) == ([], 0)
 
@@ -297,14 +297,14 @@ def test_only_the_newest_training_sets_are_looked_into(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("feedback.history.row_fate._MOST_SETS", 2)
-    made = []
+    versions = []
     for days in (10, 11, 12):
         up = make_event("thumbs_up", when=at(minutes=1))
         shown = make_event("draft_shown", completion=f"Version {days}.")
         build(shown, up, make_event("copied", draft="d9", ticket="t9", when=at(days=days)), as_of=at(days=days))
-        made.append(build_training_set(lake, policy, tmp_path / "sets", heldout=0.0).version)
+        versions.append(build_training_set(lake, policy, tmp_path / "sets", heldout=0.0).version)
     holdings, unsearched = find_holdings(tmp_path / "sets", ["d1"])
-    assert ({holding.version for holding in holdings}, unsearched) == (set(made[1:]), 1)
+    assert ({holding.version for holding in holdings}, unsearched) == (set(versions[1:]), 1)
 
 
 def test_a_training_set_that_cannot_be_read_is_named(
@@ -312,10 +312,12 @@ def test_a_training_set_that_cannot_be_read_is_named(
 ) -> None:
     later = make_event("copied", draft="d9", ticket="t9", when=at(days=10))
     build(make_event("draft_shown"), make_event("thumbs_up", when=at(minutes=1)), later, as_of=at(days=10))
-    made = build_training_set(lake, policy, tmp_path / "sets", heldout=0.0)
-    file = made.path / "desirable" / "train-00000.parquet"
+    training_set = build_training_set(lake, policy, tmp_path / "sets", heldout=0.0)
+    file = training_set.path / "desirable" / "train-00000.parquet"
     file.write_bytes(file.read_bytes()[:-3])
-    with pytest.raises(FeedbackError, match=f"training set {made.version}: {file} is damaged or missing; restore it"):
+    with pytest.raises(
+        FeedbackError, match=f"training set {training_set.version}: {file} is damaged or missing; restore it"
+    ):
         explain(lake, policy, "d1", deployed=policy, training_sets=tmp_path / "sets", now=at(days=10), heldout=0.0)
 
 

@@ -1,4 +1,4 @@
-"""Days as they were at a moment, built again: from random histories, and at the edges of what can be known."""
+"""Replays of days as they were at a moment: from random histories, and where past versions are gone."""
 
 import os
 from collections.abc import Callable
@@ -44,7 +44,7 @@ LOOKBACK = 3
 
 
 def nightly(lake: Lake, number: int, policy: Policy) -> None:
-    """What the nightly run does after day `number`."""
+    """Do what the nightly run does after day `number`."""
     days = [day(n) for n in range(max(0, number - LOOKBACK), number + 1)]
     write_interactions(lake, days, as_of=night(number))
     write_labels(lake, policy, days, as_of=night(number))
@@ -56,7 +56,7 @@ def labels(lake: Lake) -> list[dict[str, Any]]:
 
 
 def version(lake: Lake, policy: Policy, folder: Path) -> str | None:
-    """The training set's version, or None where no label trains yet."""
+    """Return the training set's version, or None where no label trains yet."""
     if not any(row["state"] == "final" and row["label"] != "abstain" for row in labels(lake)):
         return None
     return build_training_set(lake, policy, folder, heldout=0.5).version
@@ -66,36 +66,36 @@ def version(lake: Lake, policy: Policy, folder: Path) -> str | None:
 @given(
     events=logged_events(60, least=20),
     delayed=st.sets(st.integers(1, DAYS)),
-    asked=st.sampled_from(NIGHTS),
+    night_of_replay=st.sampled_from(NIGHTS),
     changed=st.sampled_from(NIGHTS),
     relabelled=st.booleans(),
 )
 def test_a_replay_is_bit_for_bit_what_was_there_that_night(
-    events: list[dict[str, Any]], delayed: set[int], asked: int, changed: int, relabelled: bool
+    events: list[dict[str, Any]], delayed: set[int], night_of_replay: int, changed: int, relabelled: bool
 ) -> None:
     with TemporaryDirectory() as folder:
         lake = Lake(Path(folder) / "lake")
         policy = V1
         for number in NIGHTS:
-            # Some logs are delivered a day after they should have been: nobody had read them in the night between.
+            # Some logs are delivered a day late: no run reads them in the night between.
             late = {day(n) for n in delayed if n >= number}
             arrive(lake, events, until=day(number), without=late)
             nightly(lake, number, policy)
             if relabelled:
-                # More logs came in between: the interactions have not seen them, whatever the labels are made of.
+                # More logs came in between: the interactions are built without them.
                 arrive(lake, events, until=day(number + 1))
                 write_labels(lake, policy, [day(n) for n in range(number + 1)], as_of=night(number))
             if number == changed:
                 policy = V2
                 write_labels(lake, policy, [day(n) for n in range(number + 1)], as_of=night(number))
-            if number == asked:
+            if number == night_of_replay:
                 was = labels(lake), version(lake, policy, Path(folder) / "sets"), policy.digest
-        # And then all logs are delivered again, changed, and some days more.
+        # Then all logs are delivered again, changed, with some more days.
         arrive(lake, [event | {"completion": "another"} for event in events[1:]], until=day(DAYS + 9))
-        made = replay(lake, Path(folder) / "replay", moment=night(asked), policy=V1)
-        assert labels(made.lake) == was[0]
-        assert (version(made.lake, made.policy, Path(folder) / "again"), made.policy.digest) == was[1:]
-        assert (made.unrecorded, made.present_events, made.unlike, made.unchecked) == ([], [], [], [])
+        replayed = replay(lake, Path(folder) / "replay", moment=night(night_of_replay), policy=V1)
+        assert labels(replayed.lake) == was[0]
+        assert (version(replayed.lake, replayed.policy, Path(folder) / "again"), replayed.policy.digest) == was[1:]
+        assert (replayed.unrecorded, replayed.present_events, replayed.unlike, replayed.unchecked) == ([], [], [], [])
 
 
 @pytest.fixture
@@ -123,23 +123,23 @@ def build(lake: Lake, days: list[date], policy: Policy, as_of: datetime) -> None
 
 def test_the_live_tables_are_only_read(history: Lake, tmp_path: Path, at: Callable) -> None:
     before = {path: path.stat().st_mtime_ns for path in history.root.rglob("*")}
-    made = replay(history, tmp_path / "replay", moment=at(days=3), policy=V1)
+    replayed = replay(history, tmp_path / "replay", moment=at(days=3), policy=V1)
     assert {path: path.stat().st_mtime_ns for path in history.root.rglob("*")} == before
     with pytest.raises(ValueError, match="read-only"):
-        made.lake.replace(EVENTS, EVENTS.schema.empty_table(), TWO_DAYS)
+        replayed.lake.replace(EVENTS, EVENTS.schema.empty_table(), TWO_DAYS)
 
 
 def test_where_nothing_was_recorded_the_moment_itself_is_built(history: Lake, tmp_path: Path, at: Callable) -> None:
     root = tmp_path / "replay"
-    made = replay(history, root, moment=at(hours=1), policy=V2)
-    assert (made.recorded, made.unrecorded, made.policy) == ([], TWO_DAYS[:1], V2)
-    assert [(row["draft_id"], row["state"], row["policy_version"]) for row in labels(made.lake)] == [
+    replayed = replay(history, root, moment=at(hours=1), policy=V2)
+    assert (replayed.recorded, replayed.unrecorded, replayed.policy) == ([], TWO_DAYS[:1], V2)
+    assert [(row["draft_id"], row["state"], row["policy_version"]) for row in labels(replayed.lake)] == [
         ("d1", "provisional", 2)
     ]
-    # A day that somebody asks for is made beside those that there were.
+    # A requested day is built beside the recorded ones.
     build(history, TWO_DAYS[:1], V1, at(days=4))
-    asked = {"moment": at(days=4), "policy": V1}
-    assert replay(history, root, **asked, first=TWO_DAYS[1], last=TWO_DAYS[1]).recorded == TWO_DAYS[1:]
+    options = {"moment": at(days=4), "policy": V1}
+    assert replay(history, root, **options, first=TWO_DAYS[1], last=TWO_DAYS[1]).recorded == TWO_DAYS[1:]
     with pytest.raises(FeedbackError, match="no draft of those days was known at 2026-03-02"):
         replay(history, root, moment=at(hours=-1), policy=V1)
 
@@ -152,18 +152,18 @@ def test_days_that_a_new_policy_only_confirmed_stand_by_it(history: Lake, tmp_pa
         output_version=history.version(LABELS), policy=V2, as_of=at(days=5), run_id=None,
     )  # fmt: skip
     write_labels(history, V1, TWO_DAYS, as_of=at(days=6))
-    made = replay(history, tmp_path / "replay", moment=at(days=5), policy=V1)
-    assert [row["policy_version"] for row in labels(made.lake)] == [1, 7]
-    assert (made.policy, made.unlike, days_behind(made.lake, V2)) == (V2, [], ([], 2))
-    assert version(made.lake, V2, tmp_path / "sets")
+    replayed = replay(history, tmp_path / "replay", moment=at(days=5), policy=V1)
+    assert [row["policy_version"] for row in labels(replayed.lake)] == [1, 7]
+    assert (replayed.policy, replayed.unlike, days_behind(replayed.lake, V2)) == (V2, [], ([], 2))
+    assert version(replayed.lake, V2, tmp_path / "sets")
 
 
 def test_days_by_different_policies_stay_what_they_were(history: Lake, tmp_path: Path, at: Callable) -> None:
     write_labels(history, V2, TWO_DAYS[1:], as_of=at(days=4))
     write_labels(history, V2, TWO_DAYS, as_of=at(days=5))
-    made = replay(history, tmp_path / "replay", moment=at(days=4), policy=V1)
-    assert [row["policy_version"] for row in labels(made.lake)] == [1, 2]
-    assert (made.policy, days_behind(made.lake, made.policy)) == (V2, (TWO_DAYS[:1], 2))
+    replayed = replay(history, tmp_path / "replay", moment=at(days=4), policy=V1)
+    assert [row["policy_version"] for row in labels(replayed.lake)] == [1, 2]
+    assert (replayed.policy, days_behind(replayed.lake, replayed.policy)) == (V2, (TWO_DAYS[:1], 2))
 
 
 def test_what_cannot_be_read_any_more_is_said(

@@ -1,20 +1,20 @@
-"""What people said of one row, and why some of it does not count."""
+"""The verdicts on one row, and why some do not count."""
 
 from feedback.audits.verdicts import Verdict, append_verdicts, current_verdicts
 from feedback.history.row_verdicts import read_verdicts
 from tests.feedback.labelled import label, put
 
 
-def say(lake, kind, reviewer, *, origin="review", **given):
-    append_verdicts(lake, [Verdict(draft_id="d1", reviewer=reviewer, verdict=kind, **given)], origin=origin)
+def say(lake, kind, reviewer, *, origin="review", **fields):
+    append_verdicts(lake, [Verdict(draft_id="d1", reviewer=reviewer, verdict=kind, **fields)], origin=origin)
 
 
 def read(lake, *, policy_digest="p", simulated=True):
-    found = read_verdicts(lake, "d1", policy_digest=policy_digest, simulated=simulated)
-    standing_now = {row["reviewer"] for row in current_verdicts(lake).to_pylist() if row["draft_id"] == "d1"}
-    stands = {each.reviewer for each in found if each.why_not not in ("text changed", "read by a person")}
-    assert stands == standing_now, "a verdict stands as it does for everything else"
-    return {each.reviewer: (each.verdict, each.why_not) for each in found}
+    verdicts = read_verdicts(lake, "d1", policy_digest=policy_digest, simulated=simulated)
+    expected = {row["reviewer"] for row in current_verdicts(lake).to_pylist() if row["draft_id"] == "d1"}
+    current = {each.reviewer for each in verdicts if each.why_not not in ("text changed", "read by a person")}
+    assert current == expected, "a verdict counts here if it counts everywhere else"
+    return {each.reviewer: (each.verdict, each.why_not) for each in verdicts}
 
 
 def test_each_reviewers_newest_verdict_says_why_it_does_not_count(lake):
@@ -29,7 +29,7 @@ def test_each_reviewers_newest_verdict_says_why_it_does_not_count(lake):
     say(lake, "withdrawn", "bob")
     assert read(lake) == {"simulated-1": ("undesirable", "read by a person"), "ann": ("unsure", None)}
     assert read(lake, policy_digest="q")["ann"] == ("unsure", "not sampled")
-    # The label changes, and the sample is still the one of before; then it is drawn anew.
+    # The label changes while the sample is still the earlier one; then a new sample is drawn.
     put(lake, label("d1", label="undesirable", rule="rejected"))
     assert read(lake)["ann"] == ("unsure", "label changed")
     put(lake, label("d1", label="undesirable", rule="rejected"), sampled=True)

@@ -1,4 +1,4 @@
-"""What the checks keep out of the lake, seen from what it would have done there."""
+"""The checks keep events out of the lake that would break later stages."""
 
 import json
 from collections.abc import Callable
@@ -25,7 +25,7 @@ Line = dict[str, Any]
 
 @pytest.fixture
 def bring(lake: Lake, tmp_path: Path) -> Callable[..., list[str]]:
-    """`bring(*lines)`: ingest them, and return the reasons that lines were refused for."""
+    """`bring(*lines)`: ingest the lines, and return the quarantine reasons."""
 
     def run(*lines: Line, source: str = "canonical") -> list[str]:
         folder = tmp_path / "raw"
@@ -38,11 +38,11 @@ def bring(lake: Lake, tmp_path: Path) -> Callable[..., list[str]]:
     return run
 
 
-def line(event_id: str, kind: str, **given: object) -> Line:
+def line(event_id: str, kind: str, **fields: object) -> Line:
     texts = {"prompt": [{"role": "user", "content": "when?"}], "completion": "Your refund takes 30 days."}
     return {
         "event_id": event_id, "kind": kind, "occurred_at": f"{DAY}T10:00:00Z", "ticket_id": "t1",
-        **(texts if kind in ("draft_shown", "preference") else {}), **given,
+        **(texts if kind in ("draft_shown", "preference") else {}), **fields,
     }  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def test_no_log_can_name_a_row_as_ours_are_named(lake: Lake, bring: Callable[...
         line("4", "edited", draft_id="d1#sent", **sent),
         line("5", "draft_shown", draft_id="e1#preferred"),
         line("6", "thumbs_up", draft_id="#other"),
-        # Fine: such an end means something at the end of a draft's id only, and events' ids get one of their own.
+        # Valid: such a suffix has a meaning only in a draft's id, and events' ids get a suffix of their own.
         line("e1", "preference", final_text="worse"),
         line("e1#preferred", "preference", final_text="worse"),
         line("d1#sent", "preference", final_text="worse"),

@@ -1,4 +1,4 @@
-"""What the shortcut makes of a line is what the mapping and the checks make of it."""
+"""The shortcut gives the same events of a line as the mapping and the checks."""
 
 import json
 from datetime import date
@@ -103,7 +103,7 @@ COLUMNS = {
 CHANGES = st.dictionaries(st.sampled_from(list(COLUMNS)), st.none(), max_size=3).flatmap(
     lambda names: st.fixed_dictionaries({name: COLUMNS[name] for name in names})
 )
-# As text: Python's dictionaries hold no key twice, and its NaN has one spelling.
+# As text, because a Python dictionary cannot hold a key twice and writes NaN in one way only.
 EXTRAS = st.recursive(
     st.sampled_from(
         [

@@ -82,7 +82,7 @@ def test_days_written_in_several_parts_give_what_one_part_gives(
 ) -> None:
     days = [date(2026, 3, day) for day in range(2, 9)]
     for n, day in enumerate(days):
-        # Each event comes again on the next day and the one after, and one of them twice that day.
+        # Each event is delivered again on the next two days, and one of them twice on a day.
         numbers = [n, n - 1, n - 2, n]
         folder = write_log(day, *(accept(f"e{number}", day) for number in numbers), "{", name="x")
     whole = run(lake, folder, days)
@@ -132,7 +132,7 @@ def move(log: Path) -> None:
 
 
 def copy_first(log: Path) -> None:
-    """For a while both are there, and the lake learns of both."""
+    """For a while both files exist, and both are ingested."""
     log.with_suffix(".jsonl.zst").write_bytes(zstandard.compress(log.read_bytes()))
     run(Lake(log.parents[2] / "lake"), log.parent)
     log.unlink()
@@ -147,7 +147,7 @@ def test_a_log_that_was_renamed_is_read_again_and_not_kept_twice(
     run(lake, folder)
     (folder / f"gone-{DAYS[0]}.jsonl").unlink()
     rotate(folder / f"log-{DAYS[0]}.jsonl")
-    # The mapping has been mended since; so it must be the log at hand that says what its events are.
+    # The mapping has been corrected since, so the present log decides its events.
     mended = folder.parent / "mended.sql"
     mended.write_text(f"SELECT * REPLACE ('mended' AS agent_id) FROM ({load_source('canonical').sql})")
     source = load_source(mended)
@@ -176,13 +176,13 @@ def test_an_empty_file_under_a_name_of_old_takes_the_place_of_what_that_gave(lak
 def test_progress_counts_files(lake: Lake, write_log: Callable) -> None:
     write_log(DAYS[0], accept("a", DAYS[0]))
     folder = write_log(DAYS[1], accept("b", DAYS[1]), accept("c", DAYS[1]))
-    told: list[tuple[int, int, float]] = []
+    reports: list[tuple[int, int, float]] = []
     source = load_source("canonical")
     ingest(
         lake, source, discover(folder, source), DAYS, input_root=folder,
-        report=lambda stage, done, total, unit, **figures: told.append((done, total, figures["lines"])),
+        report=lambda stage, done, total, unit, **figures: reports.append((done, total, figures["lines"])),
     )  # fmt: skip
-    assert told == [(1, 2, 1), (2, 2, 3)]
+    assert reports == [(1, 2, 1), (2, 2, 3)]
 
 
 def test_what_is_stored_says_where_it_came_from(lake: Lake, write_log: Callable) -> None:

@@ -1,4 +1,4 @@
-"""A day through a mapping: what does not fit ends in quarantine, the rest goes on, and the books balance."""
+"""Mapping a day: faulty lines go to quarantine, the other lines continue, and the books balance."""
 
 import csv
 import gzip
@@ -46,7 +46,7 @@ FLAGGED = {
 
 
 def balanced(day):
-    """Check what must hold of any day; return the books of its only file, if there is one only."""
+    """Check the properties of any mapped day; return the books of its file if it has only one."""
     assert day.events.schema == EVENT_SCHEMA
     assert day.quarantine.schema == QUARANTINE_SCHEMA
     assert day.books.schema == FILES_SCHEMA

@@ -1,4 +1,4 @@
-"""Reasons for quarantine: every one that the checks can give is grouped without the line's value."""
+"""Quarantine reasons: each reason of the checks is grouped without the line's value."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Final labels that come out otherwise later: written down once, with their cause, and counted."""
+"""Final labels that change later: each change is recorded once, with its cause, and counted."""
 
 import tempfile
 from collections.abc import Callable
@@ -45,7 +45,7 @@ LIGHTER = parse_policy(TEXT.replace("strong, weight: 1.0", "strong, weight: 0.5"
 
 @pytest.fixture
 def build(lake: Lake) -> Callable[..., list[dict[str, Any]]]:
-    """Build interactions and labels of the day; returns what that corrects."""
+    """Build interactions and labels of the day; return the corrections."""
 
     def run(policy: Policy, as_of: datetime) -> list[dict[str, Any]]:
         write_interactions(lake, [DAY], as_of=as_of)
@@ -65,7 +65,7 @@ def reopened_late(make_event: Callable, store: Callable, at: Callable) -> dict[s
         "shown 3": make_event("draft_shown", draft="d3", ticket="t3"),
         "disliked 3": make_event("thumbs_down", draft="d3", ticket="t3", when=at(minutes=6)),
         "reopened": make_event("reopened", draft=None, when=at(days=5)),
-        # Of another desk's drafts, so that the logs reach that far.
+        # An event of another draft, so that the logs reach that far.
         **{f"day {day}": make_event("copied", draft="another", ticket="t9", when=at(days=day)) for day in range(1, 31)},
     }
     store(*events.values())
@@ -133,9 +133,9 @@ def test_an_interrupted_build_that_is_repeated_records_once(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        # The journal is appended to; only the labels' replacement is left to commit by then.
+        # The journal is appended to before; only the labels' replacement is not committed yet.
         patch.setattr(
-            label_writer, "append", lambda *given: (append(*given), patch.setattr(Replacement, "commit", killed))
+            label_writer, "append", lambda *args: (append(*args), patch.setattr(Replacement, "commit", killed))
         )
         with pytest.raises(KeyboardInterrupt):
             build(SHORT, at(days=6))
@@ -161,7 +161,7 @@ def test_who_is_the_cause(lake: Lake, build: Callable, reopened_late: dict, stor
     causes = {row["draft_id"]: row["cause"] for row in build(LIGHTER, at(days=6))}
     assert causes == {"d1": "both", "d2": "policy"}
     assert flip_rate(lake)["flipped"] == 0, "which of the two it was, nobody can say"
-    # The same event, read as something else by a corrected mapping.
+    # A corrected mapping reads the same event as another kind.
     store(*(reopened_late | {"disliked 3": reopened_late["disliked 3"] | {"kind": "accepted"}}).values())
     [correction] = build(LIGHTER, at(days=7))
     assert (correction["draft_id"], correction["cause"], correction["new_evidence"]) == ("d3", "rebuilt", [])

@@ -1,4 +1,4 @@
-"""What the ledger knows of each day, however often and however badly the days were built."""
+"""The ledger's entries of each day, after repeated and interrupted builds."""
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta

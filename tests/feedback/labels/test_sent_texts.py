@@ -1,4 +1,4 @@
-"""What an agent sent instead of a draft, and edits of the policy's own terms: from events to labels."""
+"""Texts that an agent sent instead of a draft, and edits of the policy's own terms: from events to labels."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime

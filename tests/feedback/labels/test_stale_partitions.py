@@ -47,7 +47,7 @@ def test_exactly_the_days_whose_evidence_would_come_out_otherwise_are_touched(
         arrive(lake, events, until=day(max(first, later)))
         with lake.sql(INTERACTIONS) as connection:
             stored = connection.sql("SELECT * FROM interactions").to_arrow_table().to_pylist()
-        # Built a day at a time: what a day holds must not depend on which others are built with it.
+        # Built a day at a time: a day's rows must not depend on the other days of the build.
         expected = [
             each
             for each in map(day, range(DAYS))

@@ -14,7 +14,7 @@ from feedback.lake.connections import connected
 def test_ctrl_c_during_a_query_ends_what_runs_it_at_once(own: bool) -> None:
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), connected(own=own) as connection:
-        # A table, so that every thread has a part of the work: left alone, the others run it to its end.
+        # A table, so that every thread has a part of the work: without an interrupt, the others finish the query.
         connection.execute("CREATE TABLE numbers AS SELECT i FROM range(2_000_000) t(i)")
         begun = time.monotonic()
         threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()

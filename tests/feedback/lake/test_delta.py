@@ -109,10 +109,10 @@ def test_a_damaged_file_is_one_sentence_that_names_table_and_file(lake: Lake, da
     lake.replace(COUNTS, rows((DAYS[0], "a", 1), (DAYS[1], "b", 2)), DAYS)
     [file] = lake.path(COUNTS).glob("day=2026-03-02/label=b/*.parquet")
     damage(file)
-    said = f"^counts: {file} is damaged or missing; restore it from a copy$"
-    with pytest.raises(FeedbackError, match=said), lake.sql(COUNTS) as connection:
+    message = f"^counts: {file} is damaged or missing; restore it from a copy$"
+    with pytest.raises(FeedbackError, match=message), lake.sql(COUNTS) as connection:
         connection.execute("SELECT sum(n) FROM counts").fetchall()
-    with pytest.raises(FeedbackError, match=said), lake.sql() as connection:
+    with pytest.raises(FeedbackError, match=message), lake.sql() as connection:
         view_stored(connection, lake, COUNTS)
         connection.execute("SELECT sum(n) FROM counts").fetchall()
 
@@ -122,8 +122,8 @@ def test_a_table_that_can_be_made_again_is_said_to_be(lake: Lake) -> None:
     lake.replace(LABELS, pa.Table.from_pylist([row], LABELS.schema), DAYS)
     [file] = lake.path(LABELS).glob("*/*/*.parquet")
     file.unlink()
-    said = rf"or remove the folder {lake.path(LABELS)} and run `feedback-kto relabel` to build it again"
-    with pytest.raises(FeedbackError, match=said), lake.sql(LABELS) as connection:
+    message = rf"or remove the folder {lake.path(LABELS)} and run `feedback-kto relabel` to build it again"
+    with pytest.raises(FeedbackError, match=message), lake.sql(LABELS) as connection:
         connection.execute("SELECT count(draft_id) FROM labels").fetchall()
 
 

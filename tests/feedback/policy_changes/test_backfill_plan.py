@@ -1,4 +1,4 @@
-"""Plans of a lake of events written down by hand, held to `build_labels` under both policies, and applied."""
+"""Plans on a lake of handwritten events, compared with `build_labels` under both policies, and applied."""
 
 import random
 from collections import Counter
@@ -60,15 +60,15 @@ def policy(text: str = ONE, *changes: tuple[str, str]) -> Policy:
     return parse_policy(text)
 
 
-def event(number: int, kind: str, at: datetime, **given: Any) -> dict[str, Any]:
+def event(number: int, kind: str, at: datetime, **fields: Any) -> dict[str, Any]:
     return {
         **dict.fromkeys(EVENTS.schema.names), "event_id": f"e{number}", "kind": kind, "occurred_at": at,
-        "received_at": at, "source": "test", "arrival_date": at.date(), "file": "log.jsonl", "line": number, **given,
+        "received_at": at, "source": "test", "arrival_date": at.date(), "file": "log.jsonl", "line": number, **fields,
     }  # fmt: skip
 
 
 def busy_days(drafts: int = 48) -> list[dict[str, Any]]:
-    """Drafts on four days with every mixture of signals, the same every time."""
+    """Return drafts on four days with all mixtures of signals, the same on each call."""
     chance, events = random.Random(7), []
     for number in range(drafts):
         shown = START + timedelta(days=number % 4, minutes=number)
@@ -98,7 +98,7 @@ def fill(lake: Lake, events: Sequence[dict[str, Any]], *, as_of: datetime = NOW)
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    """A lake whose labels every example writes anew."""
+    """A lake whose labels each example writes again."""
     lake = Lake(tmp_path_factory.mktemp("shared") / "lake")
     fill(lake, busy_days())
     return lake
@@ -146,7 +146,7 @@ def verdicts(rows: pa.Table) -> dict[tuple[date, str], dict[str, Any]]:
 
 
 def differences(old: dict, new: dict) -> dict[tuple[date, str], tuple[Any, Any]]:
-    """The rows whose verdicts differ, with both; None where there is none."""
+    """Return the rows whose labels differ, with both labels; None for a missing one."""
     both = {
         place: tuple(side.get(place) and tuple(side[place][name] for name in VERDICT) for side in (old, new))
         for place in old.keys() | new.keys()
@@ -242,7 +242,7 @@ def test_a_policy_that_only_trains_less_changes_no_label_and_writes_none(desk: L
     assert desk.version(LABELS) == version
     assert days_behind(desk, new) == ([], len(DAYS))
     assert balance(plan, "after") == trained(verdicts(desk.dataset(LABELS).to_table()), new)
-    # The rows still bear the digest that they were written under; the policy that they stand by is the new one.
+    # The rows keep the digest of the policy that wrote them; the ledger's policy of their days is the new one.
     again = plan_change(desk, new, as_of=NOW)
     assert [policy.digest for policy in again.before] == [new.digest]
     assert balance(again, "before") == balance(again, "after") == balance(plan, "after")
@@ -254,9 +254,9 @@ def test_nothing_is_confirmed_where_the_plan_does_not_come_true(desk: Lake) -> N
         ONE, ("rules:\n", f'rules:\n  - {{id: late, when: "{CONDITIONS["late_days"]}", label: abstain, why: .}}\n')
     )
     plan = plan_change(desk, new, as_of=NOW)
-    # Another run hears of feedback and labels the first day by the old policy.
-    told = event(777, "thumbs_down", START + timedelta(hours=1), draft_id="d0", ticket_id="t0")
-    fill(desk, [*busy_days(), told], as_of=later)
+    # Another run ingests feedback and labels the first day by the old policy.
+    feedback = event(777, "thumbs_down", START + timedelta(hours=1), draft_id="d0", ticket_id="t0")
+    fill(desk, [*busy_days(), feedback], as_of=later)
     write_labels(desk, old, DAYS[:1], as_of=later)
     with pytest.raises(FeedbackError, match="later than the requested moment"):
         apply_plan(desk, new, plan)
@@ -367,34 +367,34 @@ def test_an_id_is_of_the_change_and_not_of_the_moment(desk: Lake) -> None:
 
 def test_a_plan_that_says_otherwise_by_now_is_refused_by_name(desk: Lake) -> None:
     new = policy(ONE + SENT)
-    asked = plan_change(desk, new, as_of=NOW).id
+    reviewed = plan_change(desk, new, as_of=NOW).id
 
-    def refusal(by: Policy, asked: str) -> str:
+    def refusal(by: Policy, reviewed: str) -> str:
         with pytest.raises(FeedbackError) as refused:
-            check_plan(plan_change(desk, by, as_of=NOW), asked)
+            check_plan(plan_change(desk, by, as_of=NOW), reviewed)
         return str(refused.value)
 
     assert refusal(new, "nonsense").startswith("'nonsense' is no plan's id")
-    assert "is for another policy than desk 1" in refusal(policy(ONE + SENT.replace("weak", "strong")), asked)
+    assert "is for another policy than desk 1" in refusal(policy(ONE + SENT.replace("weak", "strong")), reviewed)
     of_two = plan_change(desk, new, before=policy(), as_of=NOW).id
     assert "compares two policies and not the stored labels with one" in refusal(new, of_two)
     labels, interactions = (desk.version(table) or 0 for table in (LABELS, INTERACTIONS))
     write_labels(desk, policy(), DAYS[:1], as_of=NOW)
-    said = f"the labels have changed since plan {asked} (version {labels} then, {labels + 1} now)"
-    assert said in refusal(new, asked)
+    change = f"the labels have changed since plan {reviewed} (version {labels} then, {labels + 1} now)"
+    assert change in refusal(new, reviewed)
     write_interactions(desk, DAYS[:1], as_of=NOW)
-    said = f"the interactions have changed since plan {asked} (version {interactions} then"
-    assert said in refusal(new, asked)
+    change = f"the interactions have changed since plan {reviewed} (version {interactions} then"
+    assert change in refusal(new, reviewed)
 
 
 def test_feedback_that_arrives_in_between_is_found_out(desk: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     new, later = policy(ONE + SENT), NOW + timedelta(days=2)
     plan = plan_change(desk, new, as_of=later)
 
-    def slower(*given: Any, **named: Any) -> Any:
+    def slower(*arguments: Any, **named: Any) -> Any:
         down = event(10**6 + 1, "thumbs_down", NOW, draft_id="d3", ticket_id="t3", received_at=NOW)
         fill(desk, [*busy_days(), down], as_of=later)
-        return write_labels(*given, **named)
+        return write_labels(*arguments, **named)
 
     monkeypatch.setattr(apply, "write_labels", slower)
     apply_plan(desk, new, plan)

@@ -1,4 +1,4 @@
-"""Every way a raw file can be broken, up to the question whether its lines are JSON."""
+"""Damaged raw files of every kind, before their lines are parsed as JSON."""
 
 import gzip
 import hashlib
@@ -28,7 +28,7 @@ COMPRESS = {
 
 @pytest.fixture
 def read(tmp_path):
-    """Write bytes, read them back: ([(line, text)], what is known of the file)."""
+    """Write bytes and read them back: ([(line, text)], the `FileRead`)."""
 
     def read(data, format="jsonl", compression=None, limit=1000):
         path = tmp_path / "raw"

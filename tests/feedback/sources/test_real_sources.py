@@ -1,4 +1,4 @@
-"""The shipped mappings on the real logs they were written for, counted again in plain Python."""
+"""The shipped mappings on the real logs that they were written for, compared with counts in plain Python."""
 
 import gzip
 import json
@@ -57,9 +57,9 @@ def test_star():
     parts = sum((Counter(json.loads(text)) for text in books["parts_ignored"]), Counter())
     assert parts == {"option without text": 2_354}
 
-    said, expected = defaultdict(list), {}
+    turns, expected = defaultdict(list), {}
     for row in raw("star"):
-        conversation = said[row["dialogue_id"]]
+        conversation = turns[row["dialogue_id"]]
         if row["type"] == "drafts_shown":
             expected[row["event_id"]] = (list(conversation), [option["text"] for option in row["options"]])
         elif row["type"] == "customer_message":
@@ -106,11 +106,11 @@ def test_taskmaster():
         assert [turn.get("text") for turn in row["context"] if "text" in turn] == [
             message["content"] for message, turn in zip(event["prompt"], row["context"], strict=True) if "text" in turn
         ]
-        said = row["generation"]
-        if "text" in said:
-            assert event["completion"] == said["text"]
+        generation = row["generation"]
+        if "text" in generation:
+            assert event["completion"] == generation["text"]
         else:
-            assert json.loads(event["completion"].removeprefix("CALL ")) == said["api"]
+            assert json.loads(event["completion"].removeprefix("CALL ")) == generation["api"]
 
 
 def test_coauthor():

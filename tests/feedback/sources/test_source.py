@@ -86,8 +86,8 @@ def test_formats_and_arrival_days(tmp_path):
         ".hidden.jsonl",
         ".tmp/x.jsonl",
     )
-    found = discover(tmp_path, load_source("canonical"))
-    assert [(f.name, f.arrival_date.isoformat(), f.format, f.compression) for f in found] == [
+    files = discover(tmp_path, load_source("canonical"))
+    assert [(f.name, f.arrival_date.isoformat(), f.format, f.compression) for f in files] == [
         ("2026-01-02.jsonl", "2026-01-02", "jsonl", None),
         ("day=2026-01-03/part-0.JSON.gz", "2026-01-03", "jsonl", "gzip"),
         ("2026-01-05/late-2026-01-04.csv.zst", "2026-01-04", "csv", "zstd"),

@@ -1,4 +1,4 @@
-"""docs/sources.md says what is so: its mapping, the columns, every kind and what it needs, and the limits."""
+"""docs/sources.md agrees with the code: its mapping, the columns, every kind with its needs, and the limits."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def block(language: str) -> str:
 
 
 def table(header: str) -> dict[str, set[str]]:
-    """A table's rows: what stands in backticks in the first cell, and in the second."""
+    """Return a table's rows: the first cell's text in backticks, and the second cell."""
     rows = TEXT.split(f"| {header} |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
     cells = ([set(re.findall(r"`([^`]*)`", cell)) for cell in row.split("|")[1:3]] for row in rows)
     return {name: second for first, second in cells for name in first}
@@ -76,8 +76,8 @@ def test_each_kind_and_draft_column_is_described_in_the_words_of_its_registry() 
         name: says.strip()
         for name, says in re.findall(r"^\| `(\w+)` \|(?:[^|\n]*\|)? ([^|\n]*) \|$", TEXT, re.MULTILINE)
     }
-    known = {entry.name: entry.says for entry in (*EVENT_KINDS, *DRAFT_COLUMNS)}
-    assert {name: described.get(name) for name in known} == known
+    registered = {entry.name: entry.says for entry in (*EVENT_KINDS, *DRAFT_COLUMNS)}
+    assert {name: described.get(name) for name in registered} == registered
 
 
 def test_each_kind_needs_what_the_checks_ask_of_it() -> None:
@@ -95,7 +95,7 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def test_the_limits_are_those_of_the_code() -> None:
-    for said in (
+    for phrase in (
         f"deeper than {DEPTH_LIMIT} levels",
         f"longer than {LINE_LIMIT >> 20} MiB",
         f"more than {MOST_FAILING_LINES} lines",
@@ -104,4 +104,4 @@ def test_the_limits_are_those_of_the_code() -> None:
         *ROW_SUFFIXES,
         *(name for name in QUARANTINE_SCHEMA.names if name not in ("arrival_date", "source")),
     ):
-        assert said in " ".join(TEXT.split()), said
+        assert phrase in " ".join(TEXT.split()), phrase

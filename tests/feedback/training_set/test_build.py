@@ -32,9 +32,9 @@ def policy() -> Policy:
 
 @pytest.fixture
 def label(policy: Policy) -> Callable[..., dict[str, Any]]:
-    """A label as the lake stores it: desirable, strong and final unless told otherwise."""
+    """Return a label as the lake stores it: by default desirable, strong and final."""
 
-    def make(draft: str, **given: Any) -> dict[str, Any]:
+    def make(draft: str, **fields: Any) -> dict[str, Any]:
         return {
             "draft_id": draft,
             "ticket_id": f"ticket of {draft}",
@@ -52,7 +52,7 @@ def label(policy: Policy) -> Callable[..., dict[str, Any]]:
             "policy_version": policy.version,
             "policy_digest": policy.digest,
             "as_of": NOON,
-            **given,
+            **fields,
         }
 
     return make
@@ -102,10 +102,10 @@ def test_only_final_labels_with_weight_train(lake: Lake, policy: Policy, label: 
         label("weightless", weight=0.0),
         label("empty", completion="  "),
     )
-    made = build_training_set(lake, policy, tmp_path, heldout=0)
-    assert {row["row_id"]: row["label"] for row in rows_of(made.path)} == {"good": True, "bad": False}
-    assert rows_of(made.path, "undesirable/train-*")[0]["row_id"] == "bad"
-    assert made.manifest["left_out"] == {"weightless": 1, "blank": 1}
+    training_set = build_training_set(lake, policy, tmp_path, heldout=0)
+    assert {row["row_id"]: row["label"] for row in rows_of(training_set.path)} == {"good": True, "bad": False}
+    assert rows_of(training_set.path, "undesirable/train-*")[0]["row_id"] == "bad"
+    assert training_set.manifest["left_out"] == {"weightless": 1, "blank": 1}
 
 
 def test_a_text_seen_twice_counts_once_and_a_contradiction_goes_by_tier(
@@ -121,9 +121,9 @@ def test_a_text_seen_twice_counts_once_and_a_contradiction_goes_by_tier(
         label("tie", prompt=same, completion="c"),
         label("tie too", prompt=same, completion="c", label="undesirable"),
     )
-    made = build_training_set(lake, policy, tmp_path, heldout=0)
-    assert {row["row_id"] for row in rows_of(made.path)} == {"twice, stronger", "won"}
-    assert made.manifest["left_out"] == {"duplicate": 1, "overruled": 1, "contradicted": 2}
+    training_set = build_training_set(lake, policy, tmp_path, heldout=0)
+    assert {row["row_id"] for row in rows_of(training_set.path)} == {"twice, stronger", "won"}
+    assert training_set.manifest["left_out"] == {"duplicate": 1, "overruled": 1, "contradicted": 2}
 
 
 def test_personal_data_does_not_reach_the_training_set(
@@ -137,11 +137,11 @@ def test_personal_data_does_not_reach_the_training_set(
             completion="We called +44 20 7946 0958 about DE89 3704 0044 0532 0130 00; refund in 14 days.",
         ),
     )
-    made = build_training_set(lake, policy, tmp_path, heldout=0)
-    [row] = rows_of(made.path)
+    training_set = build_training_set(lake, policy, tmp_path, heldout=0)
+    [row] = rows_of(training_set.path)
     assert row["prompt"][0]["content"] == "I am [EMAIL], card [CARD], order 12345"
     assert row["completion"] == "We called [PHONE] about [IBAN]; refund in 14 days."
-    assert {name: count for name, count in made.manifest["redactions"].items() if count} == {
+    assert {name: count for name, count in training_set.manifest["redactions"].items() if count} == {
         "EMAIL": 1, "CARD": 1, "PHONE": 1, "IBAN": 1,
     }  # fmt: skip
 
@@ -196,28 +196,29 @@ def test_whatever_the_labels(
         with pytest.raises(FeedbackError, match="no label can train"):
             build_training_set(lake, policy, folder, heldout=0.4)
         return
-    made = build_training_set(lake, policy, folder, heldout=0.4)
-    kept = rows_of(made.path)
+    training_set = build_training_set(lake, policy, folder, heldout=0.4)
+    kept = rows_of(training_set.path)
     assert sorted((row["completion"], row["label"]) for row in kept) == sorted(expected)
-    assert tickets_on_both_sides(made.path) == []
+    assert tickets_on_both_sides(training_set.path) == []
     assert sum(
-        sum(part.values()) for part in (made.manifest["counts"]["train"], made.manifest["counts"]["heldout"])
+        sum(part.values())
+        for part in (training_set.manifest["counts"]["train"], training_set.manifest["counts"]["heldout"])
     ) == len(kept)
-    assert sum(made.manifest["left_out"].values()) + len(kept) == len(drawn)
+    assert sum(training_set.manifest["left_out"].values()) + len(kept) == len(drawn)
 
 
 def test_any_tool_reads_it(lake: Lake, policy: Policy, label: Callable, tmp_path: Path) -> None:
     write(lake, *(label(f"d{number}", label="desirable" if number % 2 else "undesirable") for number in range(200)))
-    made = build_training_set(lake, policy, tmp_path, heldout=0.2)
+    training_set = build_training_set(lake, policy, tmp_path, heldout=0.2)
     held, total = duckdb.execute(
         "SELECT count(*) FILTER (filename LIKE '%heldout%'), count(*) FROM read_parquet(?, filename=true)",
-        [str(made.path / "*" / "*.parquet")],
+        [str(training_set.path / "*" / "*.parquet")],
     ).fetchall()[0]
     assert total == 200
     assert 20 <= held <= 60
-    manifest = json.loads((made.path / "manifest.json").read_text())
+    manifest = json.loads((training_set.path / "manifest.json").read_text())
     assert manifest["policy"]["digest"] == policy.digest
-    assert read_training_set(made.path).version == made.path.name == manifest["version"]
+    assert read_training_set(training_set.path).version == training_set.path.name == manifest["version"]
 
 
 def test_labels_of_another_policy_stop_the_build(lake: Lake, policy: Policy, label: Callable, tmp_path: Path) -> None:
@@ -264,15 +265,15 @@ def test_the_policy_says_which_tiers_train_and_how_much(
         label("d", tier="critical", label="undesirable", prompt=[{"role": "user", "content": "question b"}],
               completion="answer b", **stamp),
     )  # fmt: skip
-    made = build_training_set(lake, choosy, tmp_path, heldout=0)
-    assert {row["row_id"]: row["weight"] for row in rows_of(made.path)} == {"a": 1.0, "b": 0.4}
-    assert made.manifest["left_out"] == {"tier not trained": 2}
+    training_set = build_training_set(lake, choosy, tmp_path, heldout=0)
+    assert {row["row_id"]: row["weight"] for row in rows_of(training_set.path)} == {"a": 1.0, "b": 0.4}
+    assert training_set.manifest["left_out"] == {"tier not trained": 2}
 
 
 def pairs_of(lake: Lake, policy: Policy, folder: Path) -> list[tuple[str, str]]:
-    made = build_training_set(lake, policy, folder, heldout=0)
-    assert made.manifest["preferences"]["train"] == len(rows_of(made.path, "preferences/train-*"))
-    return [(row["chosen"], row["rejected"]) for row in rows_of(made.path, "preferences/train-*")]
+    training_set = build_training_set(lake, policy, folder, heldout=0)
+    assert training_set.manifest["preferences"]["train"] == len(rows_of(training_set.path, "preferences/train-*"))
+    return [(row["chosen"], row["rejected"]) for row in rows_of(training_set.path, "preferences/train-*")]
 
 
 def test_pairs_are_of_final_labels_and_never_both_ways(
@@ -310,15 +311,15 @@ def test_a_pair_lies_on_its_tickets_side_and_changes_the_version(
     without = build_training_set(lake, policy, tmp_path, heldout=0.4)
     assert not (without.path / "preferences").exists()
     write(lake, *rows)
-    made = build_training_set(lake, policy, tmp_path, heldout=0.4)
-    assert made.version != without.version
+    training_set = build_training_set(lake, policy, tmp_path, heldout=0.4)
+    assert training_set.version != without.version
     for split in ("train", "heldout"):
-        pairs = rows_of(made.path, f"preferences/{split}-*")
+        pairs = rows_of(training_set.path, f"preferences/{split}-*")
         assert pairs
         assert {row["ticket_id"] for row in pairs} == {
-            row["ticket_id"] for row in rows_of(made.path, f"*desirable/{split}-*")
+            row["ticket_id"] for row in rows_of(training_set.path, f"*desirable/{split}-*")
         }
-    assert tickets_on_both_sides(made.path) == []
+    assert tickets_on_both_sides(training_set.path) == []
 
 
 def test_a_column_that_came_later_renames_no_set_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,7 +366,9 @@ def test_a_file_that_is_cut_off_damaged_or_gone_is_named(
             file.unlink()
             if left is not None:
                 file.write_bytes(left)
-            said = str(name_set_damage(path))
-            assert f"training set {path.name}: {file} is damaged or missing; restore it from a copy, or remove " in said
+            message = str(name_set_damage(path))
+            assert (
+                f"training set {path.name}: {file} is damaged or missing; restore it from a copy, or remove " in message
+            )
             file.write_bytes(whole)
     assert name_set_damage(path) is None

@@ -1,4 +1,4 @@
-"""What redaction replaces and what it leaves, kind by kind: written in the usual ways, and one character off them."""
+"""Redaction by type of data: it replaces the usual formats, and leaves texts that differ by one character."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ REPLACED = {
         "a@b.io",
         "555.123.4567@example.org",  # not [PHONE]@example.org
     ],
-    # From the registry of ISO 13616: examples of countries, from the shortest to the longest there are.
+    # Examples of countries from the registry of ISO 13616, from the shortest to the longest.
     "IBAN": [
         "NO93 8601 1117 947",
         "NO9386011117947",

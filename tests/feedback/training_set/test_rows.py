@@ -1,4 +1,4 @@
-"""The rows of a training set: what becomes of each label, which side of the split it is on, and the set's name."""
+"""The rows of a training set: each label's fate, its side of the split, and the set's name."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
 
 @pytest.fixture(scope="module")
 def policy() -> Policy:
-    """One whose critical labels do not train, and whose weak ones count half."""
+    """A policy whose critical labels do not train, and whose weak ones count half."""
     tiers = (Tier.EXPLICIT, Tier.STRONG, Tier.WEAK)
     shipped = load_policy(shipped_policies()["harbor-support.v1"])
     return shipped.model_copy(update={"training": Training(tiers=tiers, weights={Tier.WEAK: 0.5})})
@@ -41,11 +41,11 @@ def policy() -> Policy:
 
 @pytest.fixture
 def rows(connection: duckdb.DuckDBPyConnection, policy: Policy) -> Callable[..., pa.Table]:
-    """The rows that some labels make."""
+    """Return the training rows of some labels."""
 
-    def make(*labels: dict[str, Any], **given: Any) -> pa.Table:
+    def make(*labels: dict[str, Any], **options: Any) -> pa.Table:
         connection.register("labels", pa.Table.from_pylist(list(labels), LABELS.schema))
-        return training_rows(connection, policy, **{"heldout": 0.0, "salt": "salt", **given})
+        return training_rows(connection, policy, **{"heldout": 0.0, "salt": "salt", **options})
 
     return make
 
@@ -61,45 +61,45 @@ def test_of_the_same_text_and_label_the_strongest_then_the_first_shown_is_kept(r
         ({"tier": "weak", **early}, {"tier": "weak", **late}),
     ):
         for first, second in (("a", "b"), ("b", "a")):
-            made = rows(label(first, **SAME, **kept), label(second, **SAME, **other))
-            assert fates(made) == {first: "kept", second: "duplicate"}
+            table = rows(label(first, **SAME, **kept), label(second, **SAME, **other))
+            assert fates(table) == {first: "kept", second: "duplicate"}
     assert fates(rows(label("b", **SAME), label("a", **SAME))) == {"a": "kept", "b": "duplicate"}
     assert fates(rows(*(label(name, **SAME) for name in "abc"))) == {"a": "kept", "b": "duplicate", "c": "duplicate"}
 
 
 def test_texts_are_the_same_once_redacted_and_cut(rows: Callable) -> None:
-    made = rows(
+    table = rows(
         label("a", prompt=[{"role": "user", "content": "I am ann@example.org"}], completion="\t As you like.\n"),
         label("b", prompt=[{"role": "user", "content": "I am bo@example.org"}], completion="As you like."),
         label("c", prompt=[{"role": "agent", "content": "I am bo@example.org"}], completion="As you like."),
         label("d", prompt=[{"role": "user", "content": "I am bo@example.org"}], completion="As  you like."),
     )
-    assert fates(made) == {"a": "kept", "b": "duplicate", "c": "kept", "d": "kept"}
-    assert made.column("completion").to_pylist() == ["As you like."] * 3 + ["As  you like."]
-    assert made.column("prompt").to_pylist()[0] == [{"role": "user", "content": "I am [EMAIL]"}]
+    assert fates(table) == {"a": "kept", "b": "duplicate", "c": "kept", "d": "kept"}
+    assert table.column("completion").to_pylist() == ["As you like."] * 3 + ["As  you like."]
+    assert table.column("prompt").to_pylist()[0] == [{"role": "user", "content": "I am [EMAIL]"}]
 
 
 @pytest.mark.parametrize("idle", [{"tier": "critical"}, {"weight": 0.0}])
 @pytest.mark.parametrize("name", ["desirable", "undesirable"])
 def test_what_does_not_train_decides_nothing_of_what_does(rows: Callable, idle: dict[str, Any], name: str) -> None:
-    """Be it of the same label or the other one, shown before or after."""
+    """The other row can have the same label or the other one, and can be shown before or after."""
     for days in (-1, 1):
-        made = rows(
+        table = rows(
             label("trains", **SAME, tier="weak"),
             label("does not", **SAME, label=name, shown_at=SHOWN + timedelta(days), **idle),
         )
-        assert fates(made) == {"trains": "kept", "does not": "tier not trained" if "tier" in idle else "weightless"}
+        assert fates(table) == {"trains": "kept", "does not": "tier not trained" if "tier" in idle else "weightless"}
 
 
 @pytest.mark.parametrize(("good", "bad"), [("strong", "weak"), ("weak", "strong"), ("weak", "weak")])
 def test_of_both_labels_the_stronger_is_kept(rows: Callable, good: str, bad: str) -> None:
-    made = rows(label("good", **SAME, tier=good), label("bad", **SAME, label="undesirable", tier=bad))
+    table = rows(label("good", **SAME, tier=good), label("bad", **SAME, label="undesirable", tier=bad))
     expected = {"strong": {"good": "kept", "bad": "overruled"}, "weak": {"good": "overruled", "bad": "kept"}}[good]
-    assert fates(made) == (expected if good != bad else dict.fromkeys(("good", "bad"), "contradicted"))
+    assert fates(table) == (expected if good != bad else dict.fromkeys(("good", "bad"), "contradicted"))
 
 
 def test_what_is_left_out_says_why(rows: Callable) -> None:
-    made = rows(
+    table = rows(
         label("no text", completion=None, tier="critical"),
         label("blank", completion=" \u3000\n", weight=0.0),
         label("critical", tier="critical", weight=0.0),
@@ -110,33 +110,33 @@ def test_what_is_left_out_says_why(rows: Callable) -> None:
         label("silent", label="abstain"),
         excluded=["explicit"],
     )
-    assert fates(made) == {
+    assert fates(table) == {
         "blank": "blank", "critical": "tier not trained", "failed": "tier failed its audit", "no text": "blank",
         "weak": "kept", "weightless": "weightless",
     }  # fmt: skip
-    assert made.column("row_id").to_pylist() == sorted(fates(made)), "ordered"
-    assert dict(zip(made.column("row_id").to_pylist(), made.column("weight").to_pylist(), strict=True)) == {
+    assert table.column("row_id").to_pylist() == sorted(fates(table)), "ordered"
+    assert dict(zip(table.column("row_id").to_pylist(), table.column("weight").to_pylist(), strict=True)) == {
         "blank": 0.0, "critical": None, "failed": None, "no text": None, "weak": 0.4, "weightless": 0.0,
     }  # fmt: skip
 
 
 def test_a_row_carries_the_precision_of_its_rule_where_it_was_measured(rows: Callable) -> None:
-    made = rows(
+    table = rows(
         label("a", rule="one"), label("b", rule="two"), label("c", rule="three"),
         precision={"three": 0.75, "one": 0.5},
     )  # fmt: skip
-    assert made.column("precision").to_pylist() == [0.5, None, 0.75]
+    assert table.column("precision").to_pylist() == [0.5, None, 0.75]
     assert rows(label("a", rule="one")).column("precision").to_pylist() == [None]
-    assert made.column_names == [*COLUMNS[:-1], "precision", "fate", "split"]
+    assert table.column_names == [*COLUMNS[:-1], "precision", "fate", "split"]
 
 
 def hashed(ticket: str, salt: str) -> int:
-    """The first 32 bits of a ticket's hash: what its side is decided by."""
+    """Return the first 32 bits of a ticket's hash, which decide its side."""
     return int.from_bytes(hashlib.sha256(f"{salt}:{ticket}".encode()).digest()[:4], "big")
 
 
-def sides(made: pa.Table) -> set[tuple[str, str]]:
-    return {(row["ticket_id"], row["split"]) for row in made.to_pylist()}
+def sides(table: pa.Table) -> set[tuple[str, str]]:
+    return {(row["ticket_id"], row["split"]) for row in table.to_pylist()}
 
 
 def test_a_tickets_hash_alone_decides_its_side(rows: Callable) -> None:
@@ -160,7 +160,7 @@ def test_a_version_is_the_sha_256_of_its_rows_pairs_and_audit(
         label("b", **same, completion="so groß", preferred_over="a"),
         label("a", **same, completion="klein", label="undesirable", rule="measured"),
     ]
-    made = rows(*labels, precision={"measured": 0.9})
+    table = rows(*labels, precision={"measured": 0.9})
     pairs = preference_pairs(connection, policy, heldout=0.0, salt="salt")
     lines = [
         '{"category":"refund","completion":"klein","label":false,"precision":0.9,'
@@ -178,22 +178,22 @@ def test_a_version_is_the_sha_256_of_its_rows_pairs_and_audit(
     def version(lines: list[str]) -> str:
         return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
-    assert content_version(made, pairs, {"gate": "größer", "a": [1]}) == version(lines)
-    assert content_version(made, pairs, None) == version(lines[:3])
-    turned = pa.Table.from_pylist(made.to_pylist()[::-1], made.schema)
+    assert content_version(table, pairs, {"gate": "größer", "a": [1]}) == version(lines)
+    assert content_version(table, pairs, None) == version(lines[:3])
+    turned = pa.Table.from_pylist(table.to_pylist()[::-1], table.schema)
     assert content_version(turned, pairs, None) == version(lines[:3]), "in whatever order they came"
 
 
 def test_rows_are_counted_by_class_and_the_rest(rows: Callable) -> None:
     tickets = {n: f"t{n}" for n in range(6)}
-    made = rows(
+    table = rows(
         label("a", ticket_id=tickets[0]), label("b", ticket_id=tickets[1], category=None),
         label("c", ticket_id=tickets[2], tier="weak", rule="dismissed", label="undesirable"),
         heldout=(max(hashed(tickets[n], "salt") for n in range(3))) / 2**32,
     )  # fmt: skip
-    of = {row["row_id"]: row["split"] for row in made.to_pylist()}
+    of = {row["row_id"]: row["split"] for row in table.to_pylist()}
     assert sorted(of.values()) == ["heldout", "heldout", "train"]
-    counts = count_rows(made)
+    counts = count_rows(table)
     for split in ("train", "heldout"):
         good, bad = ((of["a"] == split) + (of["b"] == split), int(of["c"] == split))
         expected = {"desirable": good, "undesirable": bad}
@@ -204,9 +204,9 @@ def test_rows_are_counted_by_class_and_the_rest(rows: Callable) -> None:
 
 
 def test_redactions_are_counted_in_prompts_and_completions(rows: Callable) -> None:
-    made = rows(
+    table = rows(
         label("a", prompt=[{"role": "user", "content": "a@b.org, c@d.org"}, {"role": "user", "content": "e@f.org"}]),
         label("b", completion="call 415-555-2671 or write to g@h.org"),
     )
-    assert count_redactions(made) == {**dict.fromkeys(PATTERNS, 0), "EMAIL": 4, "PHONE": 1}
-    assert count_redactions(made.slice(0, 0)) == dict.fromkeys(PATTERNS, 0)
+    assert count_redactions(table) == {**dict.fromkeys(PATTERNS, 0), "EMAIL": 4, "PHONE": 1}
+    assert count_redactions(table.slice(0, 0)) == dict.fromkeys(PATTERNS, 0)

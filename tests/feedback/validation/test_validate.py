@@ -1,4 +1,4 @@
-"""Every rule fires where its damage is done, on that day and no other, and all are silent on a sound desk."""
+"""Every rule fails on the damaged day and on no other, and all rules hold on a sound desk."""
 
 import random
 import shutil
@@ -26,7 +26,7 @@ from label_policy import parse_policy
 
 FIRST = date(2026, 3, 2)
 DAYS = [FIRST + timedelta(days=number) for number in range(60)]
-# Those that rules of shares look at: of a Saturday there is too little.
+# The days that rules of shares check: a Saturday has too few rows.
 BUSY = [day for day in DAYS[30:] if day.weekday() < 5]
 SECRET = "my card is stolen, says Erika Mustermann"
 POLICY = """
@@ -47,14 +47,14 @@ Damage = Callable[[Rows], Any]
 
 @dataclass(frozen=True)
 class Sound:
-    """A desk on which nothing is wrong: sixty days, a quiet Saturday and Sunday in each week, two sources."""
+    """A desk without faults: sixty days, a quiet Saturday and Sunday in each week, two sources."""
 
     root: Path
     training_set: TrainingSet
 
 
 def events() -> Iterator[dict[str, Any]]:
-    """Reactions as shares of the drafts of a day, as they are on a desk: about the same, never the same."""
+    """Return reactions as shares of a day's drafts, as on a real desk: similar from day to day, never equal."""
     chance = random.Random(3)
     for day in DAYS:
         for number in range(90 if day.weekday() < 5 else 35):
@@ -70,11 +70,11 @@ def events() -> Iterator[dict[str, Any]]:
             yield event("surveyed", None, ticket, shown + timedelta(hours=1), source="crm", score=0.5, extra=SECRET)
 
 
-def event(kind: str, draft: str | None, ticket: str, when: datetime, **given: Any) -> dict[str, Any]:
+def event(kind: str, draft: str | None, ticket: str, when: datetime, **fields: Any) -> dict[str, Any]:
     return dict.fromkeys(EVENTS.schema.names) | {
         "event_id": f"{kind} {draft or ticket}", "kind": kind, "draft_id": draft, "ticket_id": ticket,
         "occurred_at": when, "received_at": when, "source": "copilot", "arrival_date": when.date(),
-        "file": "log.jsonl", "line": 1, **given,
+        "file": "log.jsonl", "line": 1, **fields,
     }  # fmt: skip
 
 
@@ -96,18 +96,18 @@ def copied(sound: Sound, tmp_path: Path) -> Lake:
 
 
 def outcomes(lake: Lake, asset: str, docs: Path, days: list[date] | None = None) -> dict[str, Outcome]:
-    made = validate_days(lake, asset, days, docs=docs, run_id="a run")
-    return {outcome.rule.name: outcome for outcome in made.outcomes}
+    validated = validate_days(lake, asset, days, docs=docs, run_id="a run")
+    return {outcome.rule.name: outcome for outcome in validated.outcomes}
 
 
 def each(change: Callable[[dict[str, Any]], Any], where: Callable[[dict[str, Any]], bool] = lambda _: True) -> Damage:
-    """Damage to every row of the day of which `where` holds."""
+    """Return a damage to every row of the day for which `where` holds."""
     return lambda rows: [change(row) for row in rows if where(row)]
 
 
-def put(**given: Any) -> Damage:
-    """Damage to the day's first row."""
-    return lambda rows: rows[0].update(given)
+def put(**fields: Any) -> Damage:
+    """Return a damage to the day's first row."""
+    return lambda rows: rows[0].update(fields)
 
 
 def of_kind(kind: str) -> Callable[[dict[str, Any]], bool]:
@@ -125,7 +125,7 @@ def label_as(label: str, tier: str | None, weight: float) -> Callable[[dict[str,
     return lambda row: row.update(label=label, tier=tier, weight=weight)
 
 
-# A day each; those that others would be measured by come last.
+# One damaged day each; days that other days are compared with come last.
 DAMAGE: dict[str, tuple[Table, dict[str, Damage]]] = {
     "feedback_events": (
         EVENTS,
@@ -175,7 +175,7 @@ DAMAGE: dict[str, tuple[Table, dict[str, Damage]]] = {
         },
     ),
 }  # fmt: skip
-# What else a day's damage is bound to break.
+# Other rules that a day's damage also breaks.
 ALSO = {"some_are_judged": {"abstentions_steady"}}
 
 
@@ -204,8 +204,8 @@ def test_all_rules_are_silent_on_a_sound_desk_and_each_fires_on_the_day_that_was
         for severity in ("critical", "warning")
         for rule, days in newest_outcomes(copied)[asset][severity].items()
     } == expected, "and the lake remembers"
-    asked = outcomes(copied, asset, tmp_path / "docs", DAYS[:20])
-    assert all(outcome.passed for outcome in asked.values()), "days that were not asked for are not judged"
+    checked = outcomes(copied, asset, tmp_path / "docs", DAYS[:20])
+    assert all(outcome.passed for outcome in checked.values()), "days outside the request are not checked"
 
 
 def day_rows(lake: Lake, table: Table, day: date) -> Rows:
@@ -213,7 +213,7 @@ def day_rows(lake: Lake, table: Table, day: date) -> Rows:
     return sorted(rows, key=lambda row: str(row.get("event_id") or row["draft_id"]))
 
 
-# Each to a row of its own, but for the last two: what is damaged, and how often the rule then does not hold.
+# Each damages a row of its own, except the last two: the damage, and how often the rule is then broken.
 SET_DAMAGE: dict[str, tuple[Callable[[Rows], Any], int]] = {
     "in_their_class": (lambda rows: rows[0].update(label=False), 1),
     "known_tiers": (lambda rows: rows[1].update(tier="gold"), 1),
@@ -233,9 +233,9 @@ SET_DAMAGE: dict[str, tuple[Callable[[Rows], Any], int]] = {
 
 def test_a_training_set_is_judged_row_by_row(sound: Sound, copied: Lake, tmp_path: Path) -> None:
     assert {rule.name for rule in SUITES["training_set"].rules} == set(SET_DAMAGE)
-    made = validate_training_set(copied, sound.training_set, docs=tmp_path, run_id="a run")
-    assert [outcome.rule.name for outcome in made.outcomes if not outcome.passed] == []
-    assert all(outcome.checked for outcome in made.outcomes)
+    validated = validate_training_set(copied, sound.training_set, docs=tmp_path, run_id="a run")
+    assert [outcome.rule.name for outcome in validated.outcomes if not outcome.passed] == []
+    assert all(outcome.checked for outcome in validated.outcomes)
     folder = tmp_path / "damaged"
     shutil.copytree(sound.training_set.path, folder)
     file = folder / "desirable" / "train-00000.parquet"
@@ -254,7 +254,7 @@ def test_a_training_set_is_judged_row_by_row(sound: Sound, copied: Lake, tmp_pat
 def test_no_text_of_a_customer_reaches_great_expectations_or_its_pages(
     sound: Sound, copied: Lake, tmp_path: Path
 ) -> None:
-    """Not even where a mapping has put it in the place of a name."""
+    """Not even if a mapping has put a text in the column of a name."""
     places = ((EVENTS, ("kind", "source")), (INTERACTIONS, ("source", "edit_kind")), (LABELS, ("rule", "label")))
     for table, names in places:
         rows = day_rows(copied, table, DAYS[30])
@@ -290,6 +290,6 @@ def test_an_empty_lake_is_sound(tmp_path: Path) -> None:
 def test_what_a_failing_rule_says_names_the_day_how_many_and_what_to_do(copied: Lake, tmp_path: Path) -> None:
     rows = [row for row in day_rows(copied, EVENTS, BUSY[8]) if row["kind"] != "thumbs_down"]
     copied.replace(EVENTS, pa.Table.from_pylist(rows, EVENTS.schema), [BUSY[8]])
-    said = outcomes(copied, "feedback_events", tmp_path)["no_signal_silent"].say()
-    assert f"{BUSY[8]} (share_of_expected 0.0, source copilot, kind thumbs_down, events 0, expected 1" in said
-    assert "; look at what changed at the source that day" in said
+    message = outcomes(copied, "feedback_events", tmp_path)["no_signal_silent"].say()
+    assert f"{BUSY[8]} (share_of_expected 0.0, source copilot, kind thumbs_down, events 0, expected 1" in message
+    assert "; look at what changed at the source that day" in message

@@ -1,5 +1,6 @@
 """The audit gate: when it opens and closes, the excluded tiers, and its messages."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -93,18 +94,37 @@ def test_a_tier_that_unread_rows_could_lift_is_not_excluded_but_waited_for() -> 
     # Where they could not, it has failed, and a few rows that are new in the draw do not undo that.
     gate = decide(tier_estimate(0.85), some, best=0.59)
     assert gate.passed and gate.excluded == ("weak",)
+    assert decide(tier_estimate(0.85), some, best=0.6).tiers["weak"].outcome == "undecided", (
+        "what is asked for is enough"
+    )
+    every = tier_estimate(0.5, read=100)
+    assert decide(tier_estimate(0.85), every, best=0.9).tiers["weak"].outcome == "failed", (
+        "no row is left that could lift it"
+    )
+
+
+def test_simulated_verdicts_are_counted_apart() -> None:
+    weak = replace(tier_estimate(0.4, precision=0.5, read=1100, sampled=2000), simulated=900)
+    assert decide(tier_estimate(0.85), weak).notes == (
+        "tier weak: 50.0% of its labels are right, at least 40.0% at 95% confidence by 1,100 rows that people read and "
+        "900 simulated ones, and the policy asks for 60.0%; it does not train",
+    )
 
 
 def test_nobody_could_tell_and_nobody_has_read_are_reported_apart() -> None:
-    assert "nobody has read any" in decide(tier_estimate(0.9), tier_estimate(None, read=0), best=0.9).reasons[0]
-    assert "no reader could decide on any" in decide(tier_estimate(0.9), tier_estimate(None, unsure=100)).notes[0]
+    unread = decide(tier_estimate(0.9), tier_estimate(None, read=0), best=0.9).reasons[0]
+    assert unread.startswith(
+        "tier weak: nobody has read any of its rows, and the policy asks for 60.0%; 100 rows drawn"
+    )
+    unsure = decide(tier_estimate(0.9), tier_estimate(None, unsure=100)).notes[0]
+    assert unsure.startswith("tier weak: no reader could decide on any of its rows, and the policy asks for 60.0%;")
 
 
 def test_all_right_but_too_few_to_show_it_says_so() -> None:
-    assert (
-        "raise audit.floor or audit.per_class"
-        in decide(tier_estimate(0.9), tier_estimate(0.55, precision=1.0)).notes[0]
-    )
+    for precision in (1.0, 0.6):
+        note = decide(tier_estimate(0.9), tier_estimate(0.55, precision=precision)).notes[0]
+        assert "but so few rows cannot show it; raise audit.floor or audit.per_class in the policy" in note
+    assert "raise" not in decide(tier_estimate(0.9), tier_estimate(0.55, precision=0.59)).notes[0]
 
 
 def override_for(*tiers: str) -> Override:

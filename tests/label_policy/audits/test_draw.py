@@ -224,6 +224,10 @@ def test_rows_to_show_a_bound_are_as_many_as_wilsons_interval_needs(bound, confi
     assert lows[0] >= bound > lows[1]
 
 
+def test_no_number_of_rows_shows_that_all_are_right():
+    assert rows_to_show(1.0, confidence=0.95) > 10**18
+
+
 def test_a_tier_with_a_bound_is_drawn_until_its_rows_can_show_it():
     labels = table(
         [("undesirable", "critical", "flag", "a")] * 71

@@ -294,7 +294,7 @@ def test_applying_is_one_run_over_just_the_days_that_change(
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", environment["DAGSTER_HOME"])
     stale = call("apply", edited, "--plan", "i0-l9-0123456789abcdef", "--yes")
-    assert "since plan i0-l9-0123456789abcdef was made" in str(stale.exception)
+    assert "since plan i0-l9-0123456789abcdef (version 0 then" in str(stale.exception)
     assert "add --yes" in call("apply", edited).output
     plan = json.loads(call("plan", edited, "--json").stdout)
     version = desk.lake.version(LABELS) or 0

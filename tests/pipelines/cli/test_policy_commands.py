@@ -19,7 +19,7 @@ from rich.console import Console
 from desk.desk import Desk
 from desk.settings import DeskSettings
 from feedback.history.explain import Explanation, explain
-from feedback.history.row_verdicts import Reading
+from feedback.history.row_verdicts import RowVerdict
 from feedback.labels.interactions import write_interactions
 from feedback.labels.label_writer import write_labels
 from feedback.lake.tables import EVENTS, INTERACTIONS
@@ -235,13 +235,13 @@ def audited(
         "reviewer": by, "reason": "tone", "note": note, "recorded_at": AS_OF,
         "rule": "never", "label": "abstain",
     }  # fmt: skip
-    readings = [
-        Reading(verdict="undesirable", origin="review", why_not=None, **said),
-        Reading(verdict="unsure", origin="simulated", why_not="read by a person", **said),
+    verdicts = [
+        RowVerdict(verdict="undesirable", origin="review", why_not=None, **said),
+        RowVerdict(verdict="unsure", origin="simulated", why_not="read by a person", **said),
     ]
     found = TierOutcome(required=0.6, precision=0.67, low=0.52, outcome=outcome)
     made: dict[str, Any] = {"asked": True, "passed": True, "tiers": {"strong": found, "explicit": found}, "missing": {}}
-    return replace(explanation, readings=readings, gate=AuditGate(**made | gate))
+    return replace(explanation, readings=verdicts, gate=AuditGate(**made | gate))
 
 
 def test_explain_says_who_read_the_row_and_what_the_gate_makes_of_its_tier_now(desk: Desk) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.pipelines.conftest import make_instance
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 ARCHIVE = Path(__file__).with_name("home_of_november_2026.tar.xz")
 THERE = "/tmp/oldtoy"  # where the home lay when it was made: its settings and pointers name files there
@@ -31,10 +33,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ask(command: Command, place: Path) -> Callable[..., dict[str, Any]]:
-    """What a command prints as JSON on that home."""
+    """What a command prints as JSON on that home, with an instance of its own."""
+    (place / "dagster").mkdir()
+    folders = {"FEEDBACK_HOME": str(place / "home"), "DAGSTER_HOME": str(make_instance(place / "dagster"))}
 
     def run(*arguments: str) -> dict[str, Any]:
-        done = command(*arguments, "--json", FEEDBACK_HOME=str(place / "home"))
+        done = command(*arguments, "--json", **folders)
         assert done.returncode == 0, done.stderr
         return dict(json.loads(done.stdout.splitlines()[-1]))
 
