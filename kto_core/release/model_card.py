@@ -93,7 +93,7 @@ def _corrected(noise: Mapping[str, Any] | None, applied: Mapping[str, float] | N
 def _audited(audit: Mapping[str, Any] | None) -> list[str]:
     """Return table lines on the audit of the labels, and on the override that opened its gate, if any."""
     if audit is None or (not audit["asked"] and not any(map(_verdicts, audit["precision"].values()))):
-        return ["| audit of the labels | none was asked for |"]
+        return ["| audit of the labels | not required |"]
     gate = audit["gate"]
     findings = [
         f"{name} {estimate['precision']:.1%} right (at least {estimate['low']:.1%}; {_read(estimate)})"

@@ -55,7 +55,7 @@ class Checkpoints:
         accelerator: accelerator of the run.
 
     Raises:
-        TrainingError: if the parent folder cannot be made; raised now, before the run has results to lose.
+        TrainingError: if the parent folder cannot be created; raised now, before the run has results to lose.
     """
 
     def __init__(self, folder: Path, *, seconds: float, accelerator: Accelerator) -> None:

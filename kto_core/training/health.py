@@ -75,7 +75,7 @@ def _saturation(metrics: Sequence[Figures], beta: float) -> str | None:
         return None
     gradient_left = 1.0 / math.cosh(beta * z0 / 2) ** 2  # σ(x)·(1 − σ(x)), as a share of its value at 0
     return (
-        f"KL saturates: z0 is {z0:.1f} nats and β·z0 {beta * z0:.1f}, so that a reply as likely as under the reference "
+        f"KL saturates: z0 is {z0:.1f} nats and β·z0 {beta * z0:.1f}, so a reply as likely as under the reference "
         f"has {gradient_left:.0%} of its gradient at the start; lower learning_rate or beta, or train fewer steps"
     )
 

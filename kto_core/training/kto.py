@@ -81,7 +81,7 @@ def train_kto(
         store/<objective>-<id> with safetensors (LoRA merged), tokenizer, training.json, metrics.parquet and curve.png.
 
     Raises:
-        TrainingError: if the model, the rows or the device cannot do what the config asks.
+        TrainingError: if the model, the rows or the device do not support the config.
     """
     report = Paced(report)
     started = time.monotonic()

@@ -159,7 +159,7 @@ def _by_weight(rows: Rows, config: KTOConfig) -> Correction:
     for name, side in zip(CLASSES, (good, ~good), strict=True):
         if weights[side].sum() > 0 and not weighed[side].sum() > 0:
             raise TrainingError(
-                f"no {name} row has a label that is right more often than not, so that noise_correction 'weight' "
+                f"no {name} row has a label that is right more often than not, so noise_correction 'weight' "
                 "leaves none; fix the policy's rules, or set noise_correction to 'none'"
             )
     return Correction(

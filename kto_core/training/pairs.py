@@ -105,7 +105,7 @@ def train_pairs(
         store/<objective>-<id> with safetensors (LoRA merged), tokenizer, training.json, metrics.parquet and curve.png.
 
     Raises:
-        TrainingError: if there are no pairs, or the model or the device cannot do what the config asks.
+        TrainingError: if there are no pairs, or the model or the device does not support the config.
     """
     report = Paced(report)
     started = time.monotonic()

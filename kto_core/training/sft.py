@@ -71,7 +71,7 @@ def train_sft(
         store/sft-<id> with safetensors, tokenizer, training.json, and metrics.parquet and curve.png if it was trained.
 
     Raises:
-        TrainingError: if the model, the rows or the device cannot do what the config asks.
+        TrainingError: if the model, the rows or the device do not support the config.
 
     """
     report = Paced(report)

@@ -63,7 +63,7 @@ def run_steps(
         causal(network.model).activation_checkpointing_enable()
     if accelerator.distributed_type is DistributedType.FSDP:
         # Autocast alone, as without FSDP: FSDP's own policy would round the sums of log-probabilities to the precision,
-        # and hand layers copies of the layout, so that what one pass keeps for the next would be lost.
+        # and pass copies of the layout to layers, so keys and values kept for the next pass would be lost.
         accelerator.state.fsdp_plugin.mixed_precision_policy = None
     optimizer = make_optimizer(network, learning_rate=learning_rate, weight_decay=config.weight_decay)
     schedule = make_schedule(optimizer, steps=len(steps), warmup=config.warmup, schedule=config.schedule)

@@ -81,7 +81,7 @@ def draw_sample(
     Reads only the strata's columns; holds only counts and the first drafts of each stratum in memory.
 
     Args:
-        connection: sees the labels; temporary tables are made in it.
+        connection: sees the labels; temporary tables are created in it.
         labels: the name of a relation with ``draft_id`` (unique) and the audit's strata as columns. Rows that abstain
             are not drawn.
         seed: selects the sample; the same seed gives the same rows, in any order of the labels.

@@ -155,7 +155,7 @@ _CATEGORY_COUNTS = ", ".join(
 
 # As in `label_policy.audits.draw`: a hash gives each draft its place, and arg_min keeps the first of each stratum in
 # a heap.
-# Maturity times follow from a window and hardly differ by rule, so that kind is one stratum.
+# Maturity times follow from a window and hardly differ by rule, so this kind is one stratum.
 _EXAMPLES = """
 WITH strata AS (
     SELECT kind, CASE WHEN kind <> 'maturity' THEN before_rule END AS old,

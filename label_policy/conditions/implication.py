@@ -18,7 +18,7 @@ class _Part(NamedTuple):
     joined: str
     parts: frozenset[int]
     compound: frozenset[int]
-    """Those of `parts` that are an AND or an OR."""
+    """The `parts` that are an AND or an OR."""
 
 
 class Implications:

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 
-from label_policy.edits.facts import IS_CONTENT, REACH, Fact, Reading
+from label_policy.edits.facts import IS_CONTENT, REACH, Fact, StatedFacts
 from label_policy.edits.tokens import Remembered
 from label_policy.edits.vocabulary import LENGTHS, NEGATIONS, OPPOSITES
 
 _SHORTEST_STEM = 4  # "interest" is not the denial of "terest", nor "under" of "der"
 
 
-def same_facts(left: Reading, right: Reading) -> bool:
+def same_facts(left: StatedFacts, right: StatedFacts) -> bool:
     """Return whether two stretches state the same facts, in the same order where they are of one kind."""
     if left.facts != right.facts and not _same_by_kind(left.facts, right.facts):
         return False
@@ -17,7 +17,7 @@ def same_facts(left: Reading, right: Reading) -> bool:
     return all(left.bounds[fact] & right.bounds[fact] for fact in left.bounds.keys() & right.bounds.keys())
 
 
-def same_but_moved(left: Reading, right: Reading) -> bool:
+def same_but_moved(left: StatedFacts, right: StatedFacts) -> bool:
     """Return whether two stretches state the same facts, in any order."""
     return sorted(left.facts) == sorted(right.facts)
 
@@ -45,7 +45,7 @@ def _converted(fact: Fact) -> Fact:
     return base, str(float(value) * factor)
 
 
-def same_denials(left: Reading, right: Reading) -> bool:
+def same_denials(left: StatedFacts, right: StatedFacts) -> bool:
     """Return whether two stretches deny the same: equally often, and nothing that the other affirms."""
     if left.words == right.words:
         return True

@@ -18,7 +18,7 @@ from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cpdist
 
 from label_policy.edits.claims import same_but_moved, same_denials, same_facts
-from label_policy.edits.facts import REACH, Reading, read
+from label_policy.edits.facts import REACH, StatedFacts, read
 from label_policy.edits.tokens import Remembered, chunks_around, enumerators, plain, without_enumeration, words_of
 from label_policy.edits.words import changes, content_of, is_heavy, is_light, respelled, without_courtesies
 from label_policy.schema.blank_text import is_blank
@@ -179,7 +179,7 @@ def _classify(draft: str, final: str) -> EditKind:
         left, right = chunks_around(draft, final, REACH)
     if left == right:
         return EditKind.COSMETIC
-    before, after = _readings(left, right)
+    before, after = _read_both(left, right)
     if not (same_denials(before, after) and (same_facts(before, after) or _moved(before, after, draft, final))):
         return EditKind.FACTUAL
     changed = changes(before.words, after.words)
@@ -192,7 +192,7 @@ def _classify(draft: str, final: str) -> EditKind:
     return EditKind.SUBSTANTIVE if is_heavy(changed, total) and _is_heavy(draft, final) else EditKind.WORDING
 
 
-def _readings(left: list[str], right: list[str]) -> tuple[Reading, Reading]:
+def _read_both(left: list[str], right: list[str]) -> tuple[StatedFacts, StatedFacts]:
     """Read the facts of two stretches of chunks; a misspelled word counts as its correction."""
     words, others = words_of(left), words_of(right)
     before, after = read(words), read(others)
@@ -210,7 +210,7 @@ _CONTENT_OF = Remembered(lambda chunk: content_of(words_of([chunk])))
 _SENTENCE_END = re.compile(r"(?<![.!?])[.!?]++(?=\s|\Z)|\n")
 
 
-def _moved(before: Reading, after: Reading, draft: str, final: str) -> bool:
+def _moved(before: StatedFacts, after: StatedFacts, draft: str, final: str) -> bool:
     """Return whether facts only moved together with their whole sentences."""
     if not same_but_moved(before, after):
         return False
@@ -221,8 +221,8 @@ def _moved(before: Reading, after: Reading, draft: str, final: str) -> bool:
 
 
 def _statement(sentence: str) -> tuple[str, ...]:
-    reading = read(words_of(sentence.split()))
-    return tuple(reading.words) if reading.facts else ()
+    stated = read(words_of(sentence.split()))
+    return tuple(stated.words) if stated.facts else ()
 
 
 def _is_heavy(draft: str, final: str) -> bool:
@@ -230,5 +230,5 @@ def _is_heavy(draft: str, final: str) -> bool:
     left, right = without_courtesies(draft), without_courtesies(final)
     if (left, right) == (draft.strip(), final.strip()):
         return True
-    before, after = _readings(left.split(), right.split())
+    before, after = _read_both(left.split(), right.split())
     return is_heavy(changes(before.words, after.words), max(content_of(before.words), content_of(after.words)))

@@ -47,7 +47,7 @@ Fact: TypeAlias = tuple[str, str]
 
 
 @dataclass(slots=True)
-class Reading:
+class StatedFacts:
     """The facts of a stretch of words."""
 
     words: list[str] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Reading:
 
 
 Words: TypeAlias = list[str]
-Reader: TypeAlias = Callable[[Words, int, Reading], int]
+Reader: TypeAlias = Callable[[Words, int, StatedFacts], int]
 """Adds the fact that starts at a position, if any, and returns its number of words."""
 
 
@@ -86,23 +86,23 @@ IS_CONTENT = Remembered(lambda word: _is_word(word) and word not in FUNCTION_WOR
 # --- What each word may begin
 
 
-def read(words: list[str]) -> Reading:
+def read(words: list[str]) -> StatedFacts:
     """Read the facts in a stretch of `words_of`'s words."""
     readers = [*map(READERS.__getitem__, words)]
     if not any(readers):
-        return Reading(words)
-    reading, end = Reading(), 0
+        return StatedFacts(words)
+    stated, end = StatedFacts(), 0
     for position, candidates in enumerate(readers):
         if position < end:
             continue
         end = position + 1
         for reader in candidates:
-            if length := reader(words, position, reading):
+            if length := reader(words, position, stated):
                 end = position + length
                 break
         else:
-            reading.words.append(words[position])
-    return reading
+            stated.words.append(words[position])
+    return stated
 
 
 def _readers(word: str) -> tuple[Reader, ...]:
@@ -135,60 +135,60 @@ READERS = Remembered(_readers)
 # --- Denials and addresses
 
 
-def _denial(words: Words, at: int, reading: Reading) -> int:
+def _denial(words: Words, at: int, stated: StatedFacts) -> int:
     after = words[at + 1 : at + 1 + REACH]
     if not after or after[0] not in PLEASANTRIES:
-        reading.denied.append(next((word for word in after if IS_CONTENT[word] and word not in NEGATIONS), ""))
-    reading.words.append(words[at])
+        stated.denied.append(next((word for word in after if IS_CONTENT[word] and word not in NEGATIONS), ""))
+    stated.words.append(words[at])
     return 1
 
 
-def _address(words: Words, at: int, reading: Reading) -> int:
+def _address(words: Words, at: int, stated: StatedFacts) -> int:
     kind, _, address = words[at].partition(":")
     # Repeated, as in a Markdown link, it is one fact.
-    if (kind, address) not in reading.facts:
-        reading.add(kind, address)
+    if (kind, address) not in stated.facts:
+        stated.add(kind, address)
     return 1
 
 
-def _code(words: Words, at: int, reading: Reading) -> int:
-    reading.add("number", words[at])  # such as the order number ab12
+def _code(words: Words, at: int, stated: StatedFacts) -> int:
+    stated.add("number", words[at])  # such as the order number ab12
     return 1
 
 
 # --- Dates and times of day
 
 
-def _month(words: Words, at: int, reading: Reading) -> int:
+def _month(words: Words, at: int, stated: StatedFacts) -> int:
     month = month_at(words, at)
     if not month:
         return 0
     day = day_of(words[at + 1]) if at + 1 < len(words) else ""
-    return _dated(words, at, at + 1 + bool(day), f"{day} {month}".strip(), reading)
+    return _dated(words, at, at + 1 + bool(day), f"{day} {month}".strip(), stated)
 
 
-def _day_and_month(words: Words, at: int, reading: Reading) -> int:
+def _day_and_month(words: Words, at: int, stated: StatedFacts) -> int:
     start = at + 1
     if start < len(words) and words[start] in (".", "of", "de"):
         start += 1
     month = month_at(words, start) if start < len(words) else ""
-    return _dated(words, at, start + 1, f"{day_of(words[at])} {month}", reading) if month else 0
+    return _dated(words, at, start + 1, f"{day_of(words[at])} {month}", stated) if month else 0
 
 
-def _dated(words: Words, at: int, end: int, date: str, reading: Reading) -> int:
+def _dated(words: Words, at: int, end: int, date: str, stated: StatedFacts) -> int:
     """Add a date, with its year if one follows."""
     year = end + (end < len(words) and words[end] in (",", ".", "de"))
     if year < len(words) and len(words[year]) == 4 and words[year].isdecimal():
         date, end = f"{date} {words[year]}", year + 1
-    reading.add("date", date, _bound(words, at))
+    stated.add("date", date, _bound(words, at))
     return end - at
 
 
-def _weekday(words: Words, at: int, reading: Reading) -> int:
+def _weekday(words: Words, at: int, stated: StatedFacts) -> int:
     word = words[at]
     if word not in WEEKDAYS and not _is_short_day(words, at):
         return 0
-    reading.add("date", WEEKDAYS.get(word) or WEEKDAYS_BESIDE[word], _bound(words, at))
+    stated.add("date", WEEKDAYS.get(word) or WEEKDAYS_BESIDE[word], _bound(words, at))
     return 1
 
 
@@ -200,25 +200,25 @@ def _is_short_day(words: Words, at: int) -> bool:
     return any(len(end) == 2 and "-" in end and not WEEKDAYS_BESIDE.keys().isdisjoint(end) for end in (before, after))
 
 
-def _time_of_day(words: Words, at: int, reading: Reading) -> int:
+def _time_of_day(words: Words, at: int, stated: StatedFacts) -> int:
     if at and words[at - 1] in WISHES:
         return 0
-    reading.add("date", TIMES_OF_DAY[words[at]])
+    stated.add("date", TIMES_OF_DAY[words[at]])
     return 1
 
 
-def _zone(words: Words, at: int, reading: Reading) -> int:
+def _zone(words: Words, at: int, stated: StatedFacts) -> int:
     before = words[at - 1] if at else ""
     if before not in ("am", "pm") and not before[:1].isdigit():
         return 0
-    reading.add("zone", words[at])
+    stated.add("zone", words[at])
     return 1
 
 
 # --- Numbers
 
 
-def _number(words: Words, at: int, reading: Reading) -> int:
+def _number(words: Words, at: int, stated: StatedFacts) -> int:
     start = at + is_code(words[at])  # € 20, EUR 20
     value, end = number_at(words, start)
     if not value:
@@ -232,29 +232,29 @@ def _number(words: Words, at: int, reading: Reading) -> int:
     unit, taken = (CURRENCIES[words[at]], 0) if start > at else unit_at(words, end)
     # A bare "one" is more often a pronoun than a number; a replacement by "two" is still a fact.
     if values == ["1"] and unit == "number":
-        reading.words.append("one")
+        stated.words.append("one")
         return 1
     for value in values:
-        reading.add(unit, in_unit(value, unit), _bound(words, at))
+        stated.add(unit, in_unit(value, unit), _bound(words, at))
     return end + taken - at
 
 
-def _ordinal(words: Words, at: int, reading: Reading) -> int:
+def _ordinal(words: Words, at: int, stated: StatedFacts) -> int:
     word = words[at]
     if word not in ORDINALS:
-        reading.add("ordinal", day_of(word))
+        stated.add("ordinal", day_of(word))
         return 1
     before = words[at - 1] if at else ""
     after = words[at + 1] if at + 1 < len(words) else "."
     # "Second" is a rank depending on the next word; otherwise it is a moment or an adverb.
     if before in EVERY or after in ",-" or (word == "second" and not (IS_CONTENT[after] or after == "of")):
         return 0
-    reading.add("ordinal", ORDINALS[word])
+    stated.add("ordinal", ORDINALS[word])
     return 1
 
 
-def _part(words: Words, at: int, reading: Reading) -> int:
-    reading.add("part", words[at])
+def _part(words: Words, at: int, stated: StatedFacts) -> int:
+    stated.add("part", words[at])
     return 1
 
 
@@ -271,20 +271,20 @@ def _bound(words: Words, at: int) -> str:
 # --- Periods: units of time without a number
 
 
-def _period(words: Words, at: int, reading: Reading) -> int:
+def _period(words: Words, at: int, stated: StatedFacts) -> int:
     word = words[at]
     if word in ADVERBS_OF_PERIOD:
-        reading.add(ADVERBS_OF_PERIOD[word], "1", written=word)
+        stated.add(ADVERBS_OF_PERIOD[word], "1", written=word)
         return 1
     before = words[at - 1] if at else ""
     if before == "of" and at > 1:
         before = words[at - 2]  # a couple of days
     if before in EVERY:
-        reading.add(PERIODS[word], "1", written=word)
+        stated.add(PERIODS[word], "1", written=word)
     elif before in SOME:
-        reading.add(PERIODS[word], SOME[before], written=word)
+        stated.add(PERIODS[word], SOME[before], written=word)
     elif before in WHICH:
-        reading.add("date", f"{WHICH[before]} {PERIODS[word]}", written=word)
+        stated.add("date", f"{WHICH[before]} {PERIODS[word]}", written=word)
     else:
         return 0
     return 1

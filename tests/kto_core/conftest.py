@@ -17,7 +17,7 @@ torch.set_num_threads(1)  # toy tensors: a second thread only waits
 
 @pytest.fixture(scope="module", autouse=True)
 def no_figures():
-    """Nothing is drawn but `with_figures`."""
+    """No figures are drawn without the fixture `with_figures`."""
     with without_figures():
         yield
 

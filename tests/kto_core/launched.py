@@ -1,4 +1,4 @@
-"""What the processes of one launch do, one training after another: `accelerate launch -m tests.kto_core.launched`."""
+"""The work of one launch, one training after another: `accelerate launch -m tests.kto_core.launched`."""
 
 import json
 import sys
@@ -41,13 +41,13 @@ RUNS: dict[str, list[tuple[str, dict[str, object]]]] = {
 
 def train(kind: str, settings: Mapping[str, object], places: Mapping[str, Path], store: Path) -> Path:
     """One of the runs; a checkpoint is written every step."""
-    given = COMMON | SETTINGS[kind] | dict(settings)
+    arguments = COMMON | SETTINGS[kind] | dict(settings)
     if kind == "sft":
-        config = SFTConfig(**given)
+        config = SFTConfig(**arguments)
         return train_sft(
             model=places["reference"], rows=places["corpus"], config=config, store=store, checkpoint_seconds=0
         )
-    run, config = (train_kto, KTOConfig(**given)) if kind == "kto" else (train_pairs, PairConfig(**given))
+    run, config = (train_kto, KTOConfig(**arguments)) if kind == "kto" else (train_pairs, PairConfig(**arguments))
     names = ("reference", "training_set", "cache")
     return run(**{name: places[name] for name in names}, config=config, store=store, checkpoint_seconds=0)
 
@@ -72,23 +72,28 @@ def make_replicated() -> None:
 
 
 def main() -> None:
-    """Train all runs, then obey a command that is refused, and one whose end is the end of the group."""
+    """Train all runs, then run a command that is refused, and one that ends the process group."""
     torch.set_num_threads(1)
-    given = json.loads(sys.argv[1])
+    arguments = json.loads(sys.argv[1])
     assert PartialState(cpu=True).distributed_type is DistributedType.MULTI_CPU
     for way, runs in RUNS.items():
         with ExitStack() as stack:
             for trainer in TRAINERS if way == SHARDED else ():
                 stack.enter_context(mock.patch(f"{trainer}.make_accelerator", make_sharded))
             for kind, settings in runs:
-                train(kind, settings, {name: Path(place) for name, place in given[way].items()}, Path(given[way]["to"]))
+                train(
+                    kind,
+                    settings,
+                    {name: Path(place) for name, place in arguments[way].items()},
+                    Path(arguments[way]["to"]),
+                )
         make_replicated()
-    sys.argv[1:] = given["refused"]
+    sys.argv[1:] = arguments["refused"]
     try:
         kto_core.__main__.main()
     except SystemExit as refusal:
         assert refusal.code == 1  # and the next command does what it is told
-    sys.argv[1:] = given["command"]
+    sys.argv[1:] = arguments["command"]
     kto_core.__main__.main()
     assert not torch.distributed.is_initialized()
 

@@ -24,12 +24,12 @@ def start(target: Callable[..., None], *given: object) -> subprocess.Popen[bytes
 
 
 def ended(*processes: subprocess.Popen[bytes]) -> list[int]:
-    """Exit codes, those of processes that a signal ended below 0. Raises TimeoutExpired where one hangs."""
+    """Return exit codes, negative for processes ended by a signal. Raises TimeoutExpired if one hangs."""
     return [process.wait(PATIENCE) for process in processes]
 
 
 def open_cache(folder: Path, meet: Path, count: int) -> None:
-    """Open a cache of log-probabilities when all of so many processes do."""
+    """Open a cache of log-probabilities at the same time as the other processes."""
     from kto_core.reference.logp_cache import LogpCache
 
     (meet / str(os.getpid())).touch()

@@ -77,7 +77,7 @@ def write_training_set(folder: Path, train: list[dict], heldout: list[dict], ver
 
 @contextmanager
 def without_figures() -> Iterator[None]:
-    """Figures are empty files: drawing one takes longer than toy steps do."""
+    """Make figures empty files, because drawing one takes longer than toy steps."""
     with ExitStack() as stack:
         for name in FIGURES:
             stack.enter_context(mock.patch(f"kto_core.{name}", lambda _, path, **__: path.touch()))
@@ -86,7 +86,7 @@ def without_figures() -> Iterator[None]:
 
 @contextmanager
 def with_figures() -> Iterator[None]:
-    """Figures are drawn, also where they are not."""
+    """Draw figures, although toy tests otherwise do not."""
     with ExitStack() as stack:
         for name, draw in FIGURES.items():
             stack.enter_context(mock.patch(f"kto_core.{name}", draw))

@@ -1,4 +1,4 @@
-"""Interactions as the feedback package builds them, and a policy's answer for them from DuckDB."""
+"""Interactions as the feedback package builds them, and a policy's labels for them from DuckDB."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -51,13 +51,13 @@ def decide(connection) -> Callable[[Policy, list[dict]], list[dict]]:
 
 @pytest.fixture(scope="session")
 def at() -> Callable[[float], datetime]:
-    """Return the moment so many minutes after the draft was shown."""
+    """Return a function from minutes after the showing of a draft to the moment."""
     return lambda minutes: SHOWN + timedelta(minutes=minutes)
 
 
 @pytest.fixture(scope="session")
 def interaction(at) -> Callable[..., dict]:
-    """Build an interaction: signals as minutes after the showing, other columns as they are."""
+    """Build an interaction: signals as minutes after the showing, other columns unchanged."""
 
     def build(**given) -> dict:
         row = {"draft_id": "d1", "ticket_id": "t1", "shown_at": SHOWN, "completion": "Reset it.", "reasons": []}

@@ -1,4 +1,4 @@
-"""Interactions and conditions by the thousand, made to disagree about: what two engines could read differently."""
+"""Thousands of interactions and conditions on which two engines could disagree."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -59,7 +59,7 @@ SPANS = ("1 DAY", "'36 hours'", "1 WEEK", "30 MINUTE", "0 SECOND", "3660 DAY")
 
 
 def interactions(rows: int, seed: int, *, wild: bool = True) -> pa.Table:
-    """Make interactions whose columns are independent draws from what is above, with many nulls and ties.
+    """Make interactions whose columns are independent draws from the values above, with many nulls and ties.
 
     What is `wild` is beyond what the columns are documented to hold.
     """
@@ -250,11 +250,11 @@ TROUBLE = [
     "json_extract_string(extra, '$.k') = 'é''' OR json_extract_string(extra, '$.k') LIKE '_'",
     "shown_at + INTERVAL 3660 DAY - INTERVAL '87840 hours' = shown_at",
 ]
-"""What engines read differently where nothing is done about it."""
+"""Conditions that engines read differently without rewriting."""
 
 
 def policy(seed: int, *, conditions: int = 50) -> Policy:
-    """Make a policy that shows of each of its conditions where it holds, where it does not, and where it is NULL.
+    """Make a policy that shows, for each condition, where it holds, where it does not, and where it is NULL.
 
     Every condition has the drafts with one ending of their ids to itself. Policy 0 has the conditions in `TROUBLE`.
     """
@@ -281,6 +281,6 @@ def _rules(made: Conditions, conditions: list[str]) -> Iterator[dict]:
     for index, condition in enumerate(conditions):
         ours = f"draft_id LIKE '%{index:02}'"
         weight = made.random.choice([0.0, 0.1, 0.30000000000000004, 1.0, 2.0])
-        given = {"label": "desirable", "tier": "strong", "weight": weight}
-        yield {"id": f"holds_{index:02}", "why": "x", "when": f"{ours} AND ({condition})", **given}
+        verdict = {"label": "desirable", "tier": "strong", "weight": weight}
+        yield {"id": f"holds_{index:02}", "why": "x", "when": f"{ours} AND ({condition})", **verdict}
         yield {"id": f"not_{index:02}", "why": "x", "when": f"{ours} AND NOT ({condition})", "label": "abstain"}

@@ -31,14 +31,14 @@ def test_train_evaluate_release_and_ask(reference, training_set, tmp_path, monke
     assert training["config"]["beta"] == 0.5
     assert training["metrics"]["steps"] == 2
 
-    told = run("evaluate", "--reference", reference, "--candidate", candidate, "--training-set", training_set)
-    (tmp_path / "evaluation.json").write_text(told.stdout)
-    assert json.loads(told.stdout)["beta"] == 0.5
+    evaluated = run("evaluate", "--reference", reference, "--candidate", candidate, "--training-set", training_set)
+    (tmp_path / "evaluation.json").write_text(evaluated.stdout)
+    assert json.loads(evaluated.stdout)["beta"] == 0.5
     bundle = ["--candidate", candidate, "--training-set", training_set, "--evaluation", "evaluation.json"]
     released = run("release", *bundle, "--promote", "new").stdout.split()
     assert released[0] == released[1]
-    asked = run("generate", "--model", released[0], "--prompt", "help", "--max-new-tokens", 3)
-    assert asked.exit_code == 0
+    generated = run("generate", "--model", released[0], "--prompt", "help", "--max-new-tokens", 3)
+    assert generated.exit_code == 0
 
 
 def test_another_objective_is_an_option(reference, training_set, tmp_path, monkeypatch):
@@ -51,7 +51,7 @@ def test_another_objective_is_an_option(reference, training_set, tmp_path, monke
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         (["sft", "--model", "nowhere", "--rows", "missing"], "missing holds no Parquet files"),
         (["sft", "--model", "nowhere", "--steps", "0"], "model 'nowhere' is neither a preset"),
@@ -63,20 +63,20 @@ def test_another_objective_is_an_option(reference, training_set, tmp_path, monke
         (["release", "--candidate", "c"], "needs --candidate, --training-set and --evaluation"),
     ],
 )
-def test_a_mistake_ends_in_one_sentence_and_exit_1(words, says, tmp_path, monkeypatch, capsys):
+def test_a_mistake_ends_in_one_sentence_and_exit_1(words, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["kto_core", *words])
     with pytest.raises(SystemExit) as stopped:
         main()
     error = capsys.readouterr().err
     assert stopped.value.code == 1
-    assert says in error
+    assert message in error
     assert "Traceback" not in error
     assert error.strip().count("\n") == 0
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "beta: [", "betta: 1"])
-def test_a_wrong_config_file_is_said(text, tmp_path, monkeypatch, capsys):
+def test_a_wrong_config_file_is_reported(text, tmp_path, monkeypatch, capsys):
     (tmp_path / "c.yaml").write_text(text)
     monkeypatch.setattr(
         "sys.argv", ["k", "train", "--reference", "r", "--training-set", "t", "--config", str(tmp_path / "c.yaml")]

@@ -1,4 +1,4 @@
-"""Settings: what they take, what they say to what they do not take, and that their ids stay as they were.
+"""Settings: the values they accept, the errors for others, and their stable ids.
 
 Ids, bounds and sentences come from the code before, which checked dataclasses by hand.
 """
@@ -153,7 +153,7 @@ def test_a_setting_that_is_added_leaves_ids_as_they_are_at_its_default():
 
 
 @pytest.mark.parametrize(
-    ("kind", "values", "says"),
+    ("kind", "values", "message"),
     [
         (KTOConfig, {"betta": 1}, "KTOConfig has no setting 'betta'; did you mean beta?"),
         (KTOConfig, {"betta": 1, "sed": "x"}, "KTOConfig has no setting 'betta', 'sed'; did you mean beta, seed?"),
@@ -186,14 +186,14 @@ def test_a_setting_that_is_added_leaves_ids_as_they_are_at_its_default():
         (EvaluationConfig, {"max_rows": 1}, "EvaluationConfig.max_rows must be at least 2, not 1"),
     ],
 )
-def test_a_wrong_setting_is_named_in_one_sentence(kind, values, says):
-    with pytest.raises(TrainingError, match=re.escape(says)) as said:
+def test_a_wrong_setting_is_named_in_one_sentence(kind, values, message):
+    with pytest.raises(TrainingError, match=re.escape(message)) as refusal:
         kind.from_dict(values)
-    assert "\n" not in str(said.value)
+    assert "\n" not in str(refusal.value)
     if all(isinstance(name, str) for name in values):
-        with pytest.raises(TrainingError, match=re.escape(says)):
+        with pytest.raises(TrainingError, match=re.escape(message)):
             kind(**values)
-        with pytest.raises(TrainingError, match=re.escape(says)):
+        with pytest.raises(TrainingError, match=re.escape(message)):
             kind().replace(**values)
 
 
@@ -216,7 +216,7 @@ def test_a_config_does_not_change_but_gives_another():
 
 
 def by_hand(kind, name, value):
-    """The value of a setting as the code before took it, or what it said.
+    """Return the value of a setting as the earlier code stored it, or its error message.
 
     An int that no float holds ended in a traceback; here it is as any other.
     """

@@ -1,4 +1,4 @@
-"""The package is light until something heavy is asked of it."""
+"""The import of the package is light until a heavy name is used."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Every objective of the registry is whole: a loss that takes what its entry says, its settings, its line in docs."""
+"""Every objective of the registry is complete: a loss with the stated inputs, its settings, its line in the docs."""
 
 import inspect
 import re

@@ -1,4 +1,4 @@
-"""The comparison: one budget for all, figures that are evaluation's, differences on the same resamples."""
+"""The comparison: one budget for all, the figures of evaluation, differences on the same resamples."""
 
 import json
 import re
@@ -142,7 +142,7 @@ def test_it_is_made_once_and_shown(result, run, tmp_path):
 
 
 def test_every_objective_can_be_compared(run):
-    """Those on single rows learn from all of them, and the rest from the pairs."""
+    """Objectives on single rows learn from all rows, the others from the pairs."""
     objectives = [f"{name}:seed=0" if name == "kto" else name for name in OBJECTIVES]
     found = run(objectives=objectives, seeds=1, evaluation=EvaluationConfig(max_rows=20))
     for name in objectives:
@@ -169,7 +169,7 @@ def test_too_few_are_not_measured(run):
 
 
 @pytest.mark.parametrize(
-    ("objective", "says"),
+    ("objective", "message"),
     [
         ("ppo", "there is no objective 'ppo'; choose from kto, apo_zero, dpo, ipo, orpo, simpo"),
         ("", "there is no objective ''; choose from kto, apo_zero, dpo, ipo, orpo, simpo"),
@@ -185,8 +185,8 @@ def test_too_few_are_not_measured(run):
         ("kto", "kto always takes part"),
     ],
 )
-def test_a_wrong_objective_is_said_before_anything_is_trained(run, objective, says, tmp_path):
-    with pytest.raises(TrainingError, match=re.escape(says)):
+def test_a_wrong_objective_is_reported_before_anything_is_trained(run, objective, message, tmp_path):
+    with pytest.raises(TrainingError, match=re.escape(message)):
         run(objectives=("dpo", objective))
 
 
@@ -195,8 +195,8 @@ def test_the_command_prints_json_or_tables(result, reference, mixed, home):
     words += ["--cache", home / "cache", "--out", home / "out", "--objectives", "dpo,simpo:gamma=0.5", "--seeds", 2]
     words += ["--beta", 0.5, "--learning-rate", 5e-3, "--max-steps", 4, "--batch-groups", 2]
     words = [str(word) for word in [*words, "--class-gradients-every", 0, "--kl-prompts", 0]]
-    told = CliRunner().invoke(cli, [*words, "--json"], catch_exceptions=False)
-    assert json.loads(told.stdout) == json.loads(json.dumps(result))
+    printed = CliRunner().invoke(cli, [*words, "--json"], catch_exceptions=False)
+    assert json.loads(printed.stdout) == json.loads(json.dumps(result))
     shown = CliRunner().invoke(cli, words, catch_exceptions=False)
     assert result["folder"] in shown.stdout
     assert "kto on pairs" in shown.stdout

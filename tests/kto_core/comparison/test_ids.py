@@ -1,7 +1,7 @@
-"""The ids of models, sweeps and comparisons stay: a desk finds by them what it has made.
+"""The ids of models, sweeps and comparisons stay: a desk finds its results by them.
 
 The ids here come from the code as it was when settings were plain dataclasses. Nothing is trained: a folder that is
-there is not made again, and one by another name would need a real model.
+there is not trained again, and one with another name would need a real model.
 """
 
 import json
@@ -90,7 +90,7 @@ COMPARED = [
 ]  # fmt: skip
 
 
-def made(store: Path, *names: str) -> Path:
+def model_folders(store: Path, *names: str) -> Path:
     for name in names:
         (store / name).mkdir(parents=True)
     return store
@@ -98,22 +98,22 @@ def made(store: Path, *names: str) -> Path:
 
 @pytest.mark.parametrize(("name", "settings"), KTO)
 def test_kto(model: Path, data: Path, tmp_path: Path, name: str, settings: dict[str, Any]) -> None:
-    store = made(tmp_path, f"kto-{name}")
+    store = model_folders(tmp_path, f"kto-{name}")
     config = KTOConfig.from_dict(settings)
     assert train_kto(reference=model, training_set=data, config=config, store=store, cache=tmp_path) in store.iterdir()
 
 
 @pytest.mark.parametrize(("name", "settings"), PAIRS)
 def test_pairs(model: Path, data: Path, tmp_path: Path, name: str, settings: dict[str, Any]) -> None:
-    store = made(tmp_path, name)
+    store = model_folders(tmp_path, name)
     config = PairConfig.from_dict(settings)
-    found = train_pairs(reference=model, training_set=data, config=config, store=store, cache=tmp_path)
-    assert found in store.iterdir()
+    outcome = train_pairs(reference=model, training_set=data, config=config, store=store, cache=tmp_path)
+    assert outcome in store.iterdir()
 
 
 @pytest.mark.parametrize(("name", "settings"), SFT)
 def test_sft(data: Path, tmp_path: Path, name: str, settings: dict[str, Any]) -> None:
-    store = made(tmp_path, f"sft-{name}")
+    store = model_folders(tmp_path, f"sft-{name}")
     assert train_sft(model="tiny", rows=data, config=SFTConfig.from_dict(settings), store=store) in store.iterdir()
 
 
@@ -137,10 +137,10 @@ def test_sweeps(
 
 
 def test_comparisons(model: Path, data: Path, tmp_path: Path) -> None:
-    store = made(tmp_path / "models", *COMPARED)
-    out = made(tmp_path / "out", "compare-961daa4d3e6b51cf")
+    store = model_folders(tmp_path / "models", *COMPARED)
+    out = model_folders(tmp_path / "out", "compare-961daa4d3e6b51cf")
     (out / "compare-961daa4d3e6b51cf" / "comparison.json").write_text('{"known": true}')
-    found = compare(
+    outcome = compare(
         reference=model,
         training_set=data,
         kto=KTOConfig(beta=0.5, max_steps=4, batch_groups=2),
@@ -151,4 +151,4 @@ def test_comparisons(model: Path, data: Path, tmp_path: Path) -> None:
         cache=tmp_path / "cache",
         out=out,
     )
-    assert found["known"]
+    assert outcome["known"]

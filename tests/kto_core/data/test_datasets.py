@@ -18,9 +18,9 @@ def test_rows_that_cannot_teach_are_counted_by_reason(tmp_path):
         strict=False,
     ):
         row.update(change)
-    found = TrainingSet.open(write_training_set(tmp_path, rows, [])).rows("train")
-    assert found.refused == {"empty prompt": 1, "empty completion": 2, "weight missing, negative or not finite": 2}
-    assert len(found) == 15
+    usable = TrainingSet.open(write_training_set(tmp_path, rows, [])).rows("train")
+    assert usable.refused == {"empty prompt": 1, "empty completion": 2, "weight missing, negative or not finite": 2}
+    assert len(usable) == 15
 
 
 def test_nothing_left_to_teach_is_an_error(tmp_path):
@@ -53,17 +53,17 @@ def test_a_training_set_as_corpus_gives_its_desirable_training_side(training_set
 
 
 @pytest.mark.parametrize(
-    ("spoil", "says"),
+    ("spoil", "message"),
     [
         (lambda folder: (folder / "manifest.json").unlink(), r"manifest.json does not exist"),
         (lambda folder: (folder / "manifest.json").write_text("{"), r"manifest.json cannot be read as JSON"),
         (lambda folder: (folder / "manifest.json").write_text("{}"), r"manifest.json names no version"),
     ],
 )
-def test_a_broken_manifest_is_named(tmp_path, spoil, says):
+def test_a_broken_manifest_is_named(tmp_path, spoil, message):
     folder = write_training_set(tmp_path / "set", toy_rows(4), [])
     spoil(folder)
-    with pytest.raises(TrainingError, match=says):
+    with pytest.raises(TrainingError, match=message):
         TrainingSet.open(folder)
 
 

@@ -11,7 +11,7 @@ USER = [{"role": "user", "content": "help"}]
 
 
 def merging_tokenizer(template: str | None) -> PreTrainedTokenizerFast:
-    """Characters, and the merges `: ` + `s` → `: s` and `\\n` + `s`: tokens that reach over a prompt's border."""
+    """Characters, and the merges `: ` + `s` → `: s` and `\\n` + `s`: tokens that cross a prompt's border."""
     alphabet = sorted(set("abcdefghijklmnopqrstuvwxyzASU :\n.<|>!"))
     merges = [(":", " "), (": ", "s"), ("\n", "s")]
     vocabulary = {token: i for i, token in enumerate([*alphabet, ": ", ": s", "\ns", "</s>"])}

@@ -1,4 +1,4 @@
-"""Bootstrap: its statistics are the ones that evaluation reports, and its intervals cover as often as they say."""
+"""Bootstrap: its statistics equal those of evaluation, and its intervals have the stated coverage."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ ROWS = st.lists(
 @settings(max_examples=80, deadline=None)
 @given(ROWS, st.integers(0, 2**32))
 def test_a_draw_counts_rows_as_if_they_were_written_out(rows, seed):
-    """Whatever the counts, the figure is the one of `scores` on the rows repeated so often."""
+    """For any counts, the figure equals that of `scores` on rows repeated as often."""
     score, good, category, ticket = map(np.array, zip(*rows, strict=True))
     score, good, folds = score.astype(float), good.astype(bool), ticket % 2
     counts = np.random.default_rng(seed).integers(0, 4, size=(3, len(rows)))

@@ -27,7 +27,7 @@ def test_a_better_candidate_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "reason"),
     [
         ({"auc_within_after": 0.6}, "AUC within categories went from 0.6000 to 0.6000"),
         ({"auc_within_gain": [-0.01, 0.2]}, "it would change by -0.0100 to 0.2000 (95 %)"),
@@ -40,11 +40,11 @@ def test_a_better_candidate_passes() -> None:
         ({"reward_margin": None}, "no category of held-out rows has both classes"),
     ],
 )
-def test_what_stands_against_it_is_said(changed: dict[str, Any], said: str) -> None:
+def test_a_failed_measure_is_reported(changed: dict[str, Any], reason: str) -> None:
     verdict = decide_promotion(evaluation(**changed))
     assert not verdict["passed"]
     assert len(verdict["reasons"]) == 1
-    assert said in verdict["reasons"][0]
+    assert reason in verdict["reasons"][0]
 
 
 def test_the_fewest_rows_of_each_class_are_enough() -> None:

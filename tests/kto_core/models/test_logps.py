@@ -1,4 +1,4 @@
-"""The group step against the plainest computation there is: one unpadded forward a row, full head, in float64."""
+"""The group step against the plainest computation: one unpadded forward pass per row, full head, in float64."""
 
 from collections.abc import Sequence
 

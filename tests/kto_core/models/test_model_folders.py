@@ -91,7 +91,7 @@ def test_smollm2_is_saved_as_plain_weights_and_answers(tmp_path):
 
 @pytest.fixture
 def copied(reference, tmp_path):
-    """Copies of the reference, with changes to what config.json says."""
+    """Copies of the reference, with changes to config.json."""
 
     def make(name, **changes):
         folder = shutil.copytree(reference, tmp_path / name)

@@ -12,7 +12,7 @@ PEAK = 0.02
 
 
 def rates(make, steps):
-    """The learning rate of each of `steps` steps, of the schedule that `make` makes of an optimizer."""
+    """Return the learning rate of each of `steps` steps under the schedule that `make` builds."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=PEAK)
     schedule = make(optimizer)
     shown = []

@@ -57,7 +57,7 @@ def audited(**gate):
 def test_the_card_says_what_people_found_and_who_overrode_it(release, training_set):
     place = training_set / "manifest.json"
     plain = place.read_text()
-    assert "| audit of the labels | none was asked for |" in (release() / "README.md").read_text()
+    assert "| audit of the labels | not required |" in (release() / "README.md").read_text()
     override = {"who": "Ann | <b>", "why": "the *launch*", "expires_at": "2026-03-09T12:00:00+00:00", "tiers": []}
     try:
         place.write_text(json.dumps(json.loads(plain) | {"audit": audited(excluded=["weak"], override=override)}))
@@ -74,7 +74,7 @@ def test_the_card_says_what_people_found_and_who_overrode_it(release, training_s
 
 
 @pytest.mark.parametrize(
-    ("noise", "says"),
+    ("noise", "effect"),
     [
         (
             {"correction": "unbiased", "precision": {"desirable": 0.7, "undesirable": 0.9}},
@@ -88,7 +88,7 @@ def test_the_card_says_what_people_found_and_who_overrode_it(release, training_s
         (None, None),
     ],
 )
-def test_the_card_says_what_a_correction_for_wrong_labels_applied(candidate, training_set, tmp_path, noise, says):
+def test_the_card_says_what_a_correction_for_wrong_labels_applied(candidate, training_set, tmp_path, noise, effect):
     training = json.loads((candidate / "training.json").read_text())
     corrected = shutil.copytree(candidate, tmp_path / "candidate")
     applied = {"desirable_weight": 1.25, "undesirable_weight": 2.34567} if noise else None
@@ -96,8 +96,8 @@ def test_the_card_says_what_a_correction_for_wrong_labels_applied(candidate, tra
     folder = write_release(candidate=corrected, training_set=training_set, evaluation=EVALUATION, releases=tmp_path)
     card = (folder / "README.md").read_text()
     assert "λ_D 1.0, λ_U 1.8, all weights |" in card, "what was asked for"
-    line = f"| noise correction | {says}; trained with λ_D 1.25, λ_U 2.346 |"
-    assert (line in card) if says else ("noise correction" not in card)
+    line = f"| noise correction | {effect}; trained with λ_D 1.25, λ_U 2.346 |"
+    assert (line in card) if effect else ("noise correction" not in card)
     assert json.loads((folder / "manifest.json").read_text())["noise"] == noise
 
 

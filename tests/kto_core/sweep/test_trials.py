@@ -1,4 +1,4 @@
-"""The sweep: every cell once, whatever happens in between, from one reference, with a table, a figure and records."""
+"""The sweep: every cell once, in spite of interruptions, from one reference, with a table, a figure and records."""
 
 import io
 import json
@@ -35,8 +35,8 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(reference, training_set, home):
     def swept(**changed):
-        given = {"config": BASE, "space": SPACE, "evaluation": EvaluationConfig(), "out": home / "out"}
-        return run_sweep(reference=reference, training_set=training_set, cache=home / "cache", **given | changed)
+        options = {"config": BASE, "space": SPACE, "evaluation": EvaluationConfig(), "out": home / "out"}
+        return run_sweep(reference=reference, training_set=training_set, cache=home / "cache", **options | changed)
 
     return swept
 
@@ -173,12 +173,12 @@ def test_draws_stay_within_bounds_and_are_gone_on_with(run):
 
 
 def test_a_trial_that_fails_is_told_and_the_others_go_on(run, capfd):
-    found = run(config=BASE.replace(max_steps=3), space={"beta": (0.5,), "learning_rate": (1e-3, 1e20)})
-    [good], [bad] = found["trials"], found["failed"]
+    outcome = run(config=BASE.replace(max_steps=3), space={"beta": (0.5,), "learning_rate": (1e-3, 1e20)})
+    [good], [bad] = outcome["trials"], outcome["failed"]
     assert (good["settings"]["learning_rate"], bad["settings"]["learning_rate"]) == (1e-3, 1e20)
     assert "finite" in bad["error"]
     console = Console(record=True, width=100, file=io.StringIO())
-    show_sweep(found, console)
+    show_sweep(outcome, console)
     assert re.search(r"β 0.5, learning rate 1e\+20 failed: .*finite", console.export_text())
     assert capfd.readouterr().err == "", "Optuna has nothing to say"
     with pytest.raises(TrainingError, match=r"all trials of the sweep failed \(1\), the last one with: .*finite"):
@@ -201,7 +201,7 @@ def test_one_process_at_a_time(run, result):
 
 
 @pytest.mark.parametrize(
-    ("changed", "says"),
+    ("changed", "message"),
     [
         ({"space": {}}, "a sweep needs values of some setting: beta, undesirable_weight, learning_rate"),
         ({"space": {"seed": (1.0,)}}, "a sweep cannot vary seed"),
@@ -213,8 +213,8 @@ def test_one_process_at_a_time(run, result):
         ({"objective": "first_contact_resolution"}, "a sweep cannot rank by 'first_contact_resolution' here"),
     ],
 )
-def test_what_makes_no_sense_is_said_before_anything_is_trained(run, changed, says, tmp_path):
-    with pytest.raises(TrainingError, match=re.escape(says)):
+def test_what_makes_no_sense_is_reported_before_anything_is_trained(run, changed, message, tmp_path):
+    with pytest.raises(TrainingError, match=re.escape(message)):
         run(out=tmp_path, **changed)
     assert not list(tmp_path.iterdir())
 
@@ -222,9 +222,9 @@ def test_what_makes_no_sense_is_said_before_anything_is_trained(run, changed, sa
 def test_values_are_read_as_written_or_lie_around_the_base():
     base = KTOConfig(beta=0.1, undesirable_weight=1.8)
     assert parse_space({}, base) == {"beta": (0.033, 0.1, 0.3), "undesirable_weight": (0.9, 1.8, 3.6)}
-    given = parse_space({"beta": "1, 0.1,1", "learning_rate": "1e-4"}, base)
-    assert checked(given, base)["beta"] == (0.1, 1.0)
-    assert len(cells(checked(given, base))) == 6
+    space = parse_space({"beta": "1, 0.1,1", "learning_rate": "1e-4"}, base)
+    assert checked(space, base)["beta"] == (0.1, 1.0)
+    assert len(cells(checked(space, base))) == 6
     says = "such as 0.1,0.3,1; KTOConfig.beta must be of type float, not '0.1;1'"
     with pytest.raises(TrainingError, match=re.escape(says)):
         parse_space({"beta": "0.1;1"}, base)
@@ -236,8 +236,8 @@ def test_the_command_prints_json_or_a_table(result, reference, training_set, hom
     words = ["sweep", "--reference", reference, "--training-set", training_set, "--cache", home / "cache"]
     words += ["--out", home / "out", "--config", file, "--beta", "0.2,1", "--undesirable-weight", "0.5,1.8"]
     words = [str(word) for word in [*words, "--max-steps", 2]]
-    told = CliRunner().invoke(cli, [*words, "--json"], catch_exceptions=False)
-    assert json.loads(told.stdout) == json.loads(json.dumps(result))
+    printed = CliRunner().invoke(cli, [*words, "--json"], catch_exceptions=False)
+    assert json.loads(printed.stdout) == json.loads(json.dumps(result))
     shown = CliRunner().invoke(cli, words, catch_exceptions=False).stdout
     assert result["folder"] in shown
     rows = [line for line in shown.splitlines() if re.match(r" *(0\.2|1) +(0\.5|1\.8) +", line)]

@@ -48,7 +48,7 @@ def token_logps(lengths, *, seed, dtype):
 
 
 def as_batch(mask, *, prompt, prefix=""):
-    """The tensors of TRL's collator for prompts of one token, which says whose log-probabilities are asked for."""
+    """The tensors of TRL's collator for prompts of one token, which selects the log-probabilities."""
     first = torch.ones(len(mask), 1, dtype=torch.int64)
     return {
         f"{prefix}input_ids": torch.cat([first * prompt, torch.ones_like(mask, dtype=torch.int64)], dim=1),
@@ -58,7 +58,7 @@ def as_batch(mask, *, prompt, prefix=""):
 
 
 def answering(**by_prompt):
-    """What stands in for the model; the other figures go into TRL's metrics only."""
+    """A replacement of the model; its other figures only go into TRL's metrics."""
 
     def model(*, input_ids, **_):
         logps = by_prompt[f"prompt_{int(input_ids[0, 0])}"]
@@ -167,7 +167,7 @@ def assert_same(ours, theirs, leaf, *, within):
 
 @pytest.mark.parametrize("drift", DRIFTS)
 def test_kto_row_by_row(drift):
-    """TRL gives no row's own loss, but that of a batch of one is it."""
+    """TRL returns no loss per row, but a batch of one row gives it."""
     logps, mask, kl_logps, reference, kl_reference, desirable = scene("ragged", "both classes", drift)
     z0 = estimate_z0(kl_logps.sum(-1), kl_reference)
     losses, _ = kto_loss(logps.sum(-1), reference, desirable, z0=z0, **SETTINGS)
@@ -178,7 +178,7 @@ def test_kto_row_by_row(drift):
 
 
 def test_kto_weights_of_zero():
-    """TRL has weights of classes only: λ = 0 is a weight of 0, and leaving rows out is the same but for the mean."""
+    """TRL only has class weights: λ = 0 is a weight of 0, and leaving rows out differs only in the mean."""
     logps, mask, kl_logps, reference, kl_reference, desirable = scene("ragged", "both classes", "z0 above 0")
     z0 = estimate_z0(kl_logps.sum(-1), kl_reference)
     settings = SETTINGS | {"undesirable_weight": 0.0}
@@ -240,7 +240,7 @@ def test_dpo():
 
 
 def test_ipo_on_averages_is_trl_s():
-    """The paper's is on sums, and so is ours: TRL's comes of log-probabilities that were divided by their lengths."""
+    """The paper's loss and ours use sums; TRL's uses log-probabilities divided by lengths."""
     logps, mask, lengths, reference = pairs()
     expected, _ = trl_on_pairs("ipo", logps, mask, reference, beta=0.1)
     averages = [*(logps.sum(-1) / lengths).chunk(2), *(reference / lengths).chunk(2)]
@@ -277,7 +277,7 @@ def test_simpo():
 
 
 def test_orpo():
-    """TRL works in float32 whatever it is given, and takes the NLL elsewhere, so that only its odds ratio is here."""
+    """TRL always computes in float32, and adds the NLL elsewhere, so only its odds ratio is compared."""
     logps, _, lengths, _ = pairs(torch.float32)
     averages = logps.sum(-1) / lengths
     theirs = trainer(ORPOTrainer, beta=0.6)
@@ -298,7 +298,7 @@ def orpo(logps, lengths):
 
 @pytest.mark.parametrize("certain", [0, 1], ids=["chosen", "rejected"])
 def test_orpo_where_trl_is_nan(certain):
-    """A token whose probability rounds to 1, as in any short completion that is learned, ends TRL's training."""
+    """A token probability that rounds to 1, as in any learned short completion, breaks TRL's training."""
     logps = torch.full((2, 1), -1.0)
     logps[certain] = 0.0
     logps.requires_grad_()

@@ -1,4 +1,4 @@
-"""APO-zero as an objective of training: the step against a naive one, and that nothing of KTO's z0 is left in it."""
+"""APO-zero as an objective of training: the step against a naive one, and no trace of KTO's z0."""
 
 import json
 
@@ -46,12 +46,12 @@ def groups_of(reference, *, mismatched):
     """Two groups of ragged rows, with a class of one and with weights."""
     model, tokenizer = load(reference)
     encoder = Encoder(tokenizer, max_prompt_tokens=30, max_completion_tokens=8)
-    said = [
+    texts = [
         ("hello, it is on its way", "no", True), ("no", "hi", False), ("go away with your refund", "yes", False),
         ("hi", "not my problem at all", True), ("no no no", "hello", False),
     ]  # fmt: skip
     rows = []
-    for number, (own, other, desirable) in enumerate(said):
+    for number, (own, other, desirable) in enumerate(texts):
         one, two = encoder.encode([(prompt("refund", 10**number), text) for text in (own, other)])
         rows.append(
             ReadyRow(
@@ -74,7 +74,7 @@ def alone(model, text):
 
 
 def naive_losses(model, group, config, lambdas):
-    """The papers' formulas of a group's rows, in words of their own."""
+    """The papers' formulas of a group's rows, implemented again."""
     ratios = torch.stack([alone(model, row.own).sum() - row.reference_logp for row in group])
     point = 0.0
     if config.objective == "kto":
@@ -96,7 +96,7 @@ def test_the_step_is_that_of_one_padless_forward_a_row(reference, objective, bat
     config = KTOConfig(objective=objective, batch_tokens=batch_tokens, beta=0.3)
     lambdas, accelerator = (1.1, 1.7), make_accelerator("float32")
     figures = _accumulate(GroupLogps(model), groups, lambdas=lambdas, config=config, accelerator=accelerator, only=only)
-    found = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    result = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
     model.zero_grad()
 
     rows = [row for group in groups for row in group]
@@ -105,7 +105,7 @@ def test_the_step_is_that_of_one_padless_forward_a_row(reference, objective, bat
     (losses[counted].sum() / len(rows)).backward()
     assert figures["loss"] == pytest.approx(losses.mean().item(), abs=1e-10)
     for name, parameter in model.named_parameters():
-        assert torch.allclose(found[name], parameter.grad, rtol=0, atol=1e-10), name
+        assert torch.allclose(result[name], parameter.grad, rtol=0, atol=1e-10), name
 
 
 def test_it_learns_and_its_folder_says_by_what(candidate):
@@ -129,14 +129,14 @@ def test_no_mismatched_completion_is_computed_by_the_policy_or_the_reference(tra
     forward = GroupLogps.forward
     monkeypatch.setattr(GroupLogps, "forward", lambda self, batch: passes.append(batch) or forward(self, batch))
     monkeypatch.setattr("kto_core.training.kto.mismatch", lambda *_: pytest.fail("nothing is borrowed"))
-    made = read(train(store=tmp_path, cache=tmp_path, kl_prompts=0))
-    assert made["reference_cache"] == {"reused": 0, "computed": made["rows"]["seen"]}
+    record = read(train(store=tmp_path, cache=tmp_path, kl_prompts=0))
+    assert record["reference_cache"] == {"reused": 0, "computed": record["rows"]["seen"]}
     trained = [batch for batch in passes if isinstance(batch, GroupBatch)]
     assert [batch.mismatched for batch in trained] == [None] * 3
 
 
 def test_from_the_reference_its_first_step_is_ktos(train, reference, training_set, tmp_path):
-    """At the start z0 is 0, and so is all that the two differ in."""
+    """At the start z0 is 0, so both objectives agree."""
     first, kto = (
         pq.read_table(train(max_steps=1, store=tmp_path, kl_prompts=0, objective=name) / "metrics.parquet").to_pylist()
         for name in ("apo_zero", "kto")
@@ -156,7 +156,7 @@ def test_from_the_reference_its_first_step_is_ktos(train, reference, training_se
 )
 def test_other_settings_mean_what_they_mean_for_kto(train, settings):
     plain, other = (
-        pq.read_table(train(kl_prompts=0, **given) / "metrics.parquet").to_pylist() for given in ({}, settings)
+        pq.read_table(train(kl_prompts=0, **options) / "metrics.parquet").to_pylist() for options in ({}, settings)
     )
     if "balance" in settings:
         assert all(row["grad_norm_desirable"] > 0 for row in other)
@@ -176,10 +176,10 @@ def test_a_stopped_run_ends_with_the_weights_that_it_would_have_had(train, refer
             raise StoppedError
 
     places = {"reference": reference, "training_set": training_set, "store": tmp_path, "cache": tmp_path / "cache"}
-    given = {**places, "config": KTOConfig(**FAST), "checkpoint_seconds": 0.0}
+    options = {**places, "config": KTOConfig(**FAST), "checkpoint_seconds": 0.0}
     with pytest.raises(StoppedError):
-        train_kto(**given, report=stop)
-    resumed = train_kto(**given)
+        train_kto(**options, report=stop)
+    resumed = train_kto(**options)
     assert read(resumed)["checkpoints"]["resumed_after"] == 2
     assert weights_hash(resumed) == weights_hash(train())
 
@@ -203,14 +203,14 @@ def test_it_is_measured_and_released_under_its_name(candidate, reference, traini
 
 def test_a_sweep_goes_by_kl_and_keeps_the_best_candidate_alone(reference, training_set, tmp_path):
     config = KTOConfig(**FAST).replace(max_steps=1, kl_prompts=4)
-    found = run_sweep(
+    result = run_sweep(
         reference=reference, training_set=training_set, config=config, space={"beta": (0.2, 1.0)},
         evaluation=EvaluationConfig(), cache=tmp_path / "cache", out=tmp_path,
     )  # fmt: skip
-    assert found["distance"] == "kl"
-    assert {trial["z0"] for trial in found["trials"]} == {None}
-    kept = list((tmp_path / found["folder"] / "trials").glob("*/apo_zero-*"))
-    assert [str(folder) for folder in kept] == [found["best"]["candidate"]]
+    assert result["distance"] == "kl"
+    assert {trial["z0"] for trial in result["trials"]} == {None}
+    kept = list((tmp_path / result["folder"] / "trials").glob("*/apo_zero-*"))
+    assert [str(folder) for folder in kept] == [result["best"]["candidate"]]
 
 
 def test_an_objective_on_pairs_is_none_of_single_rows():

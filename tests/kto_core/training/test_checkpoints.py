@@ -1,4 +1,4 @@
-"""A run that is killed and started again, by a real signal to a real process, against one that never was."""
+"""A run that a real signal kills and that is started again, compared with a run that was not killed."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ Run = tuple[dict[str, Path], KTOConfig]
 
 @pytest.fixture(scope="module", params=WAYS)
 def killed(request: pytest.FixtureRequest, reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run that was killed, and has left its checkpoints in the store."""
+    """A killed run, with its checkpoints in the store."""
     folder = tmp_path_factory.mktemp(request.param)
     settings = {"batch_groups": 2, "beta": 0.5, "learning_rate": 1e-2, **WAYS[request.param]}
     places = {
@@ -59,13 +59,13 @@ def test_a_killed_run_ends_with_the_same_weights(
         (newest / torn).write_bytes(content[: len(content) // 2])
     resumed = train_kto(**(places | {"store": store}), config=config)
     assert weights_hash(resumed) == uninterrupted
-    said = json.loads((resumed / "training.json").read_text())
+    record = json.loads((resumed / "training.json").read_text())
     # The checkpoint of a step is written after the step has been reported.
-    assert said["checkpoints"] == {
+    assert record["checkpoints"] == {
         "resumed_after": KILLED_AFTER - 1 - bool(torn),
         "torn": [newest.name] if torn else [],
     }
-    assert said["metrics"]["steps"] == STEPS
+    assert record["metrics"]["steps"] == STEPS
     assert list(store.iterdir()) == [resumed], "checkpoints go when the run has ended"
 
 

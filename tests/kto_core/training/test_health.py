@@ -1,4 +1,4 @@
-"""Findings on figures made up for them; that `train_kto` records and acts on them is tested with it."""
+"""Problems found in invented figures; the reaction of `train_kto` is tested in test_kto.py."""
 
 import pytest
 
@@ -19,9 +19,9 @@ def test_a_quiet_run_has_no_trouble():
 
 
 def test_kl_saturates():
-    said = troubles(run((WINDOW, {"z0": 40.0})), beta=0.1)["kl saturates"]
-    assert "z0 is 40.0 nats and β·z0 4.0" in said
-    assert "has 7% of its gradient" in said
+    sentences = troubles(run((WINDOW, {"z0": 40.0})), beta=0.1)["kl saturates"]
+    assert "z0 is 40.0 nats and β·z0 4.0" in sentences
+    assert "has 7% of its gradient" in sentences
     assert not troubles(run((WINDOW, {"z0": 40.0})), beta=0.05)
     assert not troubles(run((WINDOW - 1, {"z0": 40.0})), beta=0.1)
 
@@ -30,8 +30,8 @@ def test_kl_saturates():
 def test_one_class_dominates(larger):
     smaller = {"desirable": "undesirable", "undesirable": "desirable"}[larger]
     measured = {f"grad_norm_{larger}": 3.0, f"grad_norm_{smaller}": 0.1}
-    said = troubles(run((50, {}), (1, measured), (50, {}), (1, measured), (50, {}), (1, measured)), beta=0.1)
-    assert f"the gradient of {larger} rows is 30 × that of {smaller} ones" in said["one class dominates"]
+    sentences = troubles(run((50, {}), (1, measured), (50, {}), (1, measured), (50, {}), (1, measured)), beta=0.1)
+    assert f"the gradient of {larger} rows is 30 × that of {smaller} ones" in sentences["one class dominates"]
     assert not troubles(run((2, measured)), beta=0.1), "two measurements are too few"
     learned = {"reward_desirable": 4.0, "reward_undesirable": -4.0}
     assert not troubles(run((50, measured | learned)), beta=0.1), "what is learned has no gradient left"
@@ -53,8 +53,8 @@ def test_measurements_may_lie_as_far_apart_as_the_run_is_long():
 
 def test_both_rewards_fall():
     fallen = {"reward_desirable": -2.0, "reward_undesirable": -2.4}
-    said = troubles(run((50, {}), (WINDOW, fallen)), beta=0.1)["both rewards fall"]
-    assert "to -2.00 for desirable rows and -2.40 for undesirable ones" in said
+    sentences = troubles(run((50, {}), (WINDOW, fallen)), beta=0.1)["both rewards fall"]
+    assert "to -2.00 for desirable rows and -2.40 for undesirable ones" in sentences
     # An undesirable reward that falls is what training is for; a desirable one wavers about 0, or is taken along.
     assert not troubles(run((50, fallen | {"reward_undesirable": -4.1})), beta=0.1)
     assert not troubles(run((50, fallen | {"reward_desirable": -0.1})), beta=0.1)

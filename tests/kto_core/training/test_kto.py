@@ -50,7 +50,7 @@ def test_desirable_rewards_rise_above_undesirable_ones(candidate):
 
 
 def test_the_first_loss_is_the_formulas(candidate):
-    """With π = π_ref every row costs w·λ/2, whatever β."""
+    """With π = π_ref every row costs w·λ/2 for any β."""
     first = pq.read_table(candidate / "metrics.parquet").to_pylist()[0]
     assert first["loss_desirable"] <= 0.5
     assert 0.25 <= first["loss_desirable"] / 1.0 <= 0.5
@@ -167,7 +167,7 @@ WAYS = list(itertools.product([False, True], [16, 4096], ["float32", "bfloat16"]
 
 @pytest.mark.parametrize(("checkpointing", "batch_tokens", "precision", "lora_rank"), WAYS)
 def test_settings_combine(train, checkpointing, batch_tokens, precision, lora_rank):
-    """What saves memory gives the same steps: groups one by one or together, activations kept or computed again."""
+    """Memory-saving settings give the same steps: groups one by one or together, activations kept or computed again."""
     common = {"precision": precision, "lora_rank": lora_rank, "max_steps": 2, "learning_rate": 1e-2, "kl_prompts": 0}
     plain = pq.read_table(train(**common) / "metrics.parquet").to_pylist()
     other = train(**common, gradient_checkpointing=checkpointing, batch_tokens=batch_tokens)

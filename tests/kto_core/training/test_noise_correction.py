@@ -182,7 +182,7 @@ def test_weights_are_kept_where_nothing_was_measured():
 
 
 @pytest.mark.parametrize(
-    ("correction", "rows", "measured", "said"),
+    ("correction", "rows", "measured", "message"),
     [
         (
             "weight",
@@ -201,8 +201,8 @@ def test_weights_are_kept_where_nothing_was_measured():
         ),
     ],
 )
-def test_what_cannot_be_corrected_is_refused(correction, rows, measured, said):
-    with pytest.raises(TrainingError, match=said):
+def test_what_cannot_be_corrected_is_refused(correction, rows, measured, message):
+    with pytest.raises(TrainingError, match=message):
         correct(rows, KTOConfig(noise_correction=correction), measured)
 
 
@@ -217,7 +217,7 @@ def test_a_manifest_may_lack_an_audit_but_not_hold_nonsense():
 
 
 def noisy_set(folder, *, precision, audit):
-    """A toy training set whose manifest and rows say what an audit measured."""
+    """A toy training set whose manifest and rows contain the precision of an audit."""
     rows = [{**row, "precision": precision} for row in toy_rows(64, seed=1)]
     path = write_training_set(folder, rows, toy_rows(20, seed=2))
     manifest = read_json(path / "manifest.json")

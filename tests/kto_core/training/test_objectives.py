@@ -90,7 +90,7 @@ SETTINGS = st.fixed_dictionaries(
 
 @st.composite
 def rows(draw):
-    """What any objective takes of a row or pair: down to −10,000 nats, up to 1,000 off π_ref, one token or many."""
+    """The inputs of any objective for a row or pair: down to −10,000 nats, up to 1,000 off π_ref, one token or many."""
     row: dict[str, Any] = {"desirable": draw(st.booleans()), "weights": draw(st.one_of(st.just(0.0), st.floats(0, 3)))}
     for side in SIDES:
         reference = draw(st.floats(-1e4, -1e-3))
@@ -123,12 +123,12 @@ FIXED = {"z0": 0.7, "beta": 0.3, "gamma": 0.4, "odds_weight": 0.6, "desirable_we
 
 
 def taken(function, values):
-    """Those of `values` that `function` takes, by name."""
+    """Return the `values` that `function` accepts, by name."""
     return {name: values[name] for name in inspect.signature(function).parameters if name in values}
 
 
 def tensors(objective, rows, dtype=torch.float64):
-    """The arguments of `objective` that hold a number a row; the policy's are leaves of the graph."""
+    """Return the arguments of `objective` with one number a row; the policy's are leaves of the graph."""
     columns = {name: [row[name] for row in rows] for name in taken(objective, rows[0])}
     made = {name: torch.tensor(column, dtype=DTYPES.get(name, dtype)) for name, column in columns.items()}
     return {name: tensor.requires_grad_(name.startswith("policy")) for name, tensor in made.items()}
@@ -184,7 +184,7 @@ def test_nothing_overflows_in_float32(objective, rows, settings):
 @few
 @given(rows=batches, settings=SETTINGS)
 def test_a_row_s_loss_is_its_own(objective, rows, settings):
-    """Whatever stands beside it: batches of one class, of one row, in any order."""
+    """A row's loss does not depend on its batch: of one class, of one row, in any order."""
     alone = torch.cat([losses(objective, [row], settings) for row in rows])
     torch.testing.assert_close(losses(objective, rows, settings), alone, rtol=1e-12, atol=0)
 

@@ -1,4 +1,4 @@
-"""Training on pairs: which pairs there are, the step against a naive one in float64, and what a run leaves behind."""
+"""Training on pairs: the pairs read, the step against a naive one in float64, and the outputs of a run."""
 
 import json
 import math
@@ -107,7 +107,7 @@ def test_stated_pairs_come_first_and_those_that_cannot_teach_are_counted(tmp_pat
 
 
 def naive_loss(config, chosen, rejected, known, lengths):
-    """The papers' formulas for one pair, in words of their own."""
+    """The papers' formulas for one pair, implemented again."""
     policy, beta = torch.stack([chosen, rejected]), config.beta
     ratios = policy - torch.tensor(known, dtype=policy.dtype)
     if config.objective == "dpo":

@@ -24,7 +24,7 @@ COMPARED = {
 
 
 class Launch(NamedTuple):
-    """What one launch was given, by way, where it put what it made, and what it said."""
+    """The inputs of one launch by way, its output folders, and its messages."""
 
     places: dict[str, dict[str, Path]]
     home: Path
@@ -33,7 +33,7 @@ class Launch(NamedTuple):
 
 @pytest.fixture(scope="module")
 def launched(reference, training_set, corpus, tmp_path_factory) -> Launch:
-    """All runs, of both ways, and then the command `compare`, in one launch: processes are what costs."""
+    """All runs, of both ways, and then the command `compare`, in one launch, because processes are slow to start."""
     home = tmp_path_factory.mktemp("launched")
     given = {"reference": reference, "training_set": training_set, "corpus": corpus}
     places = {way: given | {"cache": home / way / "cache", "to": home / way / "two"} for way in RUNS}

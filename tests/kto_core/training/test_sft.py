@@ -124,20 +124,20 @@ def test_batches_meet_every_row_once_an_epoch():
 
 
 @pytest.mark.parametrize(
-    ("model", "config", "says"),
+    ("model", "config", "message"),
     [
         ("tiny", FAST, "SFT needs rows"),
         ("tiny", SFTConfig(steps=0), "preset 'tiny' learns its vocabulary from the SFT rows"),
         ("gigantic", SFTConfig(steps=0), r"model 'gigantic' is neither a preset \(tiny, smollm2\) nor a folder"),
     ],
 )
-def test_what_cannot_be_done_is_said(model, config, says, tmp_path):
-    with pytest.raises(TrainingError, match=says):
+def test_what_cannot_be_done_is_reported(model, config, message, tmp_path):
+    with pytest.raises(TrainingError, match=message):
         train_sft(model=model, rows=None, config=config, store=tmp_path)
     assert not list(tmp_path.glob(".*")), "no scratch folder stays behind"
 
 
-def test_an_unknown_tracker_and_a_context_too_short_are_said(reference, corpus, tmp_path):
+def test_an_unknown_tracker_and_a_context_too_short_are_reported(reference, corpus, tmp_path):
     with pytest.raises(TrainingError, match="tracker"):
         train_sft(model="tiny", rows=corpus, config=SFTConfig(steps=1, tiny=TOY, tracker="abacus"), store=tmp_path)
     with pytest.raises(TrainingError, match="exceed the model's 4096 positions"):

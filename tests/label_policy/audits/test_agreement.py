@@ -1,4 +1,4 @@
-"""Agreement between reviewers, and which disagreements come first."""
+"""Agreement between reviewers, and the order of disagreements."""
 
 import pytest
 from hypothesis import given
@@ -12,20 +12,20 @@ def test_alpha_is_krippendorffs() -> None:
     ann, bo = "0100000000", "1110010100"
     words = {"0": "desirable", "1": "undesirable"}
     verdicts = [
-        (str(unit), who, words[value]) for who, said in (("a", ann), ("b", bo)) for unit, value in enumerate(said)
+        (str(unit), who, words[value]) for who, answers in (("a", ann), ("b", bo)) for unit, value in enumerate(answers)
     ]
-    found = agreement(verdicts)
-    assert (found.rows, found.same) == (10, 0.6)
-    assert found.alpha == pytest.approx(1 - 19 * 4 / (14 * 6)) == pytest.approx(0.095, abs=5e-4)
+    result = agreement(verdicts)
+    assert (result.rows, result.same) == (10, 0.6)
+    assert result.alpha == pytest.approx(1 - 19 * 4 / (14 * 6)) == pytest.approx(0.095, abs=5e-4)
 
 
 def test_what_nobody_decided_twice_says_nothing() -> None:
-    found = agreement([("1", "a", "desirable"), ("1", "b", "unsure"), ("2", "a", "undesirable")])
-    assert (found.rows, found.same, found.alpha) == (0, None, None)
+    result = agreement([("1", "a", "desirable"), ("1", "b", "unsure"), ("2", "a", "undesirable")])
+    assert (result.rows, result.same, result.alpha) == (0, None, None)
 
 
-def row(draft: str, said: list[str], *, label="desirable", rule="r", stands_for=10.0, note=None) -> dict:
-    verdicts = [{"verdict": verdict, "note": note} for verdict in said]
+def row(draft: str, answers: list[str], *, label="desirable", rule="r", stands_for=10.0, note=None) -> dict:
+    verdicts = [{"verdict": verdict, "note": note} for verdict in answers]
     return {"draft_id": draft, "label": label, "rule": rule, "stands_for": stands_for, "verdicts": verdicts}
 
 
@@ -54,9 +54,9 @@ SAID = st.lists(st.sampled_from(["desirable", "undesirable", "unsure"]), min_siz
 
 
 @given(st.lists(SAID, max_size=30), st.integers(0, 25))
-def test_only_contradicted_rows_are_chosen_each_once(said, most) -> None:
-    rows = [row(f"d{place}", each, rule=f"r{place % 3}") for place, each in enumerate(said)]
+def test_only_contradicted_rows_are_chosen_each_once(answers, most) -> None:
+    rows = [row(f"d{place}", each, rule=f"r{place % 3}") for place, each in enumerate(answers)]
     chosen = [row["draft_id"] for row in instructive(rows, most)]
-    against = [f"d{place}" for place, each in enumerate(said) if each.count("undesirable") > each.count("desirable")]
+    against = [f"d{place}" for place, each in enumerate(answers) if each.count("undesirable") > each.count("desirable")]
     assert len(chosen) == len(set(chosen)) == min(most, len(against))
     assert set(chosen) <= set(against)

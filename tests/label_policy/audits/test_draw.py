@@ -1,4 +1,4 @@
-"""The audit sample: its sizes, its probabilities, that nothing but seed and drafts decides it, and that it overlaps."""
+"""The audit sample: its sizes, its probabilities, its dependence on seed and drafts alone, and its overlaps."""
 
 import hashlib
 from collections import Counter
@@ -23,7 +23,7 @@ def table(keys: list[tuple], first: int = 0) -> pa.Table:
     return pa.table({"draft_id": pa.array([f"d{i}" for i in range(first, first + len(keys))], pa.string()), **columns})
 
 
-def said(drafts, verdict="desirable") -> pa.Table:
+def read_verdicts(drafts, verdict="desirable") -> pa.Table:
     drafts = list(drafts)
     return pa.table(
         {"draft_id": pa.array(drafts, pa.string()), "verdict": pa.array([verdict] * len(drafts), pa.string())}
@@ -99,11 +99,11 @@ def test_invariants(labels, seed, sizes, data):
 @settings(max_examples=15, deadline=None)
 @given(LABELS, st.fixed_dictionaries(SIZES), st.data())
 def test_samples_are_first_places_so_that_successive_ones_overlap_as_far_as_they_can(labels, sizes, data):
-    """Of one stratum, of two sample sizes and two populations, no choice of rows overlaps more."""
+    """For two sample sizes and two populations of a stratum, no choice of rows overlaps more."""
     kept = data.draw(st.lists(st.booleans(), min_size=labels.num_rows, max_size=labels.num_rows))
     fewer = labels.filter(pa.array(kept, pa.bool_()))
     first = draw(fewer, **sizes)
-    second = draw(labels, read=said(ids(first), "undesirable"), **sizes)
+    second = draw(labels, read=read_verdicts(ids(first), "undesirable"), **sizes)
 
     place = {
         d: int.from_bytes(hashlib.md5(f"1|{d}".encode()).digest(), "little") for d in labels["draft_id"].to_pylist()
@@ -128,7 +128,7 @@ def test_what_was_read_is_enough_as_long_as_nothing_changes(labels, sizes, data)
 def test_a_policy_that_leaves_a_rule_alone_asks_for_none_of_its_rows_again():
     before = [("desirable", "strong", "accepted", "x")] * 3000 + [("undesirable", "strong", "rejected", "x")] * 800
     rows = draw(table(before))
-    read = said(ids(rows))
+    read = read_verdicts(ids(rows))
     # Of the accepted a third are now of another rule; of the rejected nothing changes.
     after = [("desirable", "weak", "unread", "x") if i < 1000 else key for i, key in enumerate(before)]
     again = draw(table(after), read=read)
@@ -141,22 +141,22 @@ def test_a_policy_that_leaves_a_rule_alone_asks_for_none_of_its_rows_again():
 
 
 def test_more_days_ask_for_little_more_and_never_for_ever_more():
-    """A sample follows its population by the share that is new, and does not grow with it."""
-    read, asked = set(), []
+    """A sample changes with its population by the share of new drafts, and does not grow with it."""
+    read, drawn_rows = set(), []
     for thousands in range(4, 14):
-        rows = draw(table([("desirable", "strong", "a", "x")] * thousands * 1000), read=said(read))
-        asked.append(len(ids(rows) - read))
+        rows = draw(table([("desirable", "strong", "a", "x")] * thousands * 1000), read=read_verdicts(read))
+        drawn_rows.append(len(ids(rows) - read))
         assert 200 <= len(rows) <= 225
         read |= ids(rows)
     # 200 · ln(13000 / 4000) is 236.
-    assert asked[0] == 200 and 180 < sum(asked[1:]) < 290
+    assert drawn_rows[0] == 200 and 180 < sum(drawn_rows[1:]) < 290
 
 
 def test_the_seed_changes_the_draw_and_asks_for_no_more():
     labels = table([("desirable", "strong", "a", "x")] * 2000)
     first, other, again = (ids(draw(labels, seed=seed)) for seed in (1, 2, 1))
     assert first == again and len(first & other) < 60
-    assert len(draw(labels, seed=2, read=said(first))) == 200
+    assert len(draw(labels, seed=2, read=read_verdicts(first))) == 200
 
 
 def test_every_row_is_drawn_as_often_as_any_other():
@@ -240,9 +240,9 @@ def test_a_tier_with_a_bound_is_drawn_until_its_rows_can_show_it():
         return Counter(tiers[row["draft_id"]] for row in draw(labels, per_class=50, **audit))
 
     assert by_tier() == {"critical": 5, "strong": 95}
-    asked = by_tier(precision={"critical": 0.9, "strong": 0.95})
-    assert asked["critical"] == 71, "all there are"
-    assert 164 <= asked["strong"] <= 166
+    drawn_rows = by_tier(precision={"critical": 0.9, "strong": 0.95})
+    assert drawn_rows["critical"] == 71, "all there are"
+    assert 164 <= drawn_rows["strong"] <= 166
 
 
 def test_no_labels_give_an_empty_sample():

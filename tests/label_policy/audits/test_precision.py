@@ -41,10 +41,12 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(name: str) -> None:
     drawn = random.hypergeometric(
         good.astype(int), (labels - good).astype(int), read.astype(int), size=(3000, len(labels))
     )
-    found = interval(np.broadcast_to(read, drawn.shape), drawn.astype(float), np.broadcast_to(labels, drawn.shape))
-    assert found.share.mean() == pytest.approx(truth, abs=0.01)
-    assert ((found.low <= truth) & (truth <= found.high)).mean() > 0.92
-    assert (found.low > truth).mean() < 0.035, "what a gate opens by is wrong at most as often as it says, and a little"
+    result = interval(np.broadcast_to(read, drawn.shape), drawn.astype(float), np.broadcast_to(labels, drawn.shape))
+    assert result.share.mean() == pytest.approx(truth, abs=0.01)
+    assert ((result.low <= truth) & (truth <= result.high)).mean() > 0.92
+    assert (result.low > truth).mean() < 0.035, (
+        "what a gate opens by is wrong at most as often as it says, and a little"
+    )
 
 
 def textbook(strata: list[int], right: list[float], sizes: dict[int, int]) -> tuple[Fraction, Fraction]:
@@ -71,12 +73,12 @@ ROWS = st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0.0, 0.5, 1.0])), 
 def test_the_share_is_the_textbooks_and_its_interval_is_about_it(rows, sizes) -> None:
     strata, right = zip(*rows, strict=True)
     mean, _ = textbook(list(strata), list(right), dict(enumerate(sizes)))
-    found = estimate(strata, [sizes[s] for s in strata], right, [True] * len(rows))
-    assert found.precision == pytest.approx(float(mean))
-    assert 0 <= found.low <= found.precision <= found.high <= 1
-    assert found.low < found.high, "only a census leaves nothing open"
+    result = estimate(strata, [sizes[s] for s in strata], right, [True] * len(rows))
+    assert result.precision == pytest.approx(float(mean))
+    assert 0 <= result.low <= result.precision <= result.high <= 1
+    assert result.low < result.high, "only a census leaves nothing open"
     wider = estimate(strata, [sizes[s] for s in strata], right, [True] * len(rows), confidence=0.99)
-    assert wider.low <= found.low and found.high <= wider.high
+    assert wider.low <= result.low and result.high <= wider.high
 
 
 def test_with_many_rows_it_is_wilsons_on_the_textbooks_effective_size() -> None:
@@ -85,20 +87,20 @@ def test_with_many_rows_it_is_wilsons_on_the_textbooks_effective_size() -> None:
     strata = np.repeat([0, 1, 2], [3000, 700, 1500]).tolist()
     right = [float(random.random() < shares[stratum]) for stratum in strata]
     mean, variance = (float(value) for value in textbook(strata, right, sizes))
-    found = estimate(strata, [sizes[s] for s in strata], right, [True] * len(strata))
-    effective = min(mean * (1 - mean) / variance, found.effective * 1.01)
-    assert found.effective == pytest.approx(effective, rel=0.02)
+    result = estimate(strata, [sizes[s] for s in strata], right, [True] * len(strata))
+    effective = min(mean * (1 - mean) / variance, result.effective * 1.01)
+    assert result.effective == pytest.approx(effective, rel=0.02)
     low, high = proportion_confint(mean * effective, effective, method="wilson")
-    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-4)
+    assert (result.low, result.high) == pytest.approx((low, high), abs=5e-4)
 
 
 def test_one_stratum_that_is_hardly_read_is_wilsons_plain_interval() -> None:
-    found = estimate(["s"] * 30, [10**9] * 30, [1.0] * 27 + [0.0] * 3, [True] * 30)
-    assert (found.low, found.high) == pytest.approx(proportion_confint(27, 30, method="wilson"), abs=1e-6)
+    result = estimate(["s"] * 30, [10**9] * 30, [1.0] * 27 + [0.0] * 3, [True] * 30)
+    assert (result.low, result.high) == pytest.approx(proportion_confint(27, 30, method="wilson"), abs=1e-6)
 
 
 def by_hand(strata: list[tuple[float, float, float]], confidence: float) -> tuple[float, float, float, float]:
-    """`interval` of (labels, rows read, rows right) a stratum, one number at a time, as its docstring says it."""
+    """`interval` of (labels, rows read, rows right) a stratum, one number at a time, following its docstring."""
     labels, read = sum(size for size, _, _ in strata), sum(rows for _, rows, _ in strata)
     share = sum(size / labels * right / rows for size, rows, right in strata)
     whole = (share * read + 0.5) / (read + 1)
@@ -163,36 +165,36 @@ def test_all_right_leaves_room_for_what_was_not_read_and_a_census_none() -> None
 
 
 def test_rows_that_nobody_read_or_could_tell_count_apart() -> None:
-    found = estimate(
+    result = estimate(
         ["a", "a", "a", "b", "b"], [50, 50, 50, 150, 150], [1.0, 0.5, None, None, None], [True, True, True, True, False]
     )
-    assert (found.labels, found.sampled, found.read, found.unsure) == (200, 5, 4, 2)
-    assert found.precision == pytest.approx(0.75), "b says nothing, and is taken to be like a"
-    assert found.covered == pytest.approx(0.25)
+    assert (result.labels, result.sampled, result.read, result.unsure) == (200, 5, 4, 2)
+    assert result.precision == pytest.approx(0.75), "b says nothing, and is taken to be like a"
+    assert result.covered == pytest.approx(0.25)
 
 
 def test_an_estimate_says_what_it_rests_on() -> None:
     strata = [1, 1, 1, 1, "b", "b", None]  # any objects name them
     answered = [True, True, True, False, True, True, False]
-    found = estimate(
+    result = estimate(
         strata, [40, 40, 40, 40, 25, 25, 15], [1.0, 0.5, None, None, 1.0, 0.0, None], answered,
         simulated=[False, True, False, False, True, False, False], confidence=0.9,
     )  # fmt: skip
     share, low, high, effective = by_hand([(40, 2, 1.5), (25, 2, 1.0)], 0.9)
-    assert asdict(found) == pytest.approx(
+    assert asdict(result) == pytest.approx(
         {
             "labels": 80, "sampled": 7, "read": 3, "simulated": 2, "unsure": 1, "precision": share, "low": low,
             "high": high, "effective": effective, "covered": 65 / 80,
         }
     )  # fmt: skip
-    assert found.answered == 5
-    assert json.loads(json.dumps(asdict(found))) == asdict(found)
+    assert result.answered == 5
+    assert json.loads(json.dumps(asdict(result))) == asdict(result)
     assert known(0.5, 10).answered == 10
 
 
 def test_nothing_read_is_nothing_known() -> None:
-    found = estimate(["a"], [50], [None], [False])
-    assert (found.precision, found.low, found.high, found.effective, found.covered) == (None, None, None, None, 0)
+    result = estimate(["a"], [50], [None], [False])
+    assert (result.precision, result.low, result.high, result.effective, result.covered) == (None, None, None, None, 0)
 
 
 def test_more_rows_than_labels_is_refused() -> None:

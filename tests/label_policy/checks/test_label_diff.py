@@ -1,4 +1,4 @@
-"""Two relations of labels compared, held to a comparison row by row in plain Python."""
+"""The comparison of two relations of labels, tested against a row-by-row comparison in plain Python."""
 
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
@@ -75,7 +75,7 @@ def kind(old: Row | None, new: Row | None) -> str | None:
     return next((name for column, name in names.items() if old[column] != new[column]), None)
 
 
-def said(pairs: Counter) -> dict[tuple[str | None, str | None], int]:
+def as_counts(pairs: Counter) -> dict[tuple[str | None, str | None], int]:
     return {pair: count for pair, count in pairs.items() if count}
 
 
@@ -89,7 +89,7 @@ def test_it_counts_what_a_comparison_row_by_row_counts(before: dict, after: dict
     old, new = relation(before, "known"), relation(after | before if share else after, "new")
     olds, news = ({key(row): row for row in side} for side in (old, new))
     pairs = {place: (olds.get(place), news.get(place)) for place in olds.keys() | news.keys()}
-    kinds = {place: found for place, pair in pairs.items() if (found := kind(*pair))}
+    kinds = {place: change for place, pair in pairs.items() if (change := kind(*pair))}
     only_strong = Training(tiers=(Tier.STRONG,))
     comparison = compared(old, new)
     changes = comparison.changes().to_pylist()
@@ -106,10 +106,10 @@ def test_it_counts_what_a_comparison_row_by_row_counts(before: dict, after: dict
     assert figures["kinds"] == dict(sorted(Counter(kinds.values()).items(), key=lambda item: KINDS.index(item[0])))
     assert {row["day"] for row in figures["days"] if row["changed"]} == changing
     assert Counter(day for day, _ in pairs) == {row["day"]: row["rows"] for row in figures["days"]}
-    assert flips(figures["labels"]) == said(
+    assert flips(figures["labels"]) == as_counts(
         Counter((a["label"] if a else NO_ROW, b["label"] if b else NO_ROW) for a, b in pairs.values())
     )
-    assert flips(figures["tiers"]) == said(
+    assert flips(figures["tiers"]) == as_counts(
         Counter(tuple(s["tier"] or NO_TIER if s else NO_ROW for s in pair) for pair in pairs.values())
     )
 
@@ -122,7 +122,7 @@ def test_it_counts_what_a_comparison_row_by_row_counts(before: dict, after: dict
             return None
         return row["label"] if row["weight"] * training.factors().get(row["tier"], 0.0) > 0 else None
 
-    assert flips(figures["training"]) == said(
+    assert flips(figures["training"]) == as_counts(
         Counter(
             (trains(a, a and a["state"], only_strong), trains(b, state_after(place), Training()))
             for place, (a, b) in pairs.items()

@@ -1,4 +1,4 @@
-"""What each rule does on data, held against the compiled policy; and the shapes of one interaction that a rule saw."""
+"""Counts of each rule on data, tested against the compiled policy; findings; and traces of one interaction."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -37,7 +37,7 @@ HEAD = "name: desk\nversion: 1\ndescription: A desk.\nowner: support\n"
 
 
 def make_policy(*conditions: str, more: str = "") -> Policy:
-    """A policy of desirable and undesirable rules by turns, named r0, r1, …"""
+    """A policy of alternating desirable and undesirable rules, named r0, r1, …"""
     rules = "".join(
         f'  - {{id: r{i}, when: "{when}", label: {"un" * (i % 2)}desirable, tier: strong, weight: 1, why: x}}\n'
         for i, when in enumerate(conditions)
@@ -178,7 +178,7 @@ def test_what_a_rule_waits_for_is_what_it_and_the_rules_above_it_read() -> None:
 def test_what_was_sent_waits_for_what_else_may_be_sent(
     looking_at: Callable[..., duckdb.DuckDBPyConnection], interaction: Callable[..., dict[str, Any]], at: Callable
 ) -> None:
-    """A later accept can bring another text, though neither the rules nor the section's condition read it."""
+    """A later accept can bring another text, although no rule and no section condition reads it."""
     policy = make_policy("flagged_at IS NOT NULL", more=f"maturity: {{accepted: 3d, reopened: 7d}}\n{SENT}")
     assert list(awaited_windows(policy, "sent_text")) == ["accepted"]
     edited = interaction(edited_at=5, final_text="Hello", edit_kind="wording")

@@ -1,4 +1,4 @@
-"""Conditions: what they may hold, and how they are typed."""
+"""Conditions: their allowed elements and their types."""
 
 import pytest
 import sqlglot

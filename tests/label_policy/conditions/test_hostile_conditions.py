@@ -1,4 +1,4 @@
-"""Nothing but a condition gets through the parser, and what is refused is refused fast and clearly."""
+"""Only conditions pass the parser, and other texts are refused fast and clearly."""
 
 import json
 import re
@@ -41,7 +41,7 @@ TAME = pa.Table.from_pylist(
     ],
     schema=SCHEMA,
 )
-"""Rows on which DuckDB's own functions give what a condition's do."""
+"""Rows on which DuckDB's own functions agree with those of a condition."""
 
 CLASSES = {
     "CONSTANT",
@@ -61,7 +61,7 @@ FUNCTIONS |= {"array_contains", "json_type", "json_extract_string", "to_hours", 
 
 @pytest.fixture(scope="module")
 def tables():
-    """A database with the rows, none of them, and nothing else to be found."""
+    """A database with the rows in one table, none in another, and nothing else."""
     with duckdb.connect(config={"enable_external_access": "false"}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("tame", TAME)
@@ -258,7 +258,7 @@ def test_the_largest_conditions_are_read_and_run_fast(text, tables):
 
 
 def test_the_deepest_conditions_are_compared_fast():
-    """Where ANDs and ORs nest, two parts meet along many ways, four times as many at every level."""
+    """Where ANDs and ORs nest, two parts meet along many paths, four times as many at every level."""
     narrow, wide = "flagged_at IS NULL", "approved_at IS NULL"
     for _ in range(15):
         narrow = f"copied_at IS NULL AND (edited_at IS NULL OR {narrow})"
@@ -344,7 +344,7 @@ def test_conditions_that_were_tampered_with_are_refused_or_harmless(tables, seed
 
 
 def assert_refused_or_harmless(tables, text: str) -> None:
-    """Assert that a text is refused in a second, or reads nothing but columns and means what DuckDB takes it for."""
+    """Assert that a text is refused in a second, or reads only columns and means the same in DuckDB."""
     start = time.perf_counter()
     try:
         condition = parse_condition(text)
@@ -364,7 +364,7 @@ def assert_refused_or_harmless(tables, text: str) -> None:
 
 
 def run(tables, condition: Condition) -> list[bool | None]:
-    """Run a condition over the rows, and over none."""
+    """Run a condition on the rows, and on no rows."""
     sql = condition_tree(policy_of("TRUE"), condition).sql(dialect="duckdb")
     assert tables.sql(f"SELECT {sql} AS holds FROM nothing").fetchall() == []
     return [holds for (holds,) in tables.sql(f"SELECT {sql} AS holds FROM interactions").fetchall()]

@@ -1,4 +1,4 @@
-"""What an edit changed: pairs labelled by hand, and properties that hold for any text."""
+"""Kinds of edit: pairs labelled by hand, and properties that hold for any text."""
 
 import runpy
 import time

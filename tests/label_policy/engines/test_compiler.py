@@ -150,7 +150,7 @@ def test_what_is_written_where_engines_differ(dialect, when, sql):
 
 
 def test_the_last_decision_in_bigquery_is_not_null_where_one_is_known():
-    """BigQuery's GREATEST is NULL as soon as one of its arguments is."""
+    """BigQuery's GREATEST is NULL if one of its arguments is."""
     text = compile_policy(policy_of(rule("r", "TRUE")), dialect="bigquery")
     assert "GREATEST" not in text and "MAX(moment)" in text
 

@@ -1,4 +1,4 @@
-"""One policy, several engines, the same labels: on rows and conditions made to make them disagree.
+"""Several engines give the same labels for one policy, on rows and conditions chosen to make them disagree.
 
 DuckDB and Polars always run. PySpark runs where it and Java are installed, Postgres where the environment names a
 server (``PGHOST``). ``docs/other-engines.md`` says what is known of the engines that cannot be run here.
@@ -36,7 +36,7 @@ DERIVED = ["rule", "label", "tier", "weight", "matures_at"]
 SEEDS = range(4)
 SOME = 10_000
 Labels = list[pl.DataFrame]
-"""The labels of a policy's drafts and, where it has such a section, of the texts that were sent instead."""
+"""The labels of a policy's drafts and, with a sent_text section, of the texts sent instead."""
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +70,9 @@ def ordered(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.select("draft_id", *DERIVED).with_columns(moments).sort("draft_id")
 
 
-def assert_same(found: Labels, expected: Labels, policy: Policy) -> None:
-    """Compare labels, and name the conditions that come out otherwise."""
-    for one, other in zip(found, expected, strict=True):
+def assert_same(results: Labels, expected: Labels, policy: Policy) -> None:
+    """Compare labels, and name the conditions that differ."""
+    for one, other in zip(results, expected, strict=True):
         assert one.schema == other.schema and one["draft_id"].equals(other["draft_id"])
         both = one.join(other, on="draft_id", suffix="_expected")
         differ = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_expected")) for name in DERIVED)
@@ -91,9 +91,9 @@ def test_duckdb_and_polars_agree_on_the_shipped_policies(name, table, labels):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_duckdb_and_polars_agree_on_any_condition(seed, table, labels):
     generated = policy(seed)
-    found = by_sql(generated, "duckdb", in_duckdb(table.slice(0, SOME)))
-    assert_same(found, labels(generated, SOME), generated)
-    assert found[0]["rule"].n_unique() > 50, "few of the conditions hold anywhere, so they say little"
+    results = by_sql(generated, "duckdb", in_duckdb(table.slice(0, SOME)))
+    assert_same(results, labels(generated, SOME), generated)
+    assert results[0]["rule"].n_unique() > 50, "few of the conditions hold anywhere, so they say little"
 
 
 def in_duckdb(table) -> Callable[[str], pl.DataFrame]:
@@ -147,10 +147,10 @@ def test_what_is_read_from_json(table):
     for index, value in enumerate(values):
         holds = "IS NULL" if value is None else f"= '{value}'"
         rules = [{"id": "r", "when": f"json_extract_string(extra, '$.k') {holds}", "label": "abstain", "why": "x"}]
-        asked = Policy(name="p", version=1, description="x", owner="x", rules=rules)
-        found = [by_polars(asked, pl.from_arrow(rows)), by_sql(asked, "duckdb", in_duckdb(rows))]
+        policy_of_texts = Policy(name="p", version=1, description="x", owner="x", rules=rules)
+        results = [by_polars(policy_of_texts, pl.from_arrow(rows)), by_sql(policy_of_texts, "duckdb", in_duckdb(rows))]
         ours = pl.col("draft_id") == f"d{index}"
-        assert [labels[0].filter(ours)["rule"][0] for labels in found] == ["r", "r"], texts[index]
+        assert [labels[0].filter(ours)["rule"][0] for labels in results] == ["r", "r"], texts[index]
 
 
 def test_lazy_frames_stay_lazy(table):
@@ -231,7 +231,7 @@ POSTGRES_TYPES = {
 
 @pytest.fixture(scope="module")
 def postgres():
-    """A connection far from UTC with rows of what the columns are documented to hold."""
+    """A connection far from UTC with rows of the documented column values."""
     psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
     if "PGHOST" not in os.environ:
         pytest.skip("no Postgres server is named by PGHOST")

@@ -220,8 +220,8 @@ def policies(conditions: list[Both], windows: dict[str, timedelta]) -> Policy:
     rules = []
     for index, condition in enumerate(conditions):
         label, tier, weight = labels[index % 3]
-        given = {} if tier is None else {"tier": tier, "weight": weight}
-        rules.append({"id": f"r{index}", "when": condition.sql, "label": label, "why": "x", **given})
+        trust = {} if tier is None else {"tier": tier, "weight": weight}
+        rules.append({"id": f"r{index}", "when": condition.sql, "label": label, "why": "x", **trust})
     return Policy(name="p", version=1, description="x", owner="x", reading_speed=SPEED, maturity=windows, rules=rules)
 
 

@@ -171,7 +171,7 @@ def test_the_digest_is_written_down():
 
 
 def test_a_tier_that_comes_later_changes_the_digests_of_policies_that_give_it_alone(monkeypatch):
-    """Else every label ever written would look as if its policy had changed on the day that a tier is added."""
+    """Otherwise a new tier would make every label ever written look as if its policy had changed."""
     others = BASE.replace("tier: weak", "tier: strong")
     with_all = [parse_policy(text).digest for text in (BASE, others)]
     monkeypatch.setattr("label_policy.policy.model._IN_EVERY_DIGEST", _IN_EVERY_DIGEST - {Tier.WEAK})
@@ -248,5 +248,5 @@ def test_a_change_of_meaning_changes_a_condition(seed, swap, place):
 
 
 def same_labels(one: Condition, other: Condition) -> bool:
-    """Say whether two conditions are the same query, so that no row can tell them apart."""
+    """Return whether two conditions are the same query, equal on every row."""
     return in_dialect(one.tree, "duckdb") == in_dialect(other.tree, "duckdb")

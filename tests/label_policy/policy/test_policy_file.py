@@ -1,4 +1,4 @@
-"""A policy file that cannot be used says in one sentence what is wrong, in which line and field, and what to do."""
+"""The error of an invalid policy file is one sentence with line, field and advice."""
 
 import time
 from datetime import timedelta
@@ -125,7 +125,7 @@ def test_a_bad_file_names_line_and_field(tmp_path, old, new, line, parts):
     assert "\n" not in message
 
 
-def test_a_misspelt_key_is_said_first_and_once():
+def test_a_misspelt_key_is_reported_first_and_once():
     two = GOOD.replace("    when: edited_at", "    whn: edited_at").replace("owner: support", "owner: ''")
     with pytest.raises(PolicyError, match=r"policy:16: rule 'unclear': whn: .* \(and 1 more problem\)"):
         parse_policy(two)
@@ -236,12 +236,12 @@ BAD_SECTIONS = [
 ]
 
 
-@pytest.mark.parametrize("old, new, line, said", BAD_SECTIONS, ids=[new or old for old, new, *_ in BAD_SECTIONS])
-def test_a_bad_section_names_line_and_field(old, new, line, said):
+@pytest.mark.parametrize("old, new, line, message", BAD_SECTIONS, ids=[new or old for old, new, *_ in BAD_SECTIONS])
+def test_a_bad_section_names_line_and_field(old, new, line, message):
     assert SECTIONS.count(old) == 1
     with pytest.raises(PolicyError) as caught:
         parse_policy(SECTIONS.replace(old, new))
-    assert str(caught.value).startswith(f"policy:{line}: {said}"), str(caught.value)
+    assert str(caught.value).startswith(f"policy:{line}: {message}"), str(caught.value)
 
 
 def test_several_problems_name_the_first_and_count_the_others():

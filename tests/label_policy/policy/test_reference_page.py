@@ -1,4 +1,4 @@
-"""docs/label-policies.md says what is so: its policy, its worked example, every column, key, function and finding."""
+"""docs/label-policies.md is correct: its policy, its worked example, every column, key, function and finding."""
 
 import re
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def policy() -> Policy:
 
 
 def first_cells() -> set[str]:
-    """What stands in backticks in the first column of a table."""
+    """Return the names in backticks in the first columns of tables."""
     rows = re.findall(r"^\| (`[^|]*`) \|", TEXT, re.MULTILINE)
     return {name for row in rows for name in re.findall(r"`([^`]*)`", row)}
 

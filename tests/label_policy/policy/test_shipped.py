@@ -1,4 +1,4 @@
-"""The shipped policies' truth, one line a case: what happened to the draft, and what the policy says of it.
+"""Expected labels of the shipped policies, one case a line: events of the draft, and the policy's label.
 
 Signals are minutes after the draft was shown.
 """
@@ -226,8 +226,8 @@ def test_what_an_agent_wrote_and_did_not_send_in_the_end_is_no_example(policies,
     rows = [interaction(draft_id=f"d{at}", **edit, **more) for at, (more, _) in enumerate(SENT)]
     decide(policies["harbor-support.v2"], rows)  # registers the rows
     query = compile_sent_texts(policies["harbor-support.v2"])
-    made = {draft for (draft,) in connection.sql(f"SELECT draft_id FROM ({query})").fetchall()}
-    assert made == {f"d{at}" for at, (_, expected) in enumerate(SENT) if expected}
+    drafts = {draft for (draft,) in connection.sql(f"SELECT draft_id FROM ({query})").fetchall()}
+    assert drafts == {f"d{at}" for at, (_, expected) in enumerate(SENT) if expected}
 
 
 def maturity(decide, policy, row):

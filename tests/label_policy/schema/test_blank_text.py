@@ -1,4 +1,4 @@
-"""A blank text is blank to everything that asks: SQL, Polars and Python agree on every character."""
+"""Blank text is defined equally everywhere: SQL, Polars and Python agree on every character."""
 
 import sys
 import unicodedata
@@ -24,7 +24,7 @@ from tests.label_policy.generated import SCHEMA
 
 EVERY = [chr(code) for code in range(1, sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
 SEPARATORS = [mark for mark in EVERY if unicodedata.category(mark) in ("Cc", "Cf", "Zs", "Zl", "Zp")]
-"""All that could pass for white space: controls, formats and separators."""
+"""All candidates for white space: controls, formats and separators."""
 
 POLICY = """\
 name: desk

@@ -1,4 +1,4 @@
-"""What the record makes of events is what a policy takes it for: which signals bring a column, and what is blank."""
+"""Interactions built from events match the policy's contract: the signals that set a column, and blank texts."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -39,13 +39,13 @@ BEFORE: list[list[dict[str, Any]]] = [
 ]
 
 
-def test_a_signal_changes_the_columns_that_are_said_to_depend_on_it_and_no_others(
+def test_a_signal_changes_the_columns_that_are_reported_to_depend_on_it_and_no_others(
     lake: Lake,  # noqa: F811
     make_event: Callable,  # noqa: F811
     store: Callable,  # noqa: F811
     at: Callable,  # noqa: F811
 ) -> None:
-    """Each signal comes, or does not, after each of some histories; with and without all that an event may carry."""
+    """Each signal comes or not after each of several histories, with and without optional event fields."""
     histories: dict[str, tuple[str | None, int]] = {}
     events: list[dict[str, Any]] = []
 
@@ -108,7 +108,7 @@ def test_blank_texts_do_not_train(
     at: Callable,  # noqa: F811
     tmp_path,
 ) -> None:
-    """A blank text as what was sent, as a draft that was liked, and on either side of a ranking."""
+    """A blank text as the sent text, as a liked draft, and on either side of a ranking."""
     events = []
     for number, blank in enumerate(["", *WHITE_SPACE, WHITE_SPACE]):
         emptied, liked, one, two = (f"{name}{number}" for name in ("emptied", "liked", "one", "two"))
@@ -137,8 +137,8 @@ def test_blank_texts_do_not_train(
         rules = dict(connection.execute("SELECT draft_id, rule FROM labels WHERE draft_id NOT LIKE 'e%#%'").fetchall())
     assert {draft for draft, rule in rules.items() if rule in ("sent_text", "fact")} == {"good", "good#sent"}
 
-    made = build_training_set(lake, policy, tmp_path / "sets", heldout=0)
-    rows = [row for path in made.path.glob("*desirable/*.parquet") for row in pq.read_table(path).to_pylist()]
+    built = build_training_set(lake, policy, tmp_path / "sets", heldout=0)
+    rows = [row for path in built.path.glob("*desirable/*.parquet") for row in pq.read_table(path).to_pylist()]
     assert [row["row_id"] for row in rows if not row["completion"].strip()] == []
-    pairs = [row for path in made.path.glob("preferences/*.parquet") for row in pq.read_table(path).to_pylist()]
+    pairs = [row for path in built.path.glob("preferences/*.parquet") for row in pq.read_table(path).to_pylist()]
     assert [(pair["row_id"], pair["chosen"]) for pair in pairs] == [("good#sent", "You get it back.")]
