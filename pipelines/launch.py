@@ -20,6 +20,7 @@ import psutil
 from assets import LEARNING
 from assets.desk import Desk
 from assets.training import load_worker
+from pipelines.history import spare_the_disk
 from pipelines.learn import learn
 from pipelines.seen import RunSeen, run_folder
 
@@ -35,6 +36,7 @@ def main() -> int:
     definition, selected = defs.resolve_job_def(job), json.loads(stages)
     if LEARNING.intersection(selected or (node.name for node in definition.nodes)):
         load_worker(Desk.active())
+    spare_the_disk()
     with dg.DagsterInstance.get() as instance:
         fail_dead_runs(instance)
         instance.add_event_listener(run_id, _writing(run_id))

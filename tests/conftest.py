@@ -38,6 +38,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _instance() -> Iterator[dg.DagsterInstance]:
     import dagster as dg
 
+    from pipelines.history import spare_the_disk
+
+    spare_the_disk()
     with dg.instance_for_test(set_dagster_home=False) as made:
         yield made
 
