@@ -21,6 +21,7 @@ from assets.support.stages import LEARNING
 from desk.desk import Desk
 from pipelines.runs.event_log import learn
 from pipelines.runs.run_state import RunSeen, run_folder
+from pipelines.runs.sqlite_sync import spare_the_disk
 from training_worker.launcher import load_worker
 
 # Which process a run lives in, as host:pid.
@@ -35,6 +36,7 @@ def main() -> int:
     definition, selected = defs.resolve_job_def(job), json.loads(stages)
     if LEARNING.intersection(selected or (node.name for node in definition.nodes)):
         load_worker(Desk.active())
+    spare_the_disk()
     with dg.DagsterInstance.get() as instance:
         fail_dead_runs(instance)
         instance.add_event_listener(run_id, _writing(run_id))

@@ -76,15 +76,21 @@ def write_index(folder: Path, runs: Sequence[dict[str, Any]]) -> Path:
 def _sections(validation: Validation) -> list[str]:
     """Return GX's own rendering of each expectation, without its overview, which shows no rule of ours."""
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view.view import DefaultJinjaSectionView
 
     _, *sections = ValidationResultsPageRenderer().render(validation.result).sections
-    view: Any = DefaultJinjaSectionView()
     rendered = (
-        view.render({"section": section.to_json_dict(), "section_loop": {"index": number}})
+        _view().render({"section": section.to_json_dict(), "section_loop": {"index": number}})
         for number, section in enumerate(sections)
     )
     return [re.sub(r"<script\b.*?</script>", "", text, flags=re.DOTALL) for text in rendered]
+
+
+@cache
+def _view() -> Any:  # noqa: ANN401 - of a library without types
+    """GX's view of a section, whose templates it compiles once a view."""
+    from great_expectations.render.view.view import DefaultJinjaSectionView
+
+    return DefaultJinjaSectionView()
 
 
 @cache

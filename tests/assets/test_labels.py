@@ -1,6 +1,6 @@
 """The labels of a small desk through Dagster: the moment a run speaks of, what it corrects, what the checks say."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -58,20 +58,18 @@ def desk(tmp_path: Path) -> Desk:
 
 
 @pytest.fixture
-def run(desk: Desk) -> Iterator[Callable[..., dg.ExecuteInProcessResult]]:
-    with dg.instance_for_test() as instance:
+def run(desk: Desk, instance: dg.DagsterInstance) -> Callable[..., dg.ExecuteInProcessResult]:
+    def materialize(as_of: datetime | None = None) -> dg.ExecuteInProcessResult:
+        return dg.materialize(
+            [interactions, labels, one_policy, few_flips],
+            partition_key="2026-03-02",
+            resources={"desk": DeskResource(home=str(desk.home))},
+            tags={AS_OF_TAG: as_of.isoformat()} if as_of else {},
+            instance=instance,
+            raise_on_error=False,
+        )
 
-        def materialize(as_of: datetime | None = None) -> dg.ExecuteInProcessResult:
-            return dg.materialize(
-                [interactions, labels, one_policy, few_flips],
-                partition_key="2026-03-02",
-                resources={"desk": DeskResource(home=str(desk.home))},
-                tags={AS_OF_TAG: as_of.isoformat()} if as_of else {},
-                instance=instance,
-                raise_on_error=False,
-            )
-
-        yield materialize
+    return materialize
 
 
 def said(result: dg.ExecuteInProcessResult, check: str) -> tuple[bool, str | None]:

@@ -48,16 +48,15 @@ def desk(tmp_path: Path) -> Desk:
 
 
 @pytest.fixture
-def run(desk: Desk) -> Callable[..., dg.ExecuteInProcessResult]:
+def run(desk: Desk, instance: dg.DagsterInstance) -> Callable[..., dg.ExecuteInProcessResult]:
     def materialize(*definitions: Any, days: tuple[date, date]) -> dg.ExecuteInProcessResult:
-        with dg.instance_for_test() as instance:
-            return dg.materialize(
-                definitions,
-                resources={"desk": DeskResource(home=str(desk.home))},
-                tags={**range_tags(*days), AS_OF_TAG: "2026-03-10T00:00:00+00:00"},
-                instance=instance,
-                raise_on_error=False,
-            )
+        return dg.materialize(
+            definitions,
+            resources={"desk": DeskResource(home=str(desk.home))},
+            tags={**range_tags(*days), AS_OF_TAG: "2026-03-10T00:00:00+00:00"},
+            instance=instance,
+            raise_on_error=False,
+        )
 
     return materialize
 

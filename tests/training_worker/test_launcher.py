@@ -48,7 +48,9 @@ def desk(tmp_path: Path) -> Desk:
     return Desk.create(tmp_path / "home", "desk", settings)
 
 
-def train(desk: Desk, *worker: str, task: Mapping[str, object] = NOTHING) -> tuple[object, list[str]]:
+def train(
+    desk: Desk, instance: dg.DagsterInstance, *worker: str, task: Mapping[str, object] = NOTHING
+) -> tuple[object, list[str]]:
     """The path that the worker reported, None where the run failed, and what the run's log says."""
     desk = Desk.create(desk.home, desk.name, desk.settings.model_copy(update={"launcher": (sys.executable, *worker)}))
 
@@ -56,27 +58,26 @@ def train(desk: Desk, *worker: str, task: Mapping[str, object] = NOTHING) -> tup
     def model(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         return dg.MaterializeResult(metadata=run_worker(context, desk, task))
 
-    with dg.instance_for_test() as instance:
-        result = dg.materialize([model], instance=instance, raise_on_error=False)
-        records = instance.get_records_for_run(result.run_id).records
+    result = dg.materialize([model], instance=instance, raise_on_error=False)
+    records = instance.get_records_for_run(result.run_id).records
     said = [record.event_log_entry.user_message for record in records]
     made = result.asset_materializations_for_node("model")
     return (made[0].metadata["path"].value if result.success else None), said
 
 
-def test_what_the_worker_says_arrives_whole_and_in_order(desk: Desk) -> None:
-    path, said = train(desk, "-c", HALTING)
+def test_what_the_worker_says_arrives_whole_and_in_order(desk: Desk, instance: dg.DagsterInstance) -> None:
+    path, said = train(desk, instance, "-c", HALTING)
     assert path == "x" * 9000
     assert [line for line in said if line.startswith("kto: ")] == [f"kto: {n}/4 steps" for n in range(1, 5)]
 
 
 @pytest.mark.parametrize("worker", [SILENT, GARBLED])
-def test_a_worker_that_is_not_understood_fails_the_run(desk: Desk, worker: str) -> None:
-    assert train(desk, "-c", worker)[0] is None
+def test_a_worker_that_is_not_understood_fails_the_run(desk: Desk, instance: dg.DagsterInstance, worker: str) -> None:
+    assert train(desk, instance, "-c", worker)[0] is None
 
 
 def test_a_worker_may_be_two_processes_of_which_one_speaks(
-    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     rows = [{"prompt": [{"role": "user", "content": f"case {i}"}], "completion": "hello"} for i in range(8)]
@@ -85,6 +86,6 @@ def test_a_worker_may_be_two_processes_of_which_one_speaks(
     task = {"name": "sft", "model": "tiny", "rows": str(tmp_path / "rows.parquet"), "config": config}
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--no-python"]
     launcher += forked_python("training_worker")
-    path, said = train(desk, *launcher, task=task | {"store": str(tmp_path / "models")})
+    path, said = train(desk, instance, *launcher, task=task | {"store": str(tmp_path / "models")})
     assert [place.name for place in Path(str(path)).glob("*.safetensors")]
     assert sum(line.startswith("sft: 2/2") for line in said) == 1

@@ -1,7 +1,6 @@
 """The schedule and the sensors on a real lake and instance, asked by Dagster's own evaluation what they would start."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -63,12 +62,6 @@ def desk(tmp_path: Path) -> Desk:
     for number in range(1, 6):
         arrive(settings.input, number, event(number, "draft_shown", number), event(number, "accepted", number, 5))
     return Desk.create(tmp_path / "home", "desk", settings)
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as temporary:
-        yield temporary
 
 
 def arrive(raw: Path, number: int, *lines: LINE) -> None:
