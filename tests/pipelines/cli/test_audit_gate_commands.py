@@ -52,7 +52,7 @@ def run(desk: Desk, command: Command) -> Command:
 def in_environment(desk: Desk, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, value in {**environment, "FEEDBACK_HOME": str(desk.home)}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("pipelines.runs.run_events.RUN", forked_python("pipelines.launch"))
+    monkeypatch.setattr("pipelines.runs.follow_run.RUN", forked_python("pipelines.launch"))
     yield
 
 
