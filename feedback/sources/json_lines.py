@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from feedback.sources.json_depth import TOO_DEEP, may_be_too_deep, too_deep
 from feedback.sources.line_streams import FileRead, read_chunks
-from feedback.sources.tabular import read_csv, read_parquet
+from feedback.sources.tabular import READERS
 
 LINE_LIMIT: Final = 16 * 1024 * 1024
 """A line of more bytes is quarantined unread."""
@@ -32,10 +32,9 @@ def read_texts(read: FileRead, *, limit: int = LINE_LIMIT) -> Iterator[pa.Table]
     its end, is a fault without a line. If damage cut off the last line (`read.open_line`), the code that parses the
     line decides whether it is whole, and records the damage.
     """
-    readers = {"jsonl": _read_jsonl, "csv": read_csv, "parquet": read_parquet}
     batches: list[pa.RecordBatch] = []
     batch_bytes = 0
-    for batch in readers[read.file.format](read, limit=limit):
+    for batch in READERS.get(read.file.format, _read_jsonl)(read, limit=limit):
         batches.append(batch)
         batch_bytes += batch.nbytes
         if batch_bytes >= _BATCH_BYTES:

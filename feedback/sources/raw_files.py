@@ -16,9 +16,11 @@ from feedback.sources.source import Source
 Format = Literal["jsonl", "csv", "parquet"]
 Compression = Literal["gzip", "zstd"]
 
-_FORMATS: Final[dict[str, Format]] = {
+FORMATS: Final[dict[str, Format]] = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".parquet": "parquet",
 }  # fmt: skip
+"""The format of a raw file by the ending of its name; `feedback.sources.tabular.READERS` reads all but JSON lines."""
+_PACKED: Final = frozenset({"parquet"})  # compressed inside, and not by `.gz` or `.zst`
 _COMPRESSIONS: Final[dict[str, Compression]] = {".gz": "gzip", ".zst": "zstd"}
 _DAY = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
 
@@ -39,8 +41,8 @@ def discover(input: Path, source: Source) -> list[RawFile]:
     """Return the raw files under `input` (a folder, or one file), by arrival day and then by name.
 
     A file's arrival day is the last date (YYYY-MM-DD) in its path under `input`, or the one that the source declares,
-    or else the file's modification day, UTC. Formats: JSON lines (`.jsonl`, `.ndjson`, `.json`) and `.csv`, plain,
-    `.gz` or `.zst`; and `.parquet`. `skipped_files` names all other files.
+    or else the file's modification day, UTC. Files are of `FORMATS`, plain, `.gz` or `.zst` (Parquet is plain only).
+    `skipped_files` names all other files.
 
     Raises:
         FeedbackError: `input` does not exist or holds no raw file.
@@ -54,8 +56,8 @@ def discover(input: Path, source: Source) -> list[RawFile]:
             files.append(RawFile(path=path, name=name, arrival_date=day, format=kind[0], compression=kind[1]))
     if not files:
         raise FeedbackError(
-            f"There is no raw log in {input}: put .jsonl, .ndjson, .json or .csv files (plain, .gz or .zst) "
-            "or .parquet files there, or name another input."
+            f"There is no raw log in {input}: put {endings()} files there (all but Parquet may be .gz or .zst), or name "
+            "another input."
         )
     return sorted(files, key=lambda file: (file.arrival_date, file.name))
 
@@ -93,13 +95,19 @@ def _walk(input: Path) -> Iterator[tuple[Path, str]]:
             yield path, path.relative_to(input).as_posix()
 
 
+def endings() -> str:
+    """List the endings of `FORMATS`: `.jsonl, .csv or .parquet`."""
+    *others, last = FORMATS
+    return f"{', '.join(others)} or {last}"
+
+
 def _kind(name: str) -> tuple[Format, Compression | None] | None:
     stem, _, last = name.lower().rpartition(".")
     compression = _COMPRESSIONS.get(f".{last}")
     if compression is not None:
         last = stem.rpartition(".")[2]
-    format = _FORMATS.get(f".{last}")
-    if format is None or (format == "parquet" and compression is not None):
+    format = FORMATS.get(f".{last}")
+    if format is None or (format in _PACKED and compression is not None):
         return None
     return format, compression
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import duckdb
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from feedback.lake.connections import connected
 from feedback.sources.json_depth import TOO_DEEP, too_deep
 from feedback.sources.line_streams import FileRead, hash_file, read_lines
+from feedback.sources.raw_files import Format
 
 Line = tuple[int, bytes]
 
@@ -192,3 +193,7 @@ def _as_json(
         reason = f"too long: over the limit of {limit:,} bytes"
         read.fault(lines[i].as_py(), reason, text[i].as_py().encode())
     return pa.record_batch([lines, text], names=["line", "text"]).filter(pc.invert(long))
+
+
+READERS: Final[Mapping[Format, Callable[..., Iterator[pa.RecordBatch]]]] = {"csv": read_csv, "parquet": read_parquet}
+"""The reader of each format whose records are not JSON lines."""

@@ -7,10 +7,8 @@ verdict, so it may decide how many are drawn.
 """
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,22 +65,6 @@ def allocate(strata: Sequence[Stratum], *, per_class: int, floor: int) -> dict[s
         shared = _share_out(members, least, max(target, sum(least.values())))
         drawn |= {stratum.name: _go_on(stratum, shared[stratum.name]) for stratum in members}
     return drawn
-
-
-def rows_to_show(bound: float, *, confidence: float) -> int:
-    """Return the number of rows of a tier that can show that more than `bound` of its labels are right.
-
-    With this number, a precision two thirds of the way from the bound to 1 has its interval above the bound: Wilson's
-    lower end is at the bound where (p − b)² = z²·b·(1 − b)/n (Wilson, 1927). With fewer rows a good tier could fail for
-    lack of rows; an excellent tier needs a third of them.
-
-    Args:
-        bound: the least precision, in [0, 1).
-        confidence: level of the interval.
-
-    """
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    return math.ceil(9 / 4 * z**2 * bound / (1 - bound)) if bound < 1 else sys.maxsize
 
 
 def _covered(strata: Sequence[Stratum], target: int) -> dict[str, int]:

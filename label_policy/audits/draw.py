@@ -12,7 +12,8 @@ from collections.abc import Collection
 import duckdb
 import pyarrow as pa
 
-from label_policy.audits.allocation import Stratum, allocate, rows_to_show
+from label_policy.audits.allocation import Stratum, allocate
+from label_policy.audits.precision import rows_to_show
 from label_policy.exceptions import PolicyError
 from label_policy.policy.fields import CLASSES, Label
 from label_policy.policy.sections import Audit

@@ -10,8 +10,11 @@ The labels are a finite population, sampled without replacement (Cochran, Sampli
 that was read completely has no uncertainty.
 """
 
+import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -170,6 +173,22 @@ def interval(judged: np.ndarray, right: np.ndarray, sizes: np.ndarray, *, confid
     low, high = _wilson(share, np.where(complete, 1.0, effective), ndtri(tail))
     low, high = np.where(complete, share, np.minimum(low, share)), np.where(complete, share, np.maximum(high, share))
     return Interval(share, low, high, effective)
+
+
+def rows_to_show(bound: float, *, confidence: float) -> int:
+    """Return the number of rows of a tier that can show that more than `bound` of its labels are right.
+
+    With this number, a precision two thirds of the way from the bound to 1 has its interval above the bound: Wilson's
+    lower end is at the bound where (p − b)² = z²·b·(1 − b)/n (Wilson, 1927). With fewer rows a good tier could fail for
+    lack of rows; an excellent tier needs a third of them.
+
+    Args:
+        bound: the least precision, in [0, 1).
+        confidence: level of the interval.
+
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    return math.ceil(9 / 4 * z**2 * bound / (1 - bound)) if bound < 1 else sys.maxsize
 
 
 def _wilson(share: np.ndarray, rows: np.ndarray, z: float) -> tuple[np.ndarray, np.ndarray]:

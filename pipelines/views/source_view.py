@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from feedback.ingest.map_day import MappedDay
 from feedback.ingest.quarantine_reasons import general_reason
+from feedback.sources.raw_files import endings
 from pipelines.output.safe_text import visible
 
 _MOST_REASONS = 10
@@ -39,7 +40,7 @@ def show_mapped(mapped: MappedDay, day: str, skipped: list[str]) -> None:
         if not book["complete"]:
             click.echo(f"  not read to the end: {book['file']} ({book['incomplete_reason']})")
     for name in skipped[:_MOST_SKIPPED]:
-        click.echo(f"  not read: {name} (no .jsonl, .ndjson, .json, .csv or .parquet)")
+        click.echo(f"  not read: {name} (no {endings()})")
     if len(skipped) > _MOST_SKIPPED:
         click.echo(f"  … and {len(skipped) - _MOST_SKIPPED:,} more files not read")
 

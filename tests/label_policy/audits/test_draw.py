@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
 from label_policy import Audit, PolicyError, draw_sample
-from label_policy.audits.allocation import Stratum, allocate, rows_to_show
+from label_policy.audits.allocation import Stratum, allocate
+from label_policy.audits.precision import rows_to_show
 
 DATABASE = duckdb.connect()
 COLUMNS = ("label", "tier", "rule", "category")
