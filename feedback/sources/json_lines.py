@@ -32,9 +32,10 @@ def read_texts(read: FileRead, *, limit: int = LINE_LIMIT) -> Iterator[pa.Table]
     its end, is a fault without a line. If damage cut off the last line (`read.open_line`), the code that parses the
     line decides whether it is whole, and records the damage.
     """
+    readers = {"jsonl": _read_jsonl, **READERS}
     batches: list[pa.RecordBatch] = []
     batch_bytes = 0
-    for batch in READERS.get(read.file.format, _read_jsonl)(read, limit=limit):
+    for batch in readers[read.file.format](read, limit=limit):
         batches.append(batch)
         batch_bytes += batch.nbytes
         if batch_bytes >= _BATCH_BYTES:

@@ -56,8 +56,8 @@ def discover(input: Path, source: Source) -> list[RawFile]:
             files.append(RawFile(path=path, name=name, arrival_date=day, format=kind[0], compression=kind[1]))
     if not files:
         raise FeedbackError(
-            f"There is no raw log in {input}: put {endings()} files there (all but Parquet may be .gz or .zst), or name "
-            "another input."
+            f"There is no raw log in {input}: put {endings()} files there (all but Parquet may be .gz or .zst), "
+            "or name another input."
         )
     return sorted(files, key=lambda file: (file.arrival_date, file.name))
 
