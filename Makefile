@@ -26,11 +26,13 @@ demo: install  ## Harbor Support, from raw log files to a release folder
 test: install  ## The tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-check: install  ## Lint, types, the import rules and the length of sentences in the docs
+check: install  ## Lint, types, the import rules, the size of folders and the length of sentences in the docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@git ls-files '*.py' | sed 's:/[^/]*$$::' | sort | uniq -c | awk '$$1 > 17 { full = 1; \
+		print $$2 " holds " $$1 " Python files, and 17 are the most: part it into rooms" } END { exit full }'
 	$(BIN)/python docs/prose.py
 
 ui: install  ## Dagster's UI on this project's instance and data

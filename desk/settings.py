@@ -68,14 +68,14 @@ class DeskSettings(_Section):
     )
     launcher: tuple[str, ...] = Field(
         default=(),
-        description="command that runs the training worker; by default this Python with -m training_worker",
+        description="command that runs the training worker; by default forked from a process that has loaded torch",
     )
 
     @field_validator("launcher")
     @classmethod
     def _worker(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         # Settings of the time when the worker was in another package still name it so.
-        return tuple("training_worker" if part == "assets.worker" else part for part in value)
+        return tuple(part.replace("assets.worker", "training_worker") for part in value)
 
     @field_validator("as_of")
     @classmethod

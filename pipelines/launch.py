@@ -1,8 +1,7 @@
 """The process that a run of a job lives in: `python -m pipelines.launch JOB RUN_ID TAGS CONFIG STAGES`.
 
-The command starts it, so that the command's terminal is its own and the run is the same as one started from the UI,
-and follows the run through a file that this process writes what it learns from the run's events to: the instance's
-event log holds as much, and takes Dagster to read.
+The command starts it, so that the run is the same as one started from the UI. This process writes the run's state to a
+file as events come. The command reads that file, so it need not load Dagster.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Lock
 
 import dagster as dg
@@ -60,7 +60,8 @@ def _writing(run_id: str) -> Callable[[dg.EventLogEntry], None]:
     def take(entry: dg.EventLogEntry) -> None:
         with one_at_a_time:  # what a training worker says is logged by another thread
             if learn(seen, entry):
-                seen.write()
+                with suppress(OSError):  # a full disk fails the stage that needs it, and not the view of the run
+                    seen.write()
 
     return take
 

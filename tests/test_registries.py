@@ -46,7 +46,7 @@ HOMES: dict[str, frozenset[str]] = {
 }
 # kto_core and harbor may not import the homes: the one has names of its own for its two classes, and the other
 # writes logs as any desk does.
-PACKAGES = ("label_policy", "feedback", "assets", "pipelines")
+PACKAGES = ("label_policy", "feedback", "desk", "training_worker", "assets", "pipelines")
 SPELLED_OUT = {
     "label_policy/schema/event_kinds.py": "the home of the two signals of a ranking",
     "feedback/audits/blind_rows.py": "the fields of a question, which a reader is shown",

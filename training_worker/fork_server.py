@@ -32,6 +32,7 @@ from typing import Any, NoReturn
 _STREAMS = (0, 1, 2)
 _NUMBER = struct.Struct("i")
 _LENGTH = struct.Struct("I")
+_LONGEST_FOLDER = 70
 
 
 class ForkServer:
@@ -50,13 +51,17 @@ class ForkServer:
         self._modules = modules
         self._environment = environment or {}
         self._owner: int | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self.address: Path | None = None
 
     def start(self) -> None:
         """Start the server where this process has none yet. It loads the modules when the first client comes."""
-        if self._owner == os.getpid():
+        if self._owner == os.getpid() and self._process is not None and self._process.poll() is None:
             return
-        self._owner, self.address = os.getpid(), Path(tempfile.mkdtemp(prefix="feedback-kto-")) / "socket"
+        # A socket's path may have 107 characters; the folder for temporary files may be longer than that.
+        short = None if len(tempfile.gettempdir()) <= _LONGEST_FOLDER else "/tmp"
+        self._owner = os.getpid()
+        self.address = Path(tempfile.mkdtemp(prefix="feedback-kto-", dir=short)) / "socket"
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(self.address))
             listener.listen()
@@ -98,8 +103,13 @@ def serve(listener: socket.socket, modules: Sequence[str]) -> None:
                 gc.freeze()  # or the first collection in each process would copy all that was loaded
                 loaded = True
             if os.fork() == 0:
-                listener.close()
-                _attend(client)
+                try:
+                    listener.close()
+                    _attend(client)
+                except Exception:  # noqa: BLE001 (one client's failure is not the server's)
+                    traceback.print_exc()
+                finally:
+                    os._exit(1)  # the clean-up below is the server's
             client.close()
     finally:
         shutil.rmtree(address.parent, ignore_errors=True)
@@ -116,12 +126,15 @@ def _attend(client: socket.socket) -> NoReturn:
     if process == 0:
         client.close()
         _become(task, streams)
-    client.sendall(_NUMBER.pack(process))
     ended = os.pidfd_open(process)
+    with suppress(
+        OSError
+    ):  # the client may have ended while the modules were loaded: then it is ready, and not `ended`
+        client.sendall(_NUMBER.pack(process))
     if ended not in _ready(client, 0, ended):
         os.kill(process, signal.SIGTERM)
     _, status = os.waitpid(process, 0)
-    with suppress(BrokenPipeError):
+    with suppress(OSError):
         client.sendall(_NUMBER.pack(os.waitstatus_to_exitcode(status)))
     os._exit(0)
 
@@ -146,7 +159,7 @@ def _become(task: Mapping[str, Any], streams: Sequence[int]) -> NoReturn:
         runpy.run_module(task["module"], run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1 if end.code else 0
+        code = end.code & 0xFF if isinstance(end.code, int) else 1 if end.code else 0
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Figures drawn for the Dagster UI."""
+"""The chart of labels by day, for the Dagster UI."""
 
 from __future__ import annotations
 

@@ -207,7 +207,7 @@ def _explain(tier: str, outcome: TierOutcome, estimate: Estimate, confidence: fl
     unread = estimate.sampled - estimate.answered
     if estimate.low is None:
         sentence = (
-            "nobody has read any of its rows" if not estimate.answered else "no reader could decide on any of its rows"
+            "nobody has read any of its rows" if not estimate.answered else "nobody could tell of any of its rows"
         )
     else:
         rows_read = f"the {estimate.read:,} rows read"
@@ -221,5 +221,5 @@ def _explain(tier: str, outcome: TierOutcome, estimate: Estimate, confidence: fl
     if outcome.outcome == Outcome.UNDECIDED:
         return f"{sentence}; {unread:,} rows drawn are still to be read: {_REVIEW}"
     if estimate.precision is not None and estimate.precision >= outcome.required:
-        return f"{sentence}, but so few rows cannot show it; raise audit.floor or audit.per_class in the policy"
+        return f"{sentence}, which so few rows cannot show; raise audit.floor or audit.per_class in the policy"
     return sentence

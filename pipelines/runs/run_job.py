@@ -43,7 +43,7 @@ def run_job(
         RunStoppedError: the run failed; the message is its own reason.
 
     """
-    # Here, since Dagster takes a second to load and most commands do without it.
+    # Here, so that commands that start no run do not load it.
     from pipelines.runs.follow_run import follow
     from pipelines.runs.run_view import show_run
 

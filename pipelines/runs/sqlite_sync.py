@@ -11,11 +11,12 @@ _OPEN: dict[str, sqlite3.Connection] = {}
 
 
 def spare_the_disk() -> None:
-    """Have this process wait for the disk where its SQLite databases could break otherwise, and nowhere else.
+    """Let this process's commits to SQLite databases with a write-ahead log (WAL) not wait for the disk.
 
-    Dagster opens a connection for every event and closes it. The last one to be closed moves the write-ahead log into
-    the database and waits for the disk three times; so one is left open. A commit waits as well; so it does not: when
-    the machine crashes the last events may be missing, and the database is whole.
+    Dagster opens a connection for every event and closes it. Closing the last connection moves the log into the
+    database and waits for the disk three times, so one connection stays open. A commit waits as well, unless
+    `synchronous` is NORMAL. With WAL a crash of the machine can then lose the last events and cannot harm the database
+    (SQLite's documentation of `PRAGMA synchronous`). Databases without WAL keep their setting.
     """
     if not event.contains(Engine, "connect", _prepare):
         event.listen(Engine, "connect", _prepare)
@@ -24,8 +25,10 @@ def spare_the_disk() -> None:
 def _prepare(connection: object, _record: object) -> None:
     if not isinstance(connection, sqlite3.Connection):
         return
+    if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        return
     connection.execute("PRAGMA synchronous = NORMAL")
     path = connection.execute("PRAGMA database_list").fetchone()[2]
-    if path and path not in _OPEN and connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+    if path and path not in _OPEN:
         _OPEN[path] = sqlite3.connect(path, check_same_thread=False)
         _OPEN[path].execute("SELECT count(*) FROM sqlite_master").fetchone()  # it is open from its first read on

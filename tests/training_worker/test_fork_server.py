@@ -64,6 +64,7 @@ def test_it_gets_arguments_folder_environment_and_streams(server: ForkServer, tm
     [
         (["exit", "3"], 3, ""),
         (["exit", "0"], 0, ""),
+        (["exit", "-1"], 255, ""),
         (["refuse"], 1, "refused\n"),
         (["fail"], 1, "ValueError: no good\n"),
         (["die"], -signal.SIGKILL, ""),
@@ -99,6 +100,42 @@ def test_killed_the_client_takes_its_process_along(server: ForkServer) -> None:
     process.kill()
     process.wait()
     assert ended(waiting)
+
+
+def test_a_client_that_ends_while_modules_load_takes_its_process_along_and_harms_no_other(
+    server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "slow_module.py").write_text("import time; time.sleep(1)")
+    begun = tmp_path / "begun"
+    (tmp_path / "forked_marker.py").write_text(f"open({str(begun)!r}, 'w').write('x'); import time; time.sleep(60)")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    slow = ForkServer("slow_module", "json")
+    process = subprocess.Popen(slow.command("forked_marker"))
+    time.sleep(0.5)
+    process.kill()
+    process.wait()
+    done = subprocess.run(slow.command("platform"), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and done.stdout, "the server goes on"
+    time.sleep(0.5)
+    children = psutil.Process(slow._process.pid).children(recursive=True)
+    assert [child for child in children if child.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def test_a_server_that_was_killed_is_started_anew(tmp_path: Path) -> None:
+    dying = ForkServer("json")
+    dying.start()
+    dying._process.kill()
+    dying._process.wait()
+    done = subprocess.run(dying.command("platform"), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and done.stdout
+
+
+def test_a_long_temporary_folder_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    done = subprocess.run(ForkServer("json").command("platform"), capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0
 
 
 def test_all_end_with_whoever_started_the_server(server: ForkServer) -> None:

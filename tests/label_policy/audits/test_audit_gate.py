@@ -117,13 +117,13 @@ def test_nobody_could_tell_and_nobody_has_read_are_reported_apart() -> None:
         "tier weak: nobody has read any of its rows, and the policy asks for 60.0%; 100 rows drawn"
     )
     unsure = decide(tier_estimate(0.9), tier_estimate(None, unsure=100)).notes[0]
-    assert unsure.startswith("tier weak: no reader could decide on any of its rows, and the policy asks for 60.0%;")
+    assert unsure.startswith("tier weak: nobody could tell of any of its rows, and the policy asks for 60.0%;")
 
 
 def test_all_right_but_too_few_to_show_it_says_so() -> None:
     for precision in (1.0, 0.6):
         note = decide(tier_estimate(0.9), tier_estimate(0.55, precision=precision)).notes[0]
-        assert "but so few rows cannot show it; raise audit.floor or audit.per_class in the policy" in note
+        assert "which so few rows cannot show; raise audit.floor or audit.per_class in the policy" in note
     assert "raise" not in decide(tier_estimate(0.9), tier_estimate(0.55, precision=0.59)).notes[0]
 
 
