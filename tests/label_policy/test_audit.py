@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from functools import cache
 
 import duckdb
 import pyarrow as pa
@@ -13,8 +14,13 @@ from statsmodels.stats.proportion import proportion_confint
 from label_policy import Audit, PolicyError, draw_sample
 from label_policy.allocation import Stratum, allocate, rows_to_show
 
-DATABASE = duckdb.connect()
 COLUMNS = ("label", "tier", "rule", "category")
+
+
+@cache
+def database() -> duckdb.DuckDBPyConnection:
+    """One for all tests, and none before the first: a process that has only collected them can be forked."""
+    return duckdb.connect()
 
 
 def table(keys: list[tuple], first: int = 0) -> pa.Table:
@@ -31,8 +37,8 @@ def said(drafts, verdict="desirable") -> pa.Table:
 
 
 def draw(labels, *, seed=1, read=None, suspected=(), **audit):
-    DATABASE.register("labels", labels)
-    return draw_sample(DATABASE, seed=seed, audit=Audit(**audit), read=read, suspected=suspected).to_pylist()
+    database().register("labels", labels)
+    return draw_sample(database(), seed=seed, audit=Audit(**audit), read=read, suspected=suspected).to_pylist()
 
 
 def ids(rows):
