@@ -6,7 +6,7 @@ export FEEDBACK_HOME
 export DAGSTER_HOME := $(CURDIR)
 BIN := $(abspath $(VENV))/bin
 
-.PHONY: help install demo test check ui lock clean
+.PHONY: help install demo test check mutants ui lock clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,11 @@ check: install  ## Lint, types, the import rules, the size of folders and the le
 		print $$2 " holds " $$1 " Python files, and 17 are the most: part it into rooms" } END { exit full }'
 	$(BIN)/python docs/prose.py
 
+mutants: install  ## Changes to the code that no test notices (mutmut); ONLY='label_policy.audits.precision*' for one module
+	$(BIN)/pip install --disable-pip-version-check --quiet 'mutmut>=3.8'
+	PATH=$(BIN):$$PATH $(BIN)/mutmut run $(if $(ONLY),'$(ONLY)')
+	$(BIN)/mutmut results
+
 ui: install  ## Dagster's UI on this project's instance and data
 	$(BIN)/dg dev
 
@@ -45,5 +50,5 @@ lock: install  ## Resolve requirements.lock anew
 		| sed -e '/^-/d' -e '/^$$/d' -e 's/+cpu$$//' >> requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
-clean:  ## Remove the virtual environment; data and Dagster's history stay
-	rm -rf $(VENV)
+clean:  ## Remove the virtual environment and the mutants; data and Dagster's history stay
+	rm -rf $(VENV) mutants

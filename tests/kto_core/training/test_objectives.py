@@ -349,6 +349,7 @@ def doubles(*numbers):
         (kto_loss, "reference_logps", doubles(-INF, -1), r"reference_logps\[0\] is -inf"),
         (dpo_loss, "policy_rejected_logps", doubles(-1, INF), r"policy_rejected_logps\[1\] is inf"),
         (kto_loss, "policy_logps", doubles(-1, 12.5), r"policy_logps\[1\] is 12.5"),  # a loss, not a log-probability
+        (kto_loss, "policy_logps", doubles(-1, 1.001), r"policy_logps\[1\] is 1.001"),
         (kto_loss, "policy_logps", doubles(-1), r"reference_logps has shape \[2\] and policy_logps \[1\]"),
         (kto_loss, "reference_logps", doubles([-1, -2]), r"reference_logps has shape \[1, 2\] and policy_logps \[2\]"),
         (kto_loss, "policy_logps", doubles([-1, -2]), r"policy_logps has shape \[1, 2\]; pass one number a row"),
@@ -369,6 +370,11 @@ def test_bad_rows_are_named(objective, argument, value, sentence):
     arguments = tensors(objective, ROWS[:2]) | taken(objective, FIXED) | {argument: value}
     with pytest.raises(TrainingError, match=sentence):
         objective(**arguments)
+
+
+def test_a_sum_that_rounding_lifted_above_zero_is_a_log_probability():
+    row = ROWS[0] | {"policy_logps": 1.0}
+    assert losses(kto_loss, [row], FIXED).isfinite().all()
 
 
 @pytest.mark.parametrize("setting", ["beta", "z0", "gamma", "odds_weight", "desirable_weight", "undesirable_weight"])

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from functools import cache
 
 import duckdb
 import pyarrow as pa
@@ -14,8 +15,13 @@ from label_policy import Audit, PolicyError, draw_sample
 from label_policy.audits.allocation import Stratum, allocate
 from label_policy.audits.precision import rows_to_show
 
-DATABASE = duckdb.connect()
 COLUMNS = ("label", "tier", "rule", "category")
+
+
+@cache
+def database() -> duckdb.DuckDBPyConnection:
+    """One for all tests, and none before the first: a process that has only collected them can be forked."""
+    return duckdb.connect()
 
 
 def table(keys: list[tuple], first: int = 0) -> pa.Table:
@@ -32,8 +38,8 @@ def read_verdicts(drafts, verdict="desirable") -> pa.Table:
 
 
 def draw(labels, *, seed=1, read=None, suspected=(), **audit):
-    DATABASE.register("labels", labels)
-    return draw_sample(DATABASE, seed=seed, audit=Audit(**audit), read=read, suspected=suspected).to_pylist()
+    database().register("labels", labels)
+    return draw_sample(database(), seed=seed, audit=Audit(**audit), read=read, suspected=suspected).to_pylist()
 
 
 def ids(rows):
