@@ -16,6 +16,7 @@ import kto_core
 from kto_core.base.config import EvaluationConfig, KTOConfig, SFTConfig
 from kto_core.base.config_base import Config, plain_types
 from kto_core.base.exceptions import TrainingError
+from kto_core.base.figures import DECIDING_FIGURE, SWEEP_FIGURES
 from kto_core.base.objective_registry import COMPARED, COMPARED_HELP
 from kto_core.base.progress import Report, TerminalReport
 from kto_core.sweep.space import SWEPT, parse_space
@@ -215,9 +216,9 @@ def compare(
 @click.option("--trials", type=click.IntRange(min=1), help="Trials in all.  [every combination, or 20 draws]")
 @click.option(
     "--objective",
-    default="auc_within",
+    default=DECIDING_FIGURE,
     show_default=True,
-    help="The measure that decides which trial is best: auc_within, auc, accuracy or choice_accuracy.",
+    help=f"The measure that decides which trial is best: {', '.join(SWEEP_FIGURES[:-1])} or {SWEEP_FIGURES[-1]}.",
 )
 @click.option("--max-rows", type=click.IntRange(min=2), default=4000, show_default=True, help="Held-out rows scored.")
 @click.option("--keep-all", is_flag=True, help="Keep every trial's weights, not only those of the best.")

@@ -9,14 +9,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from kto_core.base.figures import FIGURES
 from kto_core.training.curves import DESIRABLE, NEUTRAL, UNDESIRABLE
 
-PANELS = {
-    "auc_within": "AUC within categories",
-    "accuracy": "balanced accuracy",
-    "preference": "pairs in order,\neach by its own measure",
-    "choice_accuracy": "choice accuracy",
-}
+PANELS = {name: figure.panel for name, figure in FIGURES.items() if figure.panel is not None}
 
 
 def draw_comparison(result: Mapping[str, Any], path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from kto_core.base.config import EvaluationConfig
+from kto_core.base.figures import FIGURES
 from kto_core.base.progress import Report
 from kto_core.data.datasets import CORPUS, Rows, TrainingSet
 from kto_core.data.preferences import Pairs, read_pairs
@@ -17,9 +18,7 @@ from kto_core.evaluation.bootstrap import DRAWS, Statistic, bootstrap, interval,
 from kto_core.evaluation.heldout import draw_rows, score_rows, unseen
 from kto_core.evaluation.measured_rows import FEWEST, MeasuredRows
 
-MEASURES: Final = (
-    "auc_within", "accuracy", "preference", "preference_by_reward", "preference_by_score", "choice_accuracy"
-)  # fmt: skip
+MEASURES: Final = tuple(name for name, figure in FIGURES.items() if figure.compared)
 
 
 @dataclass(frozen=True, kw_only=True)

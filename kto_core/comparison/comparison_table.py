@@ -6,16 +6,10 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from kto_core.base.figures import FIGURES
 from kto_core.base.objective_registry import OBJECTIVES, titles
 
-MEASURES: Final = {
-    "auc_within": "AUC within categories",
-    "accuracy": "balanced accuracy",
-    "preference": "pairs in order",
-    "preference_by_reward": "… all by reward",
-    "preference_by_score": "… all by score",
-    "choice_accuracy": "choice accuracy",
-}
+MEASURES: Final = {name: figure.title for name, figure in FIGURES.items() if figure.compared}
 
 
 def show_comparison(result: Mapping[str, Any], console: Console) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from kto_core.base.figures import FIGURES, ROW_FIGURES
 from kto_core.base.objective_registry import OBJECTIVES
 
 
@@ -47,16 +48,11 @@ def model_card(manifest: Mapping[str, Any]) -> str:
 
 
 def _measured(evaluation: Mapping[str, Any]) -> list[str]:
-    names = {
-        "auc": "AUC",
-        "auc_within": "AUC within a category",
-        "accuracy": "balanced accuracy",
-        "choice_accuracy": "choice accuracy",
-    }
     table = [
-        f"| {label} | {_figure(evaluation.get(f'{name}_before'))} | {_figure(evaluation.get(f'{name}_after'))} "
-        f"| {_figure(evaluation.get(f'{name}_prior'))} |"
-        for name, label in names.items()
+        f"| {FIGURES[name].title} | "
+        + " | ".join(_figure(evaluation.get(f"{name}_{model}")) for model in ("before", "after", "prior"))
+        + " |"
+        for name in ROW_FIGURES
         if evaluation.get(f"{name}_after") is not None
     ]
     if not table:

@@ -11,14 +11,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from kto_core.base.figures import FIGURES, SWEEP_FIGURES
 from kto_core.sweep.space import SWEPT, settings_text
 from kto_core.training.curves import NEUTRAL
 
 NAMES: Final = {
-    "auc_within": "AUC within categories, held out",
-    "auc": "AUC, held out",
-    "accuracy": "balanced accuracy, held out",
-    "choice_accuracy": "choice accuracy, held out",
+    **{name: f"{FIGURES[name].title}, held out" for name in SWEEP_FIGURES},
     "kl": "KL from the reference on held-out prompts, nats a reply",
     "z0": "z0, nats: KL from the reference as training estimates it",
 }

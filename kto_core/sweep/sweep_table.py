@@ -8,14 +8,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from kto_core.base.figures import FIGURES, SWEEP_FIGURES
 from kto_core.sweep.space import SWEPT, settings_text
 
-COLUMNS: Final = {
-    "auc_within": "AUC\nwithin",
-    "auc": "AUC",
-    "accuracy": "balanced\naccuracy",
-    "choice_accuracy": "choice\naccuracy",
-}
+COLUMNS: Final = {name: FIGURES[name].heading for name in SWEEP_FIGURES}
 DISTANCES: Final = {"kl": "KL", "z0": "z0"}
 
 

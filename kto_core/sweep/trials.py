@@ -28,6 +28,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from kto_core.base.config import EvaluationConfig, KTOConfig
 from kto_core.base.exceptions import TrainingError
+from kto_core.base.figures import DECIDING_FIGURE, SWEEP_FIGURES
 from kto_core.base.objective_registry import OBJECTIVES
 from kto_core.base.progress import Report, silent, under
 from kto_core.base.store import digest, read_json, write_json
@@ -43,7 +44,6 @@ from kto_core.training.kto import train_kto
 
 FORMAT: Final = 1  # raise it when the same inputs would give other figures
 DRAWN: Final = 20  # default number of trials of a sweep that draws
-MEASURES: Final = ("auc_within", "auc", "accuracy", "choice_accuracy")  # of `evaluate`; all are better high
 RECORDS: Final = ("training.json", "metrics.parquet", "curve.png")
 SCORES: Final = "scores.npy"
 Sampler = Literal["grid", "tpe"]
@@ -113,7 +113,7 @@ def run_sweep(
     space: Space,
     sampler: Sampler = "grid",
     trials: int | None = None,
-    objective: str = MEASURES[0],
+    objective: str = DECIDING_FIGURE,
     evaluation: EvaluationConfig,
     task: Task | None = None,
     cache: Path,
@@ -131,7 +131,7 @@ def run_sweep(
         sampler: `grid` tries every combination, `tpe` draws between the smallest and the largest value of each, where
             earlier trials promise most (Bergstra et al. 2011).
         trials: total number of trials; by default all cells of the grid, or 20 draws.
-        objective: the figure that decides which is best: one of `MEASURES`, or a KPI of the task.
+        objective: the figure that decides which is best: one of `SWEEP_FIGURES`, or a KPI of the task.
         evaluation: which held-out rows, and how they are scored.
         task: the desk's own measures.
         cache: folder of the log-probability cache.
@@ -151,7 +151,7 @@ def run_sweep(
     if (processes := PartialState().num_processes) > 1:  # one process holds the study and chooses the next trial
         raise TrainingError(f"a sweep works in one process, not in {processes}; start it without a launcher")
     space = checked(space, config)
-    higher = {**dict.fromkeys(MEASURES, True), **(task.kpis if task else {})}
+    higher = {**dict.fromkeys(SWEEP_FIGURES, True), **(task.kpis if task else {})}
     if objective not in higher:
         raise TrainingError(f"a sweep cannot rank by {objective!r} here; it ranks by one of {', '.join(higher)}")
     if not config.kl_prompts and not OBJECTIVES[config.objective].z0:
@@ -230,7 +230,9 @@ def _baseline(study: Study, shared: _Sweep) -> dict[str, Any]:
     if "baseline" not in study.user_attrs:
         report = under(shared.report, "reference")
         evaluation = shared.evaluate(shared.reference, report)
-        figures = {model: {name: evaluation[f"{name}_{model}"] for name in MEASURES} for model in ("before", "prior")}
+        figures = {
+            model: {name: evaluation[f"{name}_{model}"] for name in SWEEP_FIGURES} for model in ("before", "prior")
+        }
         kpis = dict(shared.task.measure(shared.reference, report)) if shared.task else {}
         counts = {name: evaluation[name] for name in ("rows", "desirable", "undesirable", "choice_sets")}
         study.set_user_attr(
@@ -266,7 +268,7 @@ def _measure(settings: Mapping[str, float], shared: _Sweep, report: Report) -> d
     trained, cache_use = record["metrics"], record["reference_cache"]
     return {
         "candidate": candidate.name,
-        **{name: heldout[f"{name}_after"] for name in MEASURES},
+        **{name: heldout[f"{name}_after"] for name in SWEEP_FIGURES},
         **(dict(shared.task.measure(candidate, report)) if shared.task else {}),
         **{name: heldout[name] for name in ("reward_desirable", "reward_undesirable", "reward_margin")},
         **{f"train_{name}": trained[name] for name in ("reward_desirable", "reward_undesirable")},
@@ -291,7 +293,7 @@ def _prune(study: Study, shared: _Sweep, objective: str, higher: bool, keep_all:
 
 def _draws(trials: Sequence[FrozenTrial], shared: _Sweep, objective: str) -> list[np.ndarray | None]:
     """Return the objective of each trial over resampled tickets; None for a KPI, whose tickets are unknown here."""
-    if objective not in MEASURES:
+    if objective not in SWEEP_FIGURES:
         return [None] * len(trials)
     draws = []
     for measured, trial in enumerate(trials, start=1):

@@ -11,6 +11,7 @@ from rich.console import Console
 
 import kto_core
 from desk.desk import Desk
+from kto_core.base.figures import DECIDING_FIGURE, SWEEP_FIGURES
 from pipelines.cli.compare_command import newest
 from pipelines.output.command_output import print_json
 
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
 @click.option("--steps", type=click.IntRange(min=1), help="KTO steps of each trial.  [the desk's]")
 @click.option(
     "--objective",
-    default="auc_within",
+    default=DECIDING_FIGURE,
     show_default=True,
-    help="Measure that decides which is best: auc_within, auc, accuracy, choice_accuracy, or a KPI of the desk.",
+    help=f"Measure that decides which is best: {', '.join(SWEEP_FIGURES)}, or a KPI of the desk.",
 )
 @click.option("--keep-all", is_flag=True, help="Keep every trial's weights, not only the best one's.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object last, on stdout.")

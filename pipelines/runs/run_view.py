@@ -14,6 +14,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from desk.desk import Desk
+from kto_core.base.figures import DECIDING_FIGURE, FIGURES, ROW_FIGURES
 from kto_core.base.objective_registry import OBJECTIVES
 from label_policy import CLASSES, Label
 from pipelines.output.command_output import commands
@@ -254,15 +255,14 @@ def _models_table(summary: dict[str, Any]) -> Table:
         "after",
     )
     heldout = summary["heldout"]
-    _add_measure(table, "held-out AUC", heldout, "auc")
-    _add_measure(table, "held-out AUC within categories", heldout, "auc_within")
     shown = {name: part for name, part in heldout["categories"].items() if part["rows"] >= _FEWEST_CATEGORY_ROWS}
-    if 1 < len(shown) <= _MOST_CATEGORIES:
-        for category, part in shown.items():
-            _add_measure(table, f"  in {category}", part, "auc")
-    _add_measure(table, "held-out balanced accuracy", heldout, "accuracy")
-    if heldout["choice_sets"] >= _FEWEST_CHOICE_SETS:
-        _add_measure(table, "held-out choice accuracy", heldout, "choice_accuracy")
+    for name in ROW_FIGURES:
+        if name == "choice_accuracy" and heldout["choice_sets"] < _FEWEST_CHOICE_SETS:
+            continue
+        _add_measure(table, f"held-out {FIGURES[name].title}", heldout, name)
+        if name == DECIDING_FIGURE and 1 < len(shown) <= _MOST_CATEGORIES:
+            for category, part in shown.items():
+                _add_measure(table, f"  in {category}", part, "auc")
     if heldout.get("reward_margin") is not None:
         table.add_row("held-out reward margin", "", "0", f"{heldout['reward_margin']:.3f}")
     if summary["truth"]:
